@@ -1,0 +1,26 @@
+//! Portcullis: an authorization gateway for MCP servers.
+//!
+//! One request takes one path, and each step hands a value to the next that only it can make:
+//!
+//! ```text
+//! route -> authn -> mcp (strict read) -> policy -> audit -> forward -> rewrite -> answer
+//! ```
+//!
+//! `proxy` draws that path; `oauth` and `admin` answer local routes; `app` wires everything together.
+
+pub mod admin;
+pub mod app;
+pub mod audit;
+pub mod authn;
+pub mod backend;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod entra;
+pub mod jose;
+pub mod mcp;
+pub mod metrics;
+pub mod oauth;
+pub mod outbound;
+pub mod proxy;
+pub mod store;

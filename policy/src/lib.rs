@@ -1,0 +1,1 @@
+//! Who may do what: tags are locks, roles are rings of keys.

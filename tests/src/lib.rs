@@ -1,0 +1,1 @@
+//! The world the end-to-end tests live in.
