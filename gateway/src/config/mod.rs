@@ -1,1 +1,40 @@
-//! (placeholder)
+//! The configuration: one YAML file, plus a few environment names for what changes between places.
+//!
+//! [`document`] is what the operator writes, [`settings`] is what the rest of the gateway uses, and [`resolve`] is
+//! the one conversion between them: it expands `${NAME}`, reads `*_file` secrets, fills in defaults and reports
+//! every fault at once. Nothing else in the gateway reads the environment.
+
+pub mod document;
+pub mod environment;
+pub mod error;
+mod resolve;
+pub mod secret;
+pub mod settings;
+
+use std::path::Path;
+
+pub use environment::Environment;
+pub use error::{ConfigError, Fault};
+pub use secret::Secret;
+pub use settings::Config;
+
+/// Reads and validates a configuration file.
+///
+/// # Errors
+///
+/// Returns every fault found: in the file's syntax, in its values, in the files and environment names that it
+/// refers to, and in the policy.
+pub fn load(path: &Path, environment: &Environment) -> Result<Config, ConfigError> {
+    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::unreadable(path, &source))?;
+    parse(&text, path, environment)
+}
+
+/// Validates the text of a configuration file; `path` names it in messages and anchors relative file names.
+///
+/// # Errors
+///
+/// As [`load`].
+pub fn parse(text: &str, path: &Path, environment: &Environment) -> Result<Config, ConfigError> {
+    let document = document::read(text).map_err(|fault| ConfigError::new(path, vec![fault]))?;
+    resolve::resolve(document, path, environment)
+}

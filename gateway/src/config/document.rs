@@ -1,0 +1,188 @@
+//! The configuration file as written: names, texts and places, nothing checked but the shape.
+//!
+//! Texts keep their position so that [`super::resolve`] can point at them. Every key is known or an error.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Error, MapAccess, Visitor, value::MapAccessDeserializer};
+use serde_saphyr::Spanned;
+
+use super::Fault;
+
+/// A text of the file, before `${NAME}` is expanded.
+pub type Text = Spanned<String>;
+
+/// The whole file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Document {
+    /// Addresses.
+    #[serde(default)]
+    pub server: Server,
+    /// What survives a restart.
+    #[serde(default)]
+    pub state: State,
+    /// The identity provider.
+    #[serde(default)]
+    pub entra: Entra,
+    /// The gateway's own tokens.
+    #[serde(default)]
+    pub oauth: OAuth,
+    /// The MCP servers, by name.
+    pub backends: BTreeMap<String, Backend>,
+    /// Sizes and deadlines.
+    #[serde(default)]
+    pub limits: Limits,
+    /// Logs and audit.
+    #[serde(default)]
+    pub audit: Audit,
+    /// Who may do what: a file name, or the policy itself.
+    pub policy: PolicySource,
+}
+
+/// Addresses.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Server {
+    /// `address:port` for clients.
+    pub listen: Option<Text>,
+    /// The origin that clients use; also `MCP_BASE_URL`.
+    pub public_url: Option<Text>,
+    /// `address:port` for probes and metrics.
+    pub admin_listen: Option<Text>,
+    /// Worker threads.
+    pub threads: Option<Spanned<usize>>,
+    /// Origins of browser clients, beside the gateway's own.
+    #[serde(default)]
+    pub allowed_origins: Vec<Text>,
+}
+
+/// What survives a restart.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct State {
+    /// A directory that only the gateway's user can read.
+    pub path: Option<Text>,
+}
+
+/// The identity provider.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entra {
+    /// The directory's GUID; also `AZURE_TENANT_ID`.
+    pub tenant_id: Option<Text>,
+    /// The app registration's GUID; also `AZURE_CLIENT_ID`.
+    pub client_id: Option<Text>,
+    /// Its secret; also `AZURE_CLIENT_SECRET`.
+    pub client_secret: Option<Text>,
+    /// A file that holds its secret.
+    pub client_secret_file: Option<Text>,
+    /// The cloud; also `AZURE_AUTHORITY_HOST`.
+    pub authority_host: Option<Text>,
+    /// The registration's Application ID URI.
+    pub app_id_uri: Option<Text>,
+    /// Short names of the delegated permissions to ask for.
+    pub scopes: Option<Vec<Text>>,
+    /// Tolerance for clocks that differ.
+    pub clock_skew: Option<Text>,
+}
+
+/// The gateway's own tokens.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OAuth {
+    /// How long an access token is good.
+    pub access_token_lifetime: Option<Text>,
+    /// How long a refresh token may lie unused.
+    pub refresh_token_lifetime: Option<Text>,
+}
+
+/// One MCP server.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Backend {
+    /// Its Streamable HTTP endpoint.
+    pub url: Text,
+    /// The path under `public_url`.
+    pub path: Option<Text>,
+    /// Whether Entra's own access tokens are taken as bearers here.
+    #[serde(default)]
+    pub accept_entra_tokens: bool,
+    /// A PEM file with the authority that signed its certificate.
+    pub ca_file: Option<Text>,
+    /// How long a connection may take.
+    pub connect_timeout: Option<Text>,
+    /// How long an answer may take to begin, and a JSON answer to end.
+    pub timeout: Option<Text>,
+    /// How long an event stream may be silent.
+    pub idle_timeout: Option<Text>,
+}
+
+/// Sizes and deadlines.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Bytes of a request's body.
+    pub request_body: Option<Spanned<usize>>,
+    /// Bytes of a list that is read to be filtered, and of one event.
+    pub list_body: Option<Spanned<usize>>,
+}
+
+/// Logs and audit.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Audit {
+    /// A file for the audit lines; standard output otherwise.
+    pub path: Option<Text>,
+}
+
+/// A file name, or the policy itself.
+#[derive(Debug)]
+pub enum PolicySource {
+    /// The name of a file beside this one.
+    File(String),
+    /// The policy, written here.
+    Inline(Box<portcullis_policy::Document>),
+}
+
+impl<'de> Deserialize<'de> for PolicySource {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(FileOrMapping)
+    }
+}
+
+struct FileOrMapping;
+
+impl<'de> Visitor<'de> for FileOrMapping {
+    type Value = PolicySource;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the name of a policy file, or a policy (`roles:` and `tools:`)")
+    }
+
+    fn visit_str<E: Error>(self, name: &str) -> Result<PolicySource, E> {
+        Ok(PolicySource::File(name.to_owned()))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<PolicySource, A::Error> {
+        let policy = portcullis_policy::Document::deserialize(MapAccessDeserializer::new(map))?;
+        Ok(PolicySource::Inline(Box::new(policy)))
+    }
+}
+
+/// Reads the shape of a file.
+///
+/// # Errors
+///
+/// Returns the first thing that is not as the shape wants it, with its place. The text of the file is not quoted,
+/// for it may hold secrets.
+pub fn read(text: &str) -> Result<Document, Fault> {
+    let options = serde_saphyr::options! { strict_booleans: true };
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| {
+        let location = error.location().unwrap_or(serde_saphyr::Location::UNKNOWN);
+        let message = error.without_snippet().to_string();
+        Fault::at(location, message)
+    })
+}

@@ -1,0 +1,174 @@
+//! From the file as written to the configuration as used: the one conversion.
+//!
+//! Every fault is collected before any is reported. Defaults live here and in `gateway.yaml`, which a test holds
+//! against each other.
+
+mod backends;
+mod entra;
+mod values;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use portcullis_policy::{BackendName, Policy, Severity};
+
+use super::document::{self, Document, PolicySource};
+use super::settings::{Config, Limits, OAuth, Server};
+use super::{ConfigError, Environment, Fault};
+use values::Resolver;
+
+const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
+const DEFAULT_ADMIN_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9090);
+const DEFAULT_STATE: &str = "portcullis-state";
+const MINUTE: Duration = Duration::from_secs(60);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+/// Longer, and a role taken away at Entra would stay usable too long.
+const MAX_ACCESS_TOKEN_LIFETIME: Duration = Duration::from_secs(15 * 60);
+const MIB: usize = 1 << 20;
+
+/// Resolves a document; `path` is the file it came from.
+pub(super) fn resolve(document: Document, path: &Path, environment: &Environment) -> Result<Config, ConfigError> {
+    let mut resolver = Resolver::new(path, environment);
+    let server = server(&mut resolver, &document.server);
+    let entra = entra::resolve(&mut resolver, &document.entra);
+    let oauth = oauth(&mut resolver, &document.oauth);
+    let public_url = server.as_ref().map_or("", |server| server.public_url.as_str());
+    let backends = backends::resolve(&mut resolver, &document.backends, public_url);
+    let state = state(&mut resolver, &document.state);
+    let audit_path = document.audit.path.as_ref().and_then(|text| resolver.path(text));
+    let limits = limits(&mut resolver, &document.limits);
+    let names: Vec<BackendName> = backends.iter().map(|backend| backend.name.clone()).collect();
+    let policy = policy(&mut resolver, document.policy, &names);
+    let (faults, warnings) = resolver.finish();
+    match (server, entra, policy) {
+        (Some(server), Some(entra), Some((policy_document, policy))) if faults.is_empty() => Ok(Config {
+            server,
+            state,
+            entra,
+            oauth,
+            backends,
+            limits,
+            audit_path,
+            policy: Arc::new(policy),
+            policy_document,
+            warnings,
+        }),
+        _ => Err(ConfigError::new(path, faults)),
+    }
+}
+
+fn server(resolver: &mut Resolver<'_>, written: &document::Server) -> Option<Server> {
+    let listen = resolver.address(written.listen.as_ref(), DEFAULT_LISTEN);
+    let admin_listen = resolver.address(written.admin_listen.as_ref(), DEFAULT_ADMIN_LISTEN);
+    let threads = written.threads.as_ref().map_or_else(cores, |threads| threads.value.max(1));
+    let public_url = resolver.text_or_env(
+        written.public_url.as_ref(),
+        "MCP_BASE_URL",
+        "`server.public_url` is missing; write the origin that clients use, such as `https://mcp.example.com`",
+    )?;
+    let public_url = resolver.origin(written.public_url.as_ref(), &public_url)?;
+    let mut allowed_origins = vec![public_url.clone()];
+    for origin in &written.allowed_origins {
+        if let Some(origin) = resolver.text(origin).and_then(|text| resolver.origin(Some(origin), &text)) {
+            allowed_origins.push(origin);
+        }
+    }
+    Some(Server { listen, public_url, admin_listen, threads, allowed_origins })
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+fn state(resolver: &mut Resolver<'_>, written: &document::State) -> PathBuf {
+    let path = written.path.as_ref().and_then(|text| resolver.path(text));
+    path.unwrap_or_else(|| resolver.beside(DEFAULT_STATE))
+}
+
+fn oauth(resolver: &mut Resolver<'_>, written: &document::OAuth) -> OAuth {
+    let access = resolver.duration(written.access_token_lifetime.as_ref(), MAX_ACCESS_TOKEN_LIFETIME);
+    if access > MAX_ACCESS_TOKEN_LIFETIME || access.is_zero() {
+        resolver.fault(
+            written.access_token_lifetime.as_ref(),
+            "an access token lives between `1s` and `15m`; roles are read again when it is refreshed",
+        );
+    }
+    let refresh = resolver.duration(written.refresh_token_lifetime.as_ref(), 30 * DAY);
+    if refresh < MINUTE || refresh > 90 * DAY {
+        resolver.fault(
+            written.refresh_token_lifetime.as_ref(),
+            "a refresh token lives between `1m` and `90d`, which is as long as Entra's own",
+        );
+    }
+    OAuth { access_token_lifetime: access, refresh_token_lifetime: refresh }
+}
+
+fn limits(resolver: &mut Resolver<'_>, written: &document::Limits) -> Limits {
+    Limits {
+        request_body: resolver.size(written.request_body.as_ref(), 4 * MIB, 1024..=64 * MIB),
+        list_body: resolver.size(written.list_body.as_ref(), 8 * MIB, 1024..=64 * MIB),
+    }
+}
+
+fn policy(
+    resolver: &mut Resolver<'_>,
+    source: PolicySource,
+    backends: &[BackendName],
+) -> Option<(portcullis_policy::Document, Policy)> {
+    let (file, document) = match source {
+        PolicySource::Inline(document) => (None, *document),
+        PolicySource::File(name) => {
+            let path = resolver.beside(&name);
+            let text = resolver.read(&path)?;
+            match portcullis_policy::Document::from_yaml(&text) {
+                Ok(document) => (Some(path), document),
+                Err(faults) => {
+                    report(resolver, Some(&path), &faults);
+                    return None;
+                }
+            }
+        }
+    };
+    match Policy::compile(&document, backends) {
+        Ok(policy) => {
+            warn_of_lint(resolver, file.as_deref(), &policy, &document);
+            check_cases(resolver, file.as_deref(), &policy, &document).then_some((document, policy))
+        }
+        Err(faults) => {
+            report(resolver, file.as_deref(), &faults);
+            None
+        }
+    }
+}
+
+fn report(resolver: &mut Resolver<'_>, file: Option<&Path>, faults: &portcullis_policy::Faults) {
+    for fault in faults.iter() {
+        resolver.policy_fault(file, fault);
+    }
+}
+
+fn warn_of_lint(resolver: &mut Resolver<'_>, file: Option<&Path>, policy: &Policy, document: &portcullis_policy::Document) {
+    for fault in policy.lint(document) {
+        match fault.severity {
+            Severity::Error => resolver.policy_fault(file, &fault),
+            Severity::Warning => resolver.warn(fault.to_string()),
+        }
+    }
+}
+
+/// A policy whose own tests fail is not a policy to run.
+fn check_cases(
+    resolver: &mut Resolver<'_>,
+    file: Option<&Path>,
+    policy: &Policy,
+    document: &portcullis_policy::Document,
+) -> bool {
+    let failures = policy.run_cases(document).failures();
+    for failure in &failures {
+        let place = file.map_or_else(String::new, |file| format!("{}: ", file.display()));
+        resolver.push(Fault::whole(format!("{place}policy test failed: {failure}")));
+    }
+    failures.is_empty()
+}

@@ -1,0 +1,113 @@
+//! The MCP servers: names, endpoints and the paths they are reached under.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use portcullis_policy::BackendName;
+use url::Url;
+
+use super::values::Resolver;
+use crate::config::document;
+use crate::config::settings::Backend;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(120);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
+/// First segments that the gateway answers itself.
+const RESERVED: [&str; 9] =
+    [".well-known", "auth", "authorize", "consent", "jwks", "register", "token", "revoke", "device"];
+
+pub(super) fn resolve(
+    resolver: &mut Resolver<'_>,
+    written: &BTreeMap<String, document::Backend>,
+    public_url: &str,
+) -> Vec<Backend> {
+    if written.is_empty() {
+        resolver.fault(None, "`backends` is empty; name at least one MCP server and its `url`");
+    }
+    let single = written.len() == 1;
+    let mut paths = BTreeSet::new();
+    let mut backends = Vec::with_capacity(written.len());
+    for (name, backend) in written {
+        let Some(resolved) = one(resolver, name, backend, public_url, single) else { continue };
+        if !paths.insert(resolved.path.clone()) {
+            resolver.fault(Some(backend.path.as_ref().unwrap_or(&backend.url)), format!("the path `{}` is taken", resolved.path));
+        }
+        backends.push(resolved);
+    }
+    backends
+}
+
+fn one(
+    resolver: &mut Resolver<'_>,
+    name: &str,
+    written: &document::Backend,
+    public_url: &str,
+    single: bool,
+) -> Option<Backend> {
+    let parsed = BackendName::try_from(name);
+    if let Err(error) = &parsed {
+        resolver.fault(Some(&written.url), format!("`{name}` cannot name a backend: {error}"));
+    }
+    let url = endpoint(resolver, &written.url);
+    let path = path(resolver, written.path.as_ref(), name, single);
+    let ca_pem = match &written.ca_file {
+        Some(file) => Some(resolver.secret_file(file)?.expose().as_bytes().to_vec()),
+        None => None,
+    };
+    let connect_timeout = resolver.duration(written.connect_timeout.as_ref(), CONNECT_TIMEOUT);
+    let timeout = resolver.duration(written.timeout.as_ref(), TIMEOUT);
+    let idle_timeout = resolver.duration(written.idle_timeout.as_ref(), IDLE_TIMEOUT);
+    let path = path?;
+    Some(Backend {
+        name: parsed.ok()?,
+        url: url?,
+        resource: format!("{public_url}{path}"),
+        path,
+        accept_entra_tokens: written.accept_entra_tokens,
+        ca_pem,
+        connect_timeout,
+        timeout,
+        idle_timeout,
+    })
+}
+
+fn endpoint(resolver: &mut Resolver<'_>, text: &document::Text) -> Option<Url> {
+    let value = resolver.text(text)?;
+    match Url::parse(&value) {
+        Ok(url) if url.has_host() && matches!(url.scheme(), "http" | "https") => {
+            if url.username().is_empty() && url.password().is_none() && url.query().is_none() && url.fragment().is_none() {
+                return Some(url);
+            }
+            resolver.fault(Some(text), "a backend's URL has no user name, query or fragment; leave them out");
+        }
+        _ => resolver.fault(Some(text), format!("`{value}` is not an http or https URL; write `http://host:port/mcp`")),
+    }
+    None
+}
+
+fn path(resolver: &mut Resolver<'_>, text: Option<&document::Text>, name: &str, single: bool) -> Option<String> {
+    let Some(text) = text else {
+        return Some(if single { "/mcp".to_owned() } else { format!("/{name}/mcp") });
+    };
+    let value = resolver.text(text)?;
+    let path = value.strip_suffix('/').unwrap_or(&value);
+    let mut segments = path.split('/');
+    let rooted = segments.next() == Some("");
+    let plain = |segment: &str| {
+        !segment.is_empty()
+            && segment != "."
+            && segment != ".."
+            && segment.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'~'))
+    };
+    let segments: Vec<&str> = segments.collect();
+    if !rooted || segments.is_empty() || !segments.iter().all(|segment| plain(segment)) {
+        resolver.fault(Some(text), format!("`{value}` cannot be a path; write `/name/mcp` with letters, digits, `-._~`"));
+        return None;
+    }
+    if segments.first().is_some_and(|first| RESERVED.contains(first)) {
+        resolver.fault(Some(text), format!("`{value}` is the gateway's own; choose another first segment"));
+        return None;
+    }
+    Some(path.to_owned())
+}

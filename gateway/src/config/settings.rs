@@ -1,0 +1,109 @@
+//! The configuration as used: validated, with every default filled in.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use portcullis_policy::{BackendName, Policy};
+use url::Url;
+
+use super::Secret;
+
+/// Everything the gateway was told.
+#[derive(Debug)]
+pub struct Config {
+    /// Addresses.
+    pub server: Server,
+    /// The directory for what survives a restart.
+    pub state: PathBuf,
+    /// The identity provider.
+    pub entra: Entra,
+    /// The gateway's own tokens.
+    pub oauth: OAuth,
+    /// The MCP servers, by name.
+    pub backends: Vec<Backend>,
+    /// Sizes.
+    pub limits: Limits,
+    /// Where audit lines go; standard output when absent.
+    pub audit_path: Option<PathBuf>,
+    /// Who may do what.
+    pub policy: Arc<Policy>,
+    /// The policy as written, for its tests and its lint.
+    pub policy_document: portcullis_policy::Document,
+    /// What is allowed but deserves a word at start.
+    pub warnings: Vec<String>,
+}
+
+/// Addresses.
+#[derive(Debug)]
+pub struct Server {
+    /// For clients.
+    pub listen: SocketAddr,
+    /// The issuer: scheme, host and port, without a trailing slash.
+    pub public_url: String,
+    /// For probes and metrics.
+    pub admin_listen: SocketAddr,
+    /// Worker threads.
+    pub threads: usize,
+    /// Origins whose browsers may call, the gateway's own included.
+    pub allowed_origins: Vec<String>,
+}
+
+/// The identity provider.
+#[derive(Debug)]
+pub struct Entra {
+    /// The directory's GUID.
+    pub tenant_id: String,
+    /// The app registration's GUID.
+    pub client_id: String,
+    /// Its secret.
+    pub client_secret: Secret,
+    /// The cloud, without a trailing slash.
+    pub authority_host: String,
+    /// The delegated permissions to ask for, in full form.
+    pub scopes: Vec<String>,
+    /// Tolerance for clocks that differ; at most 300 s.
+    pub clock_skew: Duration,
+}
+
+/// The gateway's own tokens.
+#[derive(Debug)]
+pub struct OAuth {
+    /// How long an access token is good; at most 15 minutes.
+    pub access_token_lifetime: Duration,
+    /// How long a refresh token may lie unused.
+    pub refresh_token_lifetime: Duration,
+}
+
+/// One MCP server.
+#[derive(Debug, Clone)]
+pub struct Backend {
+    /// Its name in the policy.
+    pub name: BackendName,
+    /// Its Streamable HTTP endpoint.
+    pub url: Url,
+    /// The path under the public URL, with a leading and without a trailing slash.
+    pub path: String,
+    /// The resource identifier (RFC 8707): public URL and path.
+    pub resource: String,
+    /// Whether Entra's own access tokens are taken as bearers here.
+    pub accept_entra_tokens: bool,
+    /// Authorities that may have signed its certificate, as PEM; the system's when absent.
+    pub ca_pem: Option<Vec<u8>>,
+    /// How long a connection may take.
+    pub connect_timeout: Duration,
+    /// How long an answer may take to begin, and a JSON answer to end.
+    pub timeout: Duration,
+    /// How long an event stream may be silent.
+    pub idle_timeout: Duration,
+}
+
+/// Sizes, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// A request's body.
+    pub request_body: usize,
+    /// A list that is read to be filtered, and one event.
+    pub list_body: usize,
+}
