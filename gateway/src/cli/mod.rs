@@ -1,1 +1,96 @@
-//! (placeholder)
+//! The operator's commands: one file each, one exit code each.
+//!
+//! `0`: done. `1`: the file or the policy has faults, or a question was answered with no. `2`: the command line is
+//! wrong (clap's own code). Answers go to standard output, faults to standard error.
+
+mod check;
+mod explain;
+mod policy_test;
+mod serve;
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+const DEFAULT_CONFIG: &str = "gateway.yaml";
+
+/// An authorization gateway for MCP servers behind Microsoft Entra ID.
+#[derive(Debug, Parser)]
+#[command(name = "portcullis", version, about)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway.
+    Serve {
+        /// The configuration file.
+        #[arg(short, long, default_value = DEFAULT_CONFIG)]
+        config: PathBuf,
+    },
+    /// Read a configuration or policy file, run the policy's tests, and report every fault.
+    Check {
+        /// The file.
+        #[arg(default_value = DEFAULT_CONFIG)]
+        file: PathBuf,
+    },
+    /// Say what the policy decides about one call, and why.
+    Explain(explain::Question),
+    /// Work on a policy file.
+    Policy {
+        #[command(subcommand)]
+        command: PolicyCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum PolicyCommand {
+    /// Run the tests that the policy file contains.
+    Test {
+        /// A policy file, or a configuration file.
+        #[arg(default_value = DEFAULT_CONFIG)]
+        file: PathBuf,
+    },
+}
+
+/// Runs the command of this process's arguments.
+#[must_use]
+pub fn run() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Serve { config } => serve::run(&config),
+        Command::Check { file } => check::run(&file),
+        Command::Explain(question) => explain::run(&question),
+        Command::Policy { command: PolicyCommand::Test { file } } => policy_test::run(&file),
+    };
+    match result {
+        Ok(Answer::Yes(text)) => {
+            say(&mut std::io::stdout(), &text);
+            ExitCode::SUCCESS
+        }
+        Ok(Answer::No(text)) => {
+            say(&mut std::io::stdout(), &text);
+            ExitCode::FAILURE
+        }
+        Err(fault) => {
+            say(&mut std::io::stderr(), &fault);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What a command found out.
+enum Answer {
+    Yes(String),
+    No(String),
+}
+
+/// Writes a line; a closed pipe is the reader's choice, not an error of ours.
+fn say(out: &mut impl Write, text: &str) {
+    if !text.is_empty() {
+        let _ = writeln!(out, "{}", text.trim_end());
+    }
+}

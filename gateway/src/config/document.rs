@@ -126,8 +126,8 @@ pub struct Backend {
 pub struct Limits {
     /// Bytes of a request's body.
     pub request_body: Option<Spanned<usize>>,
-    /// Bytes of a list that is read to be filtered, and of one event.
-    pub list_body: Option<Spanned<usize>>,
+    /// Bytes of a JSON answer, and of one event of a stream.
+    pub answer_body: Option<Spanned<usize>>,
 }
 
 /// Logs and audit.

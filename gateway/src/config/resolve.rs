@@ -108,7 +108,7 @@ fn oauth(resolver: &mut Resolver<'_>, written: &document::OAuth) -> OAuth {
 fn limits(resolver: &mut Resolver<'_>, written: &document::Limits) -> Limits {
     Limits {
         request_body: resolver.size(written.request_body.as_ref(), 4 * MIB, 1024..=64 * MIB),
-        list_body: resolver.size(written.list_body.as_ref(), 8 * MIB, 1024..=64 * MIB),
+        answer_body: resolver.size(written.answer_body.as_ref(), 16 * MIB, 1024..=64 * MIB),
     }
 }
 

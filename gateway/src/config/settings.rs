@@ -104,6 +104,6 @@ pub struct Backend {
 pub struct Limits {
     /// A request's body.
     pub request_body: usize,
-    /// A list that is read to be filtered, and one event.
-    pub list_body: usize,
+    /// A JSON answer, and one event of a stream.
+    pub answer_body: usize,
 }

@@ -1,0 +1,164 @@
+//! Every event and every field.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::{Serialize, Serializer};
+
+use crate::clock::Timestamp;
+
+/// The name of one request in logs, audit and answers: unique per process and start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RequestId {
+    instance: u64,
+    number: u64,
+}
+
+impl RequestId {
+    /// The next request of this process.
+    #[must_use]
+    pub fn next() -> Self {
+        static INSTANCE: std::sync::LazyLock<u64> = std::sync::LazyLock::new(rand::random);
+        static NUMBER: AtomicU64 = AtomicU64::new(1);
+        Self { instance: *INSTANCE, number: NUMBER.fetch_add(1, Ordering::Relaxed) }
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}-{:x}", self.instance, self.number)
+    }
+}
+
+impl Serialize for RequestId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// One line of the trail.
+#[derive(Debug, Serialize)]
+pub struct Event {
+    /// Seconds since the Unix epoch.
+    #[serde(serialize_with = "seconds")]
+    pub time: Timestamp,
+    /// Joins the lines of one request.
+    pub request_id: RequestId,
+    /// What happened.
+    #[serde(flatten)]
+    pub kind: Kind,
+}
+
+/// What happened.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type")]
+pub enum Kind {
+    /// A request was decided, before anything was sent to a backend.
+    #[serde(rename = "mcp.decision")]
+    Decision(Box<Decision>),
+    /// A request has ended.
+    #[serde(rename = "mcp.outcome")]
+    Outcome(Outcome),
+}
+
+/// Who asked for what, what was decided, and why.
+#[derive(Debug, Serialize)]
+pub struct Decision {
+    /// The verdict.
+    pub decision: Verdict,
+    /// Why, in the words of the policy; never told to the caller.
+    pub reason: String,
+    /// The caller; absent when no token could be verified.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub actor: Option<Actor>,
+    /// What was asked for.
+    pub target: Target,
+    /// The policy that decided.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy_hash: Option<Arc<str>>,
+}
+
+/// Whether the request may go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// It goes to the backend.
+    Allow,
+    /// It is refused.
+    Deny,
+    /// It is refused until the caller signs in for more.
+    Challenge,
+}
+
+/// The caller.
+#[derive(Clone, Debug, Serialize)]
+pub struct Actor {
+    /// `user` or `app`.
+    pub kind: &'static str,
+    /// The directory (`tid`).
+    pub tenant: String,
+    /// The object in it (`oid`).
+    pub subject: String,
+    /// App-role values as the token has them.
+    pub roles: Vec<String>,
+    /// The OAuth client that holds the token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
+    /// The token (`jti` or `uti`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+}
+
+/// What was asked for.
+#[derive(Clone, Debug, Serialize)]
+pub struct Target {
+    /// The MCP server.
+    pub backend: String,
+    /// The JSON-RPC method, or the HTTP method when there is no message.
+    pub method: String,
+    /// The tool, prompt or resource.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+}
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Outcome {
+    /// The HTTP status that the caller got.
+    pub status: u16,
+    /// Whether a backend was contacted.
+    pub forwarded: bool,
+    /// What went wrong on the way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<&'static str>,
+    /// Bytes of the answer's body.
+    pub bytes: u64,
+    /// From the request's head to the answer's end, in milliseconds.
+    pub milliseconds: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn seconds<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(time.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn request_ids_differ() {
+        assert_ne!(RequestId::next(), RequestId::next());
+    }
+
+    #[test]
+    fn an_event_is_one_flat_object() {
+        let outcome = Outcome { status: 200, forwarded: true, error: None, bytes: 3, milliseconds: 1 };
+        let event = Event { time: Timestamp::from_secs(7), request_id: RequestId::next(), kind: Kind::Outcome(outcome) };
+        let json = serde_json::to_value(&event).unwrap();
+        assert_eq!(json["type"], "mcp.outcome");
+        assert_eq!(json["time"], 7);
+        assert_eq!(json["status"], 200);
+    }
+}
