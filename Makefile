@@ -1,0 +1,42 @@
+# The doors of the house. Each does its own set-up; a bare Debian machine with Rust is enough.
+#
+#   make demo    the gateway, an identity provider and an MCP server on this machine (HEADLESS=1: a walk that ends)
+#   make test    everything CI wants: format, lints, unit, property, end-to-end, real clients, a browser
+#   make bench   what a call costs, against a bare Pingora pass-through measured in the same run
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+CARGO ?= cargo
+
+.PHONY: help setup setup-build demo test test-all lint bench fmt
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+setup-build:
+	@tests/setup.sh build
+
+setup:
+	@tests/setup.sh all
+
+demo: setup-build
+	@examples/quickstart/demo.sh
+
+lint: setup-build
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+test: setup lint
+	$(CARGO) build --workspace --bins
+	$(CARGO) test --workspace
+	HEADLESS=1 examples/quickstart/demo.sh
+
+test-all: test
+	PROPTEST_CASES=100000 $(CARGO) test --workspace --release -- --include-ignored
+
+bench: setup-build
+	@tests/bench/run.sh
+
+fmt:
+	$(CARGO) fmt --all

@@ -1,0 +1,25 @@
+//! A backend as the data plane sees it: its path, its endpoint, and what its challenges say.
+
+use std::sync::Arc;
+
+use portcullis_policy::BackendName;
+
+use crate::authn::Audience;
+use crate::backend::Upstream;
+
+/// One backend under one path.
+#[derive(Debug)]
+pub struct Mount {
+    /// Its name in the policy.
+    pub name: BackendName,
+    /// Its path, with a leading and without a trailing slash.
+    pub path: String,
+    /// Whose tokens are good here.
+    pub audience: Audience,
+    /// Where its protected resource metadata is (RFC 9728), for challenges.
+    pub resource_metadata: String,
+    /// The scopes that a first challenge names, separated by spaces.
+    pub scope: String,
+    /// Where it is.
+    pub upstream: Arc<Upstream>,
+}

@@ -1,0 +1,203 @@
+//! Every way the data plane says no: one closed enum, one answer each.
+//!
+//! The caller learns what they can act on and nothing else; what the operator needs is in the log and the audit
+//! trail under the request's id. A body is a JSON-RPC error wherever a client would otherwise take a bare 4xx for
+//! an older server and fall back (MCP 2026-07-28, versioning).
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
+use portcullis_policy::DenialKind;
+
+use super::mount::Mount;
+use crate::authn::{AuthnError, challenge};
+use crate::mcp::{Era, Refusal, RequestId, error_body};
+use crate::metrics::Reason;
+
+/// Why a request is refused.
+#[derive(Debug)]
+pub enum Rejection {
+    /// The `Host` is not ours.
+    Misdirected,
+    /// A browser page of another origin is calling.
+    ForeignOrigin,
+    /// Not POST, GET or DELETE.
+    MethodNotAllowed,
+    /// A POST that is not `application/json`, or is encoded.
+    UnsupportedMediaType,
+    /// No token, or one that does not verify.
+    Unauthenticated(AuthnError),
+    /// Not a message that can be decided.
+    Unreadable(Refusal),
+    /// The policy does not open it to this caller: answered as if it did not exist.
+    Unknown {
+        /// The request's id; a notification has none and is dropped.
+        id: Option<RequestId>,
+        /// What would have been reached.
+        what: Unknown,
+        /// Whose codes to use.
+        era: Era,
+    },
+    /// It is open, but the token's scopes do not cover it.
+    InsufficientScope {
+        /// The request's id.
+        id: Option<RequestId>,
+        /// Every scope the call needs.
+        scopes: Vec<String>,
+    },
+    /// The session does not exist, for this caller.
+    UnknownSession,
+    /// A session is needed and none was named.
+    SessionRequired,
+    /// The gateway cannot decide or record at the moment.
+    Unavailable {
+        /// The request's id.
+        id: Option<RequestId>,
+    },
+    /// The backend could not be reached, or its answer cannot be used.
+    BadGateway {
+        /// The request's id.
+        id: Option<RequestId>,
+    },
+    /// The backend took too long.
+    GatewayTimeout {
+        /// The request's id.
+        id: Option<RequestId>,
+    },
+}
+
+/// What a caller asked for that does not exist for them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unknown {
+    /// A tool.
+    Tool(String),
+    /// A prompt.
+    Prompt(String),
+    /// A resource.
+    Resource(String),
+    /// Everything: the tenant reaches nothing here.
+    Everything,
+}
+
+const INVALID_REQUEST: i64 = -32600;
+const INVALID_PARAMS: i64 = -32602;
+const INTERNAL_ERROR: i64 = -32603;
+/// What revisions before 2026-07-28 say of a resource that is not there.
+const RESOURCE_NOT_FOUND: i64 = -32002;
+/// Outside the ranges that JSON-RPC and MCP keep for themselves (MCP 2026-07-28, basic/index section Error Codes).
+const FORBIDDEN: i64 = -31403;
+
+impl Rejection {
+    /// The rejection of what the policy refused.
+    #[must_use]
+    pub fn denied(kind: &DenialKind, id: Option<RequestId>, what: Unknown, era: Era) -> Self {
+        match kind {
+            DenialKind::NotOpen => Self::Unknown { id, what, era },
+            DenialKind::ScopeMissing { scopes } => {
+                Self::InsufficientScope { id, scopes: scopes.iter().map(|tag| tag.as_ref().to_owned()).collect() }
+            }
+        }
+    }
+
+    /// Its label in metrics.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Misdirected | Self::ForeignOrigin | Self::MethodNotAllowed | Self::UnsupportedMediaType => Reason::Http,
+            Self::Unauthenticated(AuthnError::Unavailable) | Self::Unavailable { .. } => Reason::Unavailable,
+            Self::Unauthenticated(_) => Reason::Token,
+            Self::Unreadable(_) => Reason::Message,
+            Self::Unknown { .. } => Reason::Policy,
+            Self::InsufficientScope { .. } => Reason::Scope,
+            Self::UnknownSession | Self::SessionRequired => Reason::Session,
+            Self::BadGateway { .. } | Self::GatewayTimeout { .. } => Reason::None,
+        }
+    }
+
+    /// The answer that the caller gets from this mount.
+    #[must_use]
+    pub fn response(&self, mount: &Mount) -> Response<Bytes> {
+        match self {
+            Self::Misdirected => plain(StatusCode::MISDIRECTED_REQUEST, "This is not the host that was asked for."),
+            Self::ForeignOrigin => error(StatusCode::FORBIDDEN, None, INVALID_REQUEST, "Origin not allowed"),
+            Self::MethodNotAllowed => {
+                let response = error(StatusCode::METHOD_NOT_ALLOWED, None, INVALID_REQUEST, "Method not allowed");
+                with(response, header::ALLOW, "POST, GET, DELETE")
+            }
+            Self::UnsupportedMediaType => error(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                None,
+                INVALID_REQUEST,
+                "Content-Type must be application/json, without Content-Encoding",
+            ),
+            Self::Unauthenticated(AuthnError::Unavailable) => unavailable(None),
+            Self::Unauthenticated(failure) => {
+                let value = challenge::unauthorized(failure, &mount.resource_metadata, &mount.scope);
+                with(plain(StatusCode::UNAUTHORIZED, ""), header::WWW_AUTHENTICATE, &value)
+            }
+            Self::Unreadable(refusal) => json(refusal.status(), refusal.body()),
+            Self::Unknown { id: None, .. } => plain(StatusCode::ACCEPTED, ""),
+            Self::Unknown { id, what, era } => unknown(id.as_ref(), what, *era),
+            Self::InsufficientScope { id, scopes } => {
+                let value = challenge::insufficient_scope(&mount.resource_metadata, scopes);
+                let response = error(StatusCode::FORBIDDEN, id.as_ref(), FORBIDDEN, "Insufficient scope");
+                with(response, header::WWW_AUTHENTICATE, &value)
+            }
+            Self::UnknownSession => error(StatusCode::NOT_FOUND, None, INVALID_REQUEST, "Session not found"),
+            Self::SessionRequired => error(StatusCode::BAD_REQUEST, None, INVALID_REQUEST, "Mcp-Session-Id is required"),
+            Self::Unavailable { id } => unavailable(id.as_ref()),
+            Self::BadGateway { id } => {
+                error(StatusCode::BAD_GATEWAY, id.as_ref(), INTERNAL_ERROR, "The MCP server did not give a usable answer")
+            }
+            Self::GatewayTimeout { id } => {
+                error(StatusCode::GATEWAY_TIMEOUT, id.as_ref(), INTERNAL_ERROR, "The MCP server took too long")
+            }
+        }
+    }
+}
+
+fn unknown(id: Option<&RequestId>, what: &Unknown, era: Era) -> Response<Bytes> {
+    let (code, message) = match what {
+        Unknown::Tool(name) => (INVALID_PARAMS, format!("Unknown tool: {name}")),
+        Unknown::Prompt(name) => (INVALID_PARAMS, format!("Unknown prompt: {name}")),
+        Unknown::Resource(uri) => {
+            let code = if era == Era::Modern { INVALID_PARAMS } else { RESOURCE_NOT_FOUND };
+            (code, format!("Resource not found: {uri}"))
+        }
+        Unknown::Everything => (INVALID_PARAMS, "Nothing here is open to this account".to_owned()),
+    };
+    error(StatusCode::OK, id, code, &message)
+}
+
+fn unavailable(id: Option<&RequestId>) -> Response<Bytes> {
+    let response = error(StatusCode::SERVICE_UNAVAILABLE, id, INTERNAL_ERROR, "Temporarily unavailable");
+    with(response, header::RETRY_AFTER, "5")
+}
+
+fn error(status: StatusCode, id: Option<&RequestId>, code: i64, message: &str) -> Response<Bytes> {
+    json(status, error_body(id, code, message, None))
+}
+
+fn json(status: StatusCode, body: Bytes) -> Response<Bytes> {
+    with(body_of(status, body), header::CONTENT_TYPE, "application/json")
+}
+
+fn plain(status: StatusCode, text: &'static str) -> Response<Bytes> {
+    let response = body_of(status, Bytes::from_static(text.as_bytes()));
+    if text.is_empty() { response } else { with(response, header::CONTENT_TYPE, "text/plain; charset=utf-8") }
+}
+
+fn body_of(status: StatusCode, body: Bytes) -> Response<Bytes> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+fn with(mut response: Response<Bytes>, name: header::HeaderName, value: &str) -> Response<Bytes> {
+    // Every value here is made of configuration and fixed texts; one that is not a header value is left out, which
+    // costs the client a hint and nothing else.
+    if let Ok(value) = HeaderValue::from_str(value) {
+        response.headers_mut().insert(name, value);
+    }
+    response
+}
