@@ -1,0 +1,46 @@
+//! What a caller can ask for.
+
+use crate::names::BackendName;
+
+/// An act on one backend. Completion and subscription are decided as the prompt or resource they speak of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action<'a> {
+    /// What the protocol itself needs: initialize, ping, discovery, notifications, streams.
+    Protocol,
+    /// List tools; the list is filtered.
+    ListTools,
+    /// List prompts; the list is filtered.
+    ListPrompts,
+    /// List resources; the list is filtered.
+    ListResources,
+    /// List resource templates; the list is filtered.
+    ListResourceTemplates,
+    /// Call a tool.
+    CallTool {
+        /// Its name.
+        name: &'a str,
+    },
+    /// Get a prompt.
+    GetPrompt {
+        /// Its name.
+        name: &'a str,
+    },
+    /// Read a resource.
+    ReadResource {
+        /// Its URI.
+        uri: &'a str,
+    },
+    /// Complete the variables of a resource template.
+    UseTemplate {
+        /// The template, or a URI.
+        template: &'a str,
+    },
+}
+
+/// Something that can be permitted.
+pub trait Act {
+    /// The backend it is meant for.
+    fn backend(&self) -> &BackendName;
+    /// What it does there.
+    fn action(&self) -> Action<'_>;
+}

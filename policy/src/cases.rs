@@ -1,0 +1,123 @@
+//! Runs the tests that a policy carries.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use crate::action::Action;
+use crate::decision::DenialKind;
+use crate::document::Document;
+use crate::policy::Policy;
+use crate::subject::Subject;
+use crate::written::{Call, Case, CatalogueEntry, Expect, Target, Written};
+
+/// What the tests found.
+#[derive(Clone, Debug)]
+pub struct CaseReport {
+    total: usize,
+    failures: Vec<CaseFailure>,
+}
+
+impl CaseReport {
+    /// How many tests ran.
+    #[must_use]
+    pub fn total(&self) -> usize {
+        self.total
+    }
+
+    /// The tests that failed.
+    #[must_use]
+    pub fn failures(&self) -> &[CaseFailure] {
+        &self.failures
+    }
+}
+
+/// A test that failed: where it is, and what happened instead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CaseFailure {
+    /// Line in the file, from 1.
+    pub line: u64,
+    /// The test's name.
+    pub name: String,
+    /// What was expected and what was found.
+    pub message: String,
+}
+
+impl fmt::Display for CaseFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}, `{}`: {}", self.line, self.name, self.message)
+    }
+}
+
+pub(crate) fn run(policy: &Policy, document: &Document) -> CaseReport {
+    let (written, _) = Written::read(document);
+    let mut failures = Vec::new();
+    for case in &written.cases {
+        let subject = at_home(&written, &case.subject);
+        let messages = sees(policy, &written.catalogue, case, &subject)
+            .into_iter()
+            .chain(case.call.as_ref().and_then(|call| decides(policy, call, &subject)));
+        failures.extend(messages.map(|message| CaseFailure {
+            line: case.name.at.line(),
+            name: case.name.value.clone(),
+            message,
+        }));
+    }
+    CaseReport { total: written.cases.len(), failures }
+}
+
+/// A caller without a tenant is of the home tenant: the first listed one without a cap, where tenants are listed.
+fn at_home(written: &Written, subject: &Subject) -> Subject {
+    let Some(tenants) = written.tenants.as_ref().filter(|_| subject.tenant().is_empty()) else { return subject.clone() };
+    let home = tenants.iter().find(|tenant| tenant.roles.is_none()).or_else(|| tenants.first());
+    home.map_or_else(|| subject.clone(), |tenant| subject.in_tenant(&tenant.id))
+}
+
+fn sees(policy: &Policy, catalogue: &[CatalogueEntry], case: &Case, subject: &Subject) -> Vec<String> {
+    let mut messages = Vec::new();
+    for (backend, expected) in &case.sees {
+        let view = policy.view(subject, &backend.value);
+        let tools = catalogue.iter().filter(|entry| entry.backend.value == backend.value);
+        let seen: BTreeSet<&str> = tools.map(|entry| entry.tool.as_str()).filter(|tool| view.tool(tool)).collect();
+        let expected: BTreeSet<&str> = expected.iter().map(String::as_str).collect();
+        if seen != expected {
+            messages.push(format!("sees {} of `{}`, expected {}", names(&seen), backend.value, names(&expected)));
+        }
+    }
+    messages
+}
+
+fn names(names: &BTreeSet<&str>) -> String {
+    format!("[{}]", names.iter().copied().collect::<Vec<_>>().join(", "))
+}
+
+fn decides(policy: &Policy, call: &Call, subject: &Subject) -> Option<String> {
+    let action = match &call.target {
+        Target::Tool(name) => Action::CallTool { name },
+        Target::Prompt(name) => Action::GetPrompt { name },
+        Target::Resource(uri) => Action::ReadResource { uri },
+    };
+    let (found, why) = match policy.decide(subject, &call.backend, &action) {
+        Ok(permit) => (Expect::Allow, permit.to_string()),
+        Err(denial) => match denial.kind() {
+            DenialKind::NotOpen => (Expect::Deny, denial.to_string()),
+            DenialKind::ScopeMissing { .. } => (Expect::Challenge, denial.to_string()),
+        },
+    };
+    if found != call.expect {
+        return Some(format!("expected {}, found {}: {why}", word(call.expect), word(found)));
+    }
+    let because = call.because.as_ref()?;
+    (!plain(&why).contains(&plain(because))).then(|| format!("expected because `{because}`, found: {why}"))
+}
+
+fn word(expect: Expect) -> &'static str {
+    match expect {
+        Expect::Allow => "allow",
+        Expect::Deny => "deny",
+        Expect::Challenge => "challenge",
+    }
+}
+
+fn plain(text: &str) -> String {
+    text.replace('`', "")
+}

@@ -1,0 +1,151 @@
+//! From the policy as written to the compiled form: names are resolved, inheritance is closed, every fault found.
+
+mod roles;
+mod scope;
+
+use std::collections::{BTreeSet, HashMap};
+
+use sha2::{Digest, Sha256};
+
+use crate::compiled::{Backend, Bits, DenyRule, Locks, MAX_TAGS, UriLocks};
+use crate::document::{Document, Node, Value};
+use crate::error::Faults;
+use crate::names::{BackendName, Tag};
+use crate::policy::Compiled;
+use crate::written::{Deny, Tagging, Written};
+use scope::Names;
+
+/// From values in tokens to the policy roles they give.
+#[derive(Debug, Default)]
+pub(crate) struct Members {
+    pub(crate) users: HashMap<String, Vec<usize>>,
+    pub(crate) apps: HashMap<String, Vec<usize>>,
+    pub(crate) groups: HashMap<String, Vec<usize>>,
+}
+
+/// A listed tenant; its callers hold no more than these roles would, if any are named.
+#[derive(Debug)]
+pub(crate) struct TenantCap {
+    pub(crate) id: String,
+    pub(crate) roles: Option<Vec<usize>>,
+}
+
+pub(crate) fn compile(document: &Document, backends: &[BackendName], id: u64) -> Result<Compiled, Faults> {
+    let (written, faults) = Written::read(document);
+    let mut names = Names::new(&written, backends, faults);
+    names.check_vocabulary(&written);
+    let tables: Vec<Backend> = backends.iter().map(|name| backend(&mut names, &written, name)).collect();
+    let (roles, members) = roles::compile(&mut names, &written, &tables);
+    let tenants = written.tenants.as_ref().map(|tenants| {
+        let cap = |tenant: &crate::written::Tenant| TenantCap {
+            id: tenant.id.clone(),
+            roles: tenant.roles.as_ref().map(|roles| names.roles(roles)),
+        };
+        tenants.iter().map(cap).collect()
+    });
+    let denies = denies(&mut names, &written.denies, &tables);
+    if !names.faults.is_empty() {
+        return Err(Faults::new(names.faults));
+    }
+    let titles = written.tags.iter().flatten();
+    let titles = titles.filter_map(|tag| Some((tag.name.value.as_ref().to_owned(), tag.title.clone()?))).collect();
+    Ok(Compiled { id, hash: hash(&document.0).into(), backends: tables, roles, members, tenants, denies, titles })
+}
+
+/// The tags of one backend get their bits, and its items their locks.
+fn backend(names: &mut Names<'_>, written: &Written, name: &BackendName) -> Backend {
+    let of = |taggings: &[Tagging]| -> Vec<Tagging> {
+        taggings.iter().filter(|tagging| tagging.backend.value == *name).cloned().collect()
+    };
+    let (tools, prompts, resources) = (of(&written.tools), of(&written.prompts), of(&written.resources));
+    let all = [&tools, &prompts, &resources];
+    let tags: BTreeSet<Tag> = all.into_iter().flatten().map(|tagging| tagging.tag.value.clone()).collect();
+    let tags: Vec<Tag> = tags.into_iter().collect();
+    if tags.len() > MAX_TAGS
+        && let Some(first) = all.into_iter().flatten().next()
+    {
+        names.fault(first.tag.at, format!("`{name}` has more than {MAX_TAGS} tags; merge some"));
+    }
+    for tagging in all.into_iter().flatten() {
+        for pattern in tagging.patterns.iter().filter(|pattern| pattern.value.trim() != pattern.value || pattern.value.is_empty()) {
+            names.fault(pattern.at, "a pattern is empty or has spaces around it; names match exactly, remove them");
+        }
+    }
+    let bit = |tagging: &Tagging| tags.iter().position(|tag| *tag == tagging.tag.value).unwrap_or(usize::MAX);
+    let patterns = |taggings: &[Tagging]| -> Vec<(String, usize)> {
+        let one = |tagging: &Tagging| {
+            let bit = bit(tagging);
+            tagging.patterns.iter().map(move |pattern| (pattern.value.clone(), bit)).collect::<Vec<_>>()
+        };
+        taggings.iter().flat_map(one).collect()
+    };
+    let borrowed = |patterns: &[(String, usize)]| Locks::new(patterns.iter().map(|(p, bit)| (p.as_str(), *bit)));
+    let uris = patterns(&resources);
+    Backend {
+        name: name.clone(),
+        tools: borrowed(&patterns(&tools)),
+        prompts: borrowed(&patterns(&prompts)),
+        resources: UriLocks::new(uris.iter().map(|(p, bit)| (p.as_str(), *bit))),
+        tags,
+    }
+}
+
+fn denies(names: &mut Names<'_>, written: &[Deny], tables: &[Backend]) -> Vec<DenyRule> {
+    let mut seen = BTreeSet::new();
+    let mut rules = Vec::new();
+    for deny in written {
+        if !seen.insert(deny.id.value.as_str()) {
+            names.fault(deny.id.at, format!("the deny rule `{}` is there twice; give each its own id", deny.id.value));
+        }
+        let on: Vec<usize> = match &deny.on {
+            None => (0..tables.len()).collect(),
+            Some(on) => names.backends(on),
+        };
+        let tags = tables.iter().enumerate().map(|(index, table)| {
+            let mut bits = Bits::default();
+            for (bit, tag) in table.tags.iter().enumerate() {
+                if on.contains(&index) && deny.tags.iter().any(|denied| denied.value == *tag) {
+                    bits.insert(bit);
+                }
+            }
+            bits
+        });
+        let tags = tags.collect();
+        let unless = names.roles(&deny.unless);
+        rules.push(DenyRule { id: deny.id.value.clone(), reason: deny.reason.clone(), tags, unless });
+    }
+    rules
+}
+
+/// A short hash over keys and values in their order.
+fn hash(node: &Node) -> String {
+    let mut hasher = Sha256::new();
+    feed(&mut hasher, node);
+    hasher.finalize().iter().take(6).fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+}
+
+fn feed(hasher: &mut Sha256, node: &Node) {
+    let mut text = |kind: &[u8], text: &str| {
+        hasher.update(kind);
+        hasher.update((text.len() as u64).to_be_bytes());
+        hasher.update(text.as_bytes());
+    };
+    match &node.value {
+        Value::Null => text(b"0", ""),
+        Value::Bool(value) => text(b"b", if *value { "1" } else { "0" }),
+        Value::Number(value) => text(b"n", value),
+        Value::Text(value) => text(b"t", value),
+        Value::List(items) => {
+            text(b"l", &items.len().to_string());
+            items.iter().for_each(|item| feed(hasher, item));
+        }
+        Value::Mapping(entries) => {
+            text(b"m", &entries.len().to_string());
+            for (key, value) in entries {
+                hasher.update(key.value.as_bytes());
+                hasher.update([0]);
+                feed(hasher, value);
+            }
+        }
+    }
+}

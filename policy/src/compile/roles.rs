@@ -1,0 +1,103 @@
+//! Roles: who holds them, what they inherit, which keys and grants they carry on which backend.
+
+use super::Members;
+use super::scope::Names;
+use crate::compiled::{Backend, Bits, CompiledRole, ToolGrant};
+use crate::written::{RoleDecl, Written};
+
+/// One role's own keys and grants, before inheritance.
+#[derive(Default)]
+struct Own {
+    keys: Vec<(usize, usize)>,
+    grants: Vec<ToolGrant>,
+    inherits: Vec<usize>,
+}
+
+pub(super) fn compile(names: &mut Names<'_>, written: &Written, tables: &[Backend]) -> (Vec<CompiledRole>, Members) {
+    let own: Vec<Own> = written.roles.iter().map(|role| own(names, role, tables)).collect();
+    let mut roles = Vec::with_capacity(own.len());
+    for (index, role) in written.roles.iter().enumerate() {
+        let closure = reach(&own, index);
+        let circular = own.get(index).is_some_and(|role| role.inherits.iter().any(|&up| reach(&own, up).contains(&index)));
+        if circular {
+            names.fault(role.name.at, format!("the role `{}` inherits from itself; break the circle", role.name.value));
+        }
+        let inherited = || closure.iter().filter_map(|role| own.get(*role));
+        roles.push(CompiledRole {
+            name: role.name.value.clone(),
+            keys: inherited().flat_map(|own| own.keys.iter().copied()).collect(),
+            grants: inherited().flat_map(|own| own.grants.iter().cloned()).collect(),
+            closure,
+        });
+    }
+    (roles, members(written))
+}
+
+/// A role and everything it inherits from, itself first.
+fn reach(own: &[Own], from: usize) -> Vec<usize> {
+    let mut reached = vec![from];
+    let mut next = 0;
+    while let Some(role) = reached.get(next).and_then(|&index| own.get(index)) {
+        for &parent in &role.inherits {
+            if !reached.contains(&parent) {
+                reached.push(parent);
+            }
+        }
+        next += 1;
+    }
+    reached
+}
+
+fn own(names: &mut Names<'_>, role: &RoleDecl, tables: &[Backend]) -> Own {
+    let grants_something = !role.opens.is_empty() || !role.tools.is_empty();
+    let on = if let Some(on) = &role.on { names.backends(on) } else {
+        if names.several_backends() && grants_something {
+            let message = format!("the role `{}` does not say where it counts; add `on: [backend]` or `on: [\"*\"]`", role.name.value);
+            names.fault(role.name.at, message);
+        }
+        names.all_backends()
+    };
+    let mut own = Own { inherits: names.roles(&role.inherits), ..Own::default() };
+    for open in &role.opens {
+        let narrowed = match &open.on {
+            Some(narrower) => names.backends(narrower).into_iter().filter(|backend| on.contains(backend)).collect(),
+            None => on.clone(),
+        };
+        for backend in narrowed {
+            let bit = tables.get(backend).and_then(|table| table.tags.iter().position(|tag| *tag == open.tag.value));
+            own.keys.extend(bit.map(|bit| (backend, bit)));
+        }
+    }
+    for grant in &role.tools {
+        let Some(backend) = names.backend(&grant.backend).filter(|backend| on.contains(backend)) else { continue };
+        let Some(table) = tables.get(backend) else { continue };
+        let mut ignored = Bits::default();
+        for tag in &grant.ignoring {
+            table.tags.iter().position(|known| *known == tag.value).into_iter().for_each(|bit| ignored.insert(bit));
+        }
+        let required = table.tools.of(&grant.tool).without(ignored);
+        own.grants.push(ToolGrant { backend, tool: grant.tool.clone(), required });
+    }
+    own
+}
+
+/// A role without `members` is reached by users whose token carries its name.
+fn members(written: &Written) -> Members {
+    let mut members = Members::default();
+    for (index, role) in written.roles.iter().enumerate() {
+        match &role.members {
+            None => members.users.entry(role.name.value.as_ref().to_owned()).or_default().push(index),
+            Some(listed) => {
+                let lists = [
+                    (&listed.roles, &mut members.users),
+                    (&listed.apps, &mut members.apps),
+                    (&listed.groups, &mut members.groups),
+                ];
+                for (values, map) in lists {
+                    values.iter().for_each(|value| map.entry(value.clone()).or_default().push(index));
+                }
+            }
+        }
+    }
+    members
+}

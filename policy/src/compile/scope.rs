@@ -1,0 +1,102 @@
+//! Which names are declared, and what to say of one that is not.
+
+use serde_saphyr::Location;
+
+use crate::document;
+use crate::error::Fault;
+use crate::names::{BackendName, Role, Tag};
+use crate::written::{At, Written, suggestion};
+
+/// The declared names, and the faults found while looking them up.
+pub(super) struct Names<'a> {
+    backends: &'a [BackendName],
+    roles: Vec<Role>,
+    vocabulary: Option<Vec<Tag>>,
+    pub(super) faults: Vec<Fault>,
+}
+
+impl<'a> Names<'a> {
+    pub(super) fn new(written: &Written, backends: &'a [BackendName], faults: Vec<Fault>) -> Self {
+        let roles = written.roles.iter().map(|role| role.name.value.clone()).collect();
+        let vocabulary = written.tags.as_ref().map(|tags| tags.iter().map(|tag| tag.name.value.clone()).collect());
+        Self { backends, roles, vocabulary, faults }
+    }
+
+    pub(super) fn fault(&mut self, at: Location, message: impl Into<String>) {
+        self.faults.push(document::fault(at, message));
+    }
+
+    /// Every use of a tag and a backend against what is declared.
+    pub(super) fn check_vocabulary(&mut self, written: &Written) {
+        for tagging in [&written.tools, &written.prompts, &written.resources].into_iter().flatten() {
+            self.backend(&tagging.backend);
+            self.tag(&tagging.tag);
+        }
+        for role in &written.roles {
+            role.opens.iter().for_each(|open| self.tag(&open.tag));
+            for grant in &role.tools {
+                self.backend(&grant.backend);
+                grant.ignoring.iter().for_each(|tag| self.tag(tag));
+            }
+        }
+        written.denies.iter().flat_map(|deny| &deny.tags).for_each(|tag| self.tag(tag));
+    }
+
+    pub(super) fn several_backends(&self) -> bool {
+        self.backends.len() > 1
+    }
+
+    pub(super) fn all_backends(&self) -> Vec<usize> {
+        (0..self.backends.len()).collect()
+    }
+
+    /// The indexes of an `on` list; `*` is every backend.
+    pub(super) fn backends(&mut self, on: &[At<String>]) -> Vec<usize> {
+        if on.iter().any(|name| name.value == "*") {
+            return self.all_backends();
+        }
+        let mut found = Vec::with_capacity(on.len());
+        for name in on {
+            match self.backends.iter().position(|known| known.as_ref() == name.value) {
+                Some(index) => found.push(index),
+                None => self.unknown_backend(&name.value, name.at),
+            }
+        }
+        found
+    }
+
+    pub(super) fn backend(&mut self, name: &At<BackendName>) -> Option<usize> {
+        let found = self.backends.iter().position(|known| *known == name.value);
+        if found.is_none() {
+            self.unknown_backend(name.value.as_ref(), name.at);
+        }
+        found
+    }
+
+    pub(super) fn roles(&mut self, names: &[At<Role>]) -> Vec<usize> {
+        let mut found = Vec::with_capacity(names.len());
+        for name in names {
+            if let Some(index) = self.roles.iter().position(|known| *known == name.value) { found.push(index) } else {
+                let hint = suggestion(name.value.as_ref(), self.roles.iter().map(AsRef::as_ref));
+                let hint = hint.unwrap_or_else(|| "declare it under `roles`".to_owned());
+                self.fault(name.at, format!("the role `{}` is not declared; {hint}", name.value));
+            }
+        }
+        found
+    }
+
+    fn tag(&mut self, tag: &At<Tag>) {
+        let Some(vocabulary) = &self.vocabulary else { return };
+        if !vocabulary.contains(&tag.value) {
+            let hint = suggestion(tag.value.as_ref(), vocabulary.iter().map(AsRef::as_ref));
+            let hint = hint.unwrap_or_else(|| "declare it under `tags`".to_owned());
+            self.fault(tag.at, format!("the tag `{}` is not declared; {hint}", tag.value));
+        }
+    }
+
+    fn unknown_backend(&mut self, name: &str, at: Location) {
+        let hint = suggestion(name, self.backends.iter().map(AsRef::as_ref));
+        let hint = hint.unwrap_or_else(|| "name one of the configured backends".to_owned());
+        self.fault(at, format!("the backend `{name}` is not configured; {hint}"));
+    }
+}

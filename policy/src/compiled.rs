@@ -1,0 +1,199 @@
+//! The compiled form: tags to bits, items to lock masks, callers to key masks.
+//!
+//! A decision is a look-up and a mask test. Names that the policy spells out are looked up; other names are matched
+//! against the backend's patterns.
+
+use std::collections::HashMap;
+
+use crate::glob::{NameGlob, UriGlob};
+use crate::names::{BackendName, Role, Tag};
+
+const WORDS: usize = 4;
+/// Tags that one backend can have.
+pub(crate) const MAX_TAGS: usize = WORDS * 64;
+
+/// A set of one backend's tags.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Bits([u64; WORDS]);
+
+impl Bits {
+    pub(crate) const ALL: Self = Self([u64::MAX; WORDS]);
+
+    pub(crate) fn insert(&mut self, bit: usize) {
+        if let Some(word) = self.0.get_mut(bit / 64) {
+            *word |= 1 << (bit % 64);
+        }
+    }
+
+    pub(crate) fn contains(self, bit: usize) -> bool {
+        self.0.get(bit / 64).is_some_and(|word| word & (1 << (bit % 64)) != 0)
+    }
+
+    pub(crate) fn is_empty(self) -> bool {
+        self.0.iter().all(|word| *word == 0)
+    }
+
+    pub(crate) fn within(self, other: Self) -> bool {
+        self.without(other).is_empty()
+    }
+
+    pub(crate) fn meets(self, other: Self) -> bool {
+        self.0.iter().zip(other.0).any(|(a, b)| a & b != 0)
+    }
+
+    pub(crate) fn and(self, other: Self) -> Self {
+        self.zip(other, |a, b| a & b)
+    }
+
+    pub(crate) fn or(self, other: Self) -> Self {
+        self.zip(other, |a, b| a | b)
+    }
+
+    pub(crate) fn without(self, other: Self) -> Self {
+        self.zip(other, |a, b| a & !b)
+    }
+
+    pub(crate) fn iter(self) -> impl Iterator<Item = usize> {
+        (0..MAX_TAGS).filter(move |bit| self.contains(*bit))
+    }
+
+    fn zip(mut self, other: Self, with: impl Fn(u64, u64) -> u64) -> Self {
+        for (word, b) in self.0.iter_mut().zip(other.0) {
+            *word = with(*word, b);
+        }
+        self
+    }
+}
+
+/// What tags the items of one kind carry.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Locks {
+    exact: HashMap<String, Bits>,
+    globs: Vec<(NameGlob, usize)>,
+}
+
+impl Locks {
+    /// The locks of patterns, each with the bit of its tag.
+    pub(crate) fn new<'a>(patterns: impl Iterator<Item = (&'a str, usize)>) -> Self {
+        let mut locks = Self::default();
+        for (pattern, bit) in patterns {
+            if pattern.contains('*') {
+                locks.globs.push((NameGlob::new(pattern), bit));
+            } else {
+                locks.exact.entry(pattern.to_owned()).or_default().insert(bit);
+            }
+        }
+        let by_glob: Vec<(String, Bits)> = locks.exact.keys().map(|name| (name.clone(), locks.by_glob(name))).collect();
+        for (name, bits) in by_glob {
+            locks.exact.entry(name).and_modify(|exact| *exact = exact.or(bits));
+        }
+        locks
+    }
+
+    /// The tags of an item; empty when it has none.
+    pub(crate) fn of(&self, name: &str) -> Bits {
+        self.exact.get(name).copied().unwrap_or_else(|| self.by_glob(name))
+    }
+
+    fn by_glob(&self, name: &str) -> Bits {
+        let mut bits = Bits::default();
+        for (glob, bit) in &self.globs {
+            if !bits.contains(*bit) && glob.matches(name) {
+                bits.insert(*bit);
+            }
+        }
+        bits
+    }
+}
+
+/// What tags resources carry.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct UriLocks(Vec<(UriGlob, usize)>);
+
+impl UriLocks {
+    pub(crate) fn new<'a>(patterns: impl Iterator<Item = (&'a str, usize)>) -> Self {
+        Self(patterns.map(|(pattern, bit)| (UriGlob::new(pattern), bit)).collect())
+    }
+
+    pub(crate) fn of(&self, uri: &str) -> Bits {
+        self.by(|glob| glob.matches(uri))
+    }
+
+    /// Tags that every expansion of the template carries decide whether it opens; tags that some may carry do not.
+    pub(crate) fn of_template(&self, template: &str) -> Bits {
+        self.by(|glob| glob.matches_template(template))
+    }
+
+    fn by(&self, matches: impl Fn(&UriGlob) -> bool) -> Bits {
+        let mut bits = Bits::default();
+        for (glob, bit) in &self.0 {
+            if !bits.contains(*bit) && matches(glob) {
+                bits.insert(*bit);
+            }
+        }
+        bits
+    }
+}
+
+/// One backend: its tags and what carries them.
+#[derive(Clone, Debug)]
+pub(crate) struct Backend {
+    pub(crate) name: BackendName,
+    /// In the order of their bits.
+    pub(crate) tags: Vec<Tag>,
+    pub(crate) tools: Locks,
+    pub(crate) prompts: Locks,
+    pub(crate) resources: UriLocks,
+}
+
+/// One policy role with everything it inherits.
+#[derive(Clone, Debug)]
+pub(crate) struct CompiledRole {
+    pub(crate) name: Role,
+    /// This role and every role it inherits from.
+    pub(crate) closure: Vec<usize>,
+    /// Keys, each on one backend.
+    pub(crate) keys: Vec<(usize, usize)>,
+    pub(crate) grants: Vec<ToolGrant>,
+}
+
+/// A tool that opens although some of its tags stay shut.
+#[derive(Clone, Debug)]
+pub(crate) struct ToolGrant {
+    pub(crate) backend: usize,
+    pub(crate) tool: String,
+    /// The tags that still need a key.
+    pub(crate) required: Bits,
+}
+
+/// A rule that beats every key.
+#[derive(Clone, Debug)]
+pub(crate) struct DenyRule {
+    pub(crate) id: String,
+    pub(crate) reason: Option<String>,
+    /// Per backend.
+    pub(crate) tags: Vec<Bits>,
+    /// Roles that it does not bind.
+    pub(crate) unless: Vec<usize>,
+}
+
+/// Everything one caller holds under one policy.
+#[derive(Debug)]
+pub(crate) struct Ring {
+    /// Per backend.
+    pub(crate) backends: Vec<BackendRing>,
+    /// Whether the caller's tenant reaches anything.
+    pub(crate) tenant_listed: bool,
+}
+
+/// What a caller holds on one backend.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct BackendRing {
+    pub(crate) keys: Bits,
+    pub(crate) denied: Bits,
+    pub(crate) scopes: Bits,
+    /// The role that gave each key, by bit.
+    pub(crate) givers: Vec<(usize, Role)>,
+    /// Tools with grants of their own: the tags that still need a key, and the role that says so.
+    pub(crate) grants: HashMap<String, Vec<(Bits, Role)>>,
+}

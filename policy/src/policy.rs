@@ -1,0 +1,90 @@
+//! A policy: validated, compiled, immutable.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::cases::CaseReport;
+use crate::compile;
+use crate::compiled::{Backend, CompiledRole, DenyRule};
+use crate::document::Document;
+use crate::error::{Fault, Faults};
+use crate::lint;
+use crate::names::BackendName;
+
+/// Who may do what. Cheap to clone; nothing changes it.
+#[derive(Clone, Debug)]
+pub struct Policy(pub(crate) Arc<Compiled>);
+
+/// The compiled policy.
+#[derive(Debug)]
+pub(crate) struct Compiled {
+    pub(crate) id: u64,
+    pub(crate) hash: Arc<str>,
+    pub(crate) backends: Vec<Backend>,
+    pub(crate) roles: Vec<CompiledRole>,
+    pub(crate) members: compile::Members,
+    pub(crate) tenants: Option<Vec<compile::TenantCap>>,
+    pub(crate) denies: Vec<DenyRule>,
+    pub(crate) titles: Vec<(String, String)>,
+}
+
+/// A tag that items of a backend carry; also an OAuth scope.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TagInfo {
+    /// The tag.
+    pub name: String,
+    /// What the consent page calls it.
+    pub title: Option<String>,
+}
+
+impl Policy {
+    /// Reads and compiles a policy for these backends.
+    ///
+    /// # Errors
+    ///
+    /// Returns every fault: of syntax (the first), of shape and of meaning (all).
+    pub fn from_yaml(text: &str, backends: &[BackendName]) -> Result<Self, Faults> {
+        Self::compile(&Document::from_yaml(text)?, backends)
+    }
+
+    /// Compiles a policy for these backends.
+    ///
+    /// # Errors
+    ///
+    /// Returns every fault of shape and of meaning.
+    pub fn compile(document: &Document, backends: &[BackendName]) -> Result<Self, Faults> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        compile::compile(document, backends, id).map(|compiled| Self(Arc::new(compiled)))
+    }
+
+    /// A short hash of what the policy says; comments and layout do not count.
+    #[must_use]
+    pub fn hash(&self) -> &Arc<str> {
+        &self.0.hash
+    }
+
+    /// The tags that items of a backend carry: the scopes of its tokens.
+    #[must_use]
+    pub fn tags(&self, backend: &BackendName) -> Vec<TagInfo> {
+        let Some(backend) = self.0.backends.iter().find(|known| known.name == *backend) else { return Vec::new() };
+        let title = |tag: &str| self.0.titles.iter().find(|(name, _)| name == tag).map(|(_, title)| title.clone());
+        backend.tags.iter().map(|tag| TagInfo { name: tag.as_ref().to_owned(), title: title(tag.as_ref()) }).collect()
+    }
+
+    /// Runs the tests that the document carries.
+    #[must_use]
+    pub fn run_cases(&self, document: &Document) -> CaseReport {
+        crate::cases::run(self, document)
+    }
+
+    /// What loads, but probably does not say what was meant.
+    #[must_use]
+    pub fn lint(&self, document: &Document) -> Vec<Fault> {
+        lint::lint(self, document)
+    }
+
+    pub(crate) fn backend(&self, name: &BackendName) -> Option<(usize, &Backend)> {
+        self.0.backends.iter().enumerate().find(|(_, backend)| backend.name == *name)
+    }
+}

@@ -1,0 +1,267 @@
+//! The policy with its shape checked: what each key holds, and every fault of shape with its place.
+//!
+//! Names are parsed, keys are known or reported with a suggestion; whether names are declared is the compiler's
+//! question (`compile`).
+
+mod cases;
+mod reader;
+
+use serde_saphyr::Location;
+
+pub(crate) use cases::{Call, Case, CatalogueEntry, Expect, Target};
+pub(crate) use reader::suggestion;
+use reader::{Fields, Reader};
+
+use crate::document::{Document, Node, Value};
+use crate::error::Fault;
+use crate::names::{BackendName, Role, Tag};
+
+/// A value and its place.
+#[derive(Clone, Debug)]
+pub(crate) struct At<T> {
+    pub(crate) value: T,
+    pub(crate) at: Location,
+}
+
+/// The whole policy.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Written {
+    pub(crate) tags: Option<Vec<TagDecl>>,
+    pub(crate) tenants: Option<Vec<Tenant>>,
+    pub(crate) roles: Vec<RoleDecl>,
+    pub(crate) tools: Vec<Tagging>,
+    pub(crate) prompts: Vec<Tagging>,
+    pub(crate) resources: Vec<Tagging>,
+    pub(crate) denies: Vec<Deny>,
+    pub(crate) catalogue: Vec<CatalogueEntry>,
+    pub(crate) cases: Vec<Case>,
+}
+
+/// A tag of the vocabulary.
+#[derive(Clone, Debug)]
+pub(crate) struct TagDecl {
+    pub(crate) name: At<Tag>,
+    pub(crate) title: Option<String>,
+}
+
+/// A tenant that may reach something, and the roles that cap it.
+#[derive(Clone, Debug)]
+pub(crate) struct Tenant {
+    pub(crate) id: String,
+    pub(crate) roles: Option<Vec<At<Role>>>,
+}
+
+/// A role.
+#[derive(Clone, Debug)]
+pub(crate) struct RoleDecl {
+    pub(crate) name: At<Role>,
+    pub(crate) inherits: Vec<At<Role>>,
+    pub(crate) members: Option<Members>,
+    pub(crate) on: Option<Vec<At<String>>>,
+    pub(crate) opens: Vec<Open>,
+    pub(crate) tools: Vec<Grant>,
+}
+
+/// Who holds a role.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Members {
+    pub(crate) roles: Vec<String>,
+    pub(crate) apps: Vec<String>,
+    pub(crate) groups: Vec<String>,
+}
+
+/// A key: a tag, and where it opens.
+#[derive(Clone, Debug)]
+pub(crate) struct Open {
+    pub(crate) tag: At<Tag>,
+    pub(crate) on: Option<Vec<At<String>>>,
+}
+
+/// A tool that a role reaches although some of its tags stay shut.
+#[derive(Clone, Debug)]
+pub(crate) struct Grant {
+    pub(crate) backend: At<BackendName>,
+    pub(crate) tool: String,
+    pub(crate) ignoring: Vec<At<Tag>>,
+}
+
+/// The items of a backend that carry a tag.
+#[derive(Clone, Debug)]
+pub(crate) struct Tagging {
+    pub(crate) backend: At<BackendName>,
+    pub(crate) tag: At<Tag>,
+    pub(crate) patterns: Vec<At<String>>,
+}
+
+/// A rule that beats every key.
+#[derive(Clone, Debug)]
+pub(crate) struct Deny {
+    pub(crate) id: At<String>,
+    pub(crate) tags: Vec<At<Tag>>,
+    pub(crate) on: Option<Vec<At<String>>>,
+    pub(crate) unless: Vec<At<Role>>,
+    pub(crate) reason: Option<String>,
+}
+
+const KEYS: [&str; 9] = ["version", "tags", "tenants", "roles", "tools", "prompts", "resources", "deny", "tests"];
+/// Part of the language, not of this version: refused by name, for a rule that is read over is a hole.
+const LATER: [&str; 3] = ["imports", "pins", "denials"];
+
+impl Written {
+    /// Reads a document; what is wrong is reported and left out.
+    pub(crate) fn read(document: &Document) -> (Self, Vec<Fault>) {
+        let mut reader = Reader::default();
+        let mut written = Self::default();
+        if let Some(fields) = reader.fields(&document.0, "a policy", &KEYS, &LATER) {
+            written.fill(&mut reader, &fields);
+        }
+        (written, reader.faults)
+    }
+
+    /// The backends that any part of the policy names.
+    pub(crate) fn backends(&self) -> Vec<BackendName> {
+        let tagged = [&self.tools, &self.prompts, &self.resources].into_iter().flatten().map(|t| t.backend.value.clone());
+        let named = self.roles.iter().flat_map(|role| role.on.iter().flatten()).map(|on| on.value.as_str());
+        let mut names: Vec<BackendName> = tagged.chain(named.filter_map(|on| BackendName::try_from(on).ok())).collect();
+        names.extend(self.catalogue.iter().map(|entry| entry.backend.value.clone()));
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    fn fill(&mut self, reader: &mut Reader, fields: &Fields<'_>) {
+        if let Some(version) = fields.get("version")
+            && !matches!(&version.value, Value::Number(number) if number == "1")
+        {
+            reader.fault(version.location, "the version of the policy language is 1; write `version: 1`");
+        }
+        self.tags = fields.get("tags").map(|node| tags(reader, node));
+        self.tenants = fields.get("tenants").map(|node| tenants(reader, node));
+        self.roles = fields.get("roles").map(|node| roles(reader, node)).unwrap_or_default();
+        self.tools = fields.get("tools").map(|node| taggings(reader, node)).unwrap_or_default();
+        self.prompts = fields.get("prompts").map(|node| taggings(reader, node)).unwrap_or_default();
+        self.resources = fields.get("resources").map(|node| taggings(reader, node)).unwrap_or_default();
+        self.denies = fields.get("deny").map(|node| denies(reader, node)).unwrap_or_default();
+        if let Some(tests) = fields.get("tests") {
+            (self.catalogue, self.cases) = cases::read(reader, tests);
+        }
+    }
+}
+
+fn tags(reader: &mut Reader, node: &Node) -> Vec<TagDecl> {
+    let mut tags = Vec::new();
+    for (key, value) in reader.entries(node, "tags") {
+        let Some(name) = reader.name(&key.value, key.referenced) else { continue };
+        let title = match &value.value {
+            Value::Null => None,
+            _ => reader
+                .fields(value, "a tag", &["title"], &["step_up", "mode"])
+                .and_then(|fields| fields.get("title").and_then(|node| reader.text(node))),
+        };
+        tags.push(TagDecl { name, title });
+    }
+    tags
+}
+
+fn tenants(reader: &mut Reader, node: &Node) -> Vec<Tenant> {
+    let mut tenants = Vec::new();
+    for (key, value) in reader.entries(node, "tenants") {
+        let roles = match &value.value {
+            Value::Null => None,
+            _ => reader
+                .fields(value, "a tenant", &["roles"], &[])
+                .and_then(|fields| fields.get("roles").map(|node| reader.names(node))),
+        };
+        tenants.push(Tenant { id: key.value.to_ascii_lowercase(), roles });
+    }
+    tenants
+}
+
+fn roles(reader: &mut Reader, node: &Node) -> Vec<RoleDecl> {
+    let mut roles = Vec::new();
+    for (key, value) in reader.entries(node, "roles") {
+        let Some(name) = reader.name(&key.value, key.referenced) else { continue };
+        let known = ["inherits", "members", "on", "opens", "tools"];
+        let Some(fields) = reader.fields(value, "a role", &known, &["rate", "mode"]) else { continue };
+        roles.push(RoleDecl {
+            name,
+            inherits: fields.get("inherits").map(|node| reader.names(node)).unwrap_or_default(),
+            members: fields.get("members").and_then(|node| members(reader, node)),
+            on: fields.get("on").map(|node| reader.texts(node)),
+            opens: fields.get("opens").map(|node| opens(reader, node)).unwrap_or_default(),
+            tools: fields.get("tools").map(|node| grants(reader, node)).unwrap_or_default(),
+        });
+    }
+    roles
+}
+
+fn members(reader: &mut Reader, node: &Node) -> Option<Members> {
+    let fields = reader.fields(node, "members", &["roles", "apps", "groups"], &[])?;
+    let mut list = |key| -> Vec<String> {
+        let texts = fields.get(key).map(|node| reader.texts(node)).unwrap_or_default();
+        texts.into_iter().map(|text| text.value).collect()
+    };
+    let groups = list("groups").iter().map(|group| group.to_ascii_lowercase()).collect();
+    Some(Members { roles: list("roles"), apps: list("apps"), groups })
+}
+
+fn opens(reader: &mut Reader, node: &Node) -> Vec<Open> {
+    let mut opens = Vec::new();
+    for item in reader.items(node, "`opens`") {
+        if matches!(item.value, Value::Mapping(_)) {
+            let Some(fields) = reader.fields(item, "a key", &["tag", "on"], &["when"]) else { continue };
+            let on = fields.get("on").map(|node| reader.texts(node));
+            let tag = reader.required(&fields, "tag").and_then(|node| reader.name_of(node));
+            opens.extend(tag.map(|tag| Open { tag, on }));
+        } else {
+            opens.extend(reader.name_of(item).map(|tag| Open { tag, on: None }));
+        }
+    }
+    opens
+}
+
+fn grants(reader: &mut Reader, node: &Node) -> Vec<Grant> {
+    let mut grants = Vec::new();
+    for item in reader.items(node, "`tools`") {
+        let Some(fields) = reader.fields(item, "a tool grant", &["name", "ignoring"], &["when"]) else { continue };
+        let ignoring = fields.get("ignoring").map(|node| reader.names(node)).unwrap_or_default();
+        let Some(name) = reader.required(&fields, "name") else { continue };
+        let Some(target) = reader.qualified(name) else { continue };
+        if target.1.contains('*') {
+            reader.fault(name.location, format!("`{}` is a pattern; a grant names one tool", target.1));
+            continue;
+        }
+        grants.push(Grant { backend: target.0, tool: target.1, ignoring });
+    }
+    grants
+}
+
+fn taggings(reader: &mut Reader, node: &Node) -> Vec<Tagging> {
+    let mut taggings = Vec::new();
+    for (key, value) in reader.entries(node, "backends") {
+        let backend = reader.name::<BackendName>(&key.value, key.referenced);
+        for (tag, patterns) in reader.entries(value, "tags") {
+            let tag = reader.name::<Tag>(&tag.value, tag.referenced);
+            let patterns = reader.texts(patterns);
+            if let (Some(backend), Some(tag)) = (backend.clone(), tag) {
+                taggings.push(Tagging { backend, tag, patterns });
+            }
+        }
+    }
+    taggings
+}
+
+fn denies(reader: &mut Reader, node: &Node) -> Vec<Deny> {
+    let mut denies = Vec::new();
+    for item in reader.items(node, "`deny`") {
+        let known = ["id", "tags", "on", "unless", "reason"];
+        let Some(fields) = reader.fields(item, "a deny rule", &known, &["when", "mode"]) else { continue };
+        let id = reader.required(&fields, "id").and_then(|node| reader.located_text(node));
+        let tags = reader.required(&fields, "tags").map(|node| reader.names(node)).unwrap_or_default();
+        let on = fields.get("on").map(|node| reader.texts(node));
+        let unless = fields.get("unless").map(|node| reader.names(node)).unwrap_or_default();
+        let reason = fields.get("reason").and_then(|node| reader.text(node));
+        denies.extend(id.map(|id| Deny { id, tags, on, unless, reason }));
+    }
+    denies
+}

@@ -1,0 +1,169 @@
+//! Reads nodes as texts, lists and mappings, and reports what is not.
+
+use serde_saphyr::{Location, Spanned};
+
+use super::At;
+use crate::document::{self, Node, Value};
+use crate::error::Fault;
+use crate::names::{BackendName, NameError};
+
+/// Collects faults while reading.
+#[derive(Debug, Default)]
+pub(super) struct Reader {
+    pub(super) faults: Vec<Fault>,
+}
+
+/// The fields of a mapping whose keys are known.
+pub(super) struct Fields<'a> {
+    at: Location,
+    what: &'a str,
+    entries: &'a [(Spanned<String>, Node)],
+}
+
+impl<'a> Fields<'a> {
+    pub(super) fn get(&self, key: &str) -> Option<&'a Node> {
+        self.entries.iter().find(|(name, _)| name.value == key).map(|(_, node)| node)
+    }
+
+    pub(super) fn at(&self) -> Location {
+        self.at
+    }
+}
+
+impl Reader {
+    pub(super) fn fault(&mut self, at: Location, message: impl Into<String>) {
+        self.faults.push(document::fault(at, message));
+    }
+
+    fn expected(&mut self, node: &Node, what: &str) {
+        let found = node.value.kind();
+        self.fault(node.location, format!("found {found} where {what} belongs"));
+    }
+
+    /// A mapping with known keys. `later` are keys of the language that this version does not have.
+    pub(super) fn fields<'a>(
+        &mut self,
+        node: &'a Node,
+        what: &'a str,
+        known: &[&str],
+        later: &[&str],
+    ) -> Option<Fields<'a>> {
+        let Value::Mapping(entries) = &node.value else {
+            self.expected(node, what);
+            return None;
+        };
+        for (key, _) in entries {
+            if later.contains(&key.value.as_str()) {
+                self.fault(key.referenced, format!("`{}` is not supported by this version; remove it", key.value));
+            } else if !known.contains(&key.value.as_str()) {
+                let hint = suggestion(&key.value, known.iter().copied());
+                let hint = hint.unwrap_or_else(|| format!("known keys are {}", list(known)));
+                self.fault(key.referenced, format!("`{}` is not a key of {what}; {hint}", key.value));
+            }
+        }
+        Some(Fields { at: node.location, what, entries })
+    }
+
+    /// A field that must be there.
+    pub(super) fn required<'a>(&mut self, fields: &Fields<'a>, key: &str) -> Option<&'a Node> {
+        let node = fields.get(key);
+        if node.is_none() {
+            self.fault(fields.at, format!("{} needs `{key}`; add it", fields.what));
+        }
+        node
+    }
+
+    /// The entries of a mapping whose keys are names.
+    pub(super) fn entries<'a>(&mut self, node: &'a Node, what: &str) -> &'a [(Spanned<String>, Node)] {
+        match &node.value {
+            Value::Mapping(entries) => entries,
+            Value::Null => &[],
+            _ => {
+                self.expected(node, &format!("a mapping of {what}"));
+                &[]
+            }
+        }
+    }
+
+    pub(super) fn items<'a>(&mut self, node: &'a Node, what: &str) -> &'a [Node] {
+        if let Value::List(items) = &node.value { items } else {
+            self.expected(node, &format!("a list for {what}"));
+            &[]
+        }
+    }
+
+    pub(super) fn text(&mut self, node: &Node) -> Option<String> {
+        match &node.value {
+            Value::Text(text) => Some(text.clone()),
+            Value::Number(_) | Value::Bool(_) => {
+                self.fault(node.location, format!("found {} where a text belongs; put it in quotes", node.value.kind()));
+                None
+            }
+            _ => {
+                self.expected(node, "a text");
+                None
+            }
+        }
+    }
+
+    pub(super) fn located_text(&mut self, node: &Node) -> Option<At<String>> {
+        self.text(node).map(|value| At { value, at: node.location })
+    }
+
+    /// A list of texts.
+    pub(super) fn texts(&mut self, node: &Node) -> Vec<At<String>> {
+        let items = self.items(node, "texts; write `[a, b]`");
+        items.iter().filter_map(|item| self.located_text(item)).collect()
+    }
+
+    pub(super) fn name<T>(&mut self, text: &str, at: Location) -> Option<At<T>>
+    where
+        T: for<'t> TryFrom<&'t str, Error = NameError>,
+    {
+        match T::try_from(text) {
+            Ok(value) => Some(At { value, at }),
+            Err(error) => {
+                self.fault(at, error.to_string());
+                None
+            }
+        }
+    }
+
+    pub(super) fn name_of<T>(&mut self, node: &Node) -> Option<At<T>>
+    where
+        T: for<'t> TryFrom<&'t str, Error = NameError>,
+    {
+        let text = self.text(node)?;
+        self.name(&text, node.location)
+    }
+
+    /// A list of names.
+    pub(super) fn names<T>(&mut self, node: &Node) -> Vec<At<T>>
+    where
+        T: for<'t> TryFrom<&'t str, Error = NameError>,
+    {
+        let items = self.items(node, "names; write `[a, b]`");
+        items.iter().filter_map(|item| self.name_of(item)).collect()
+    }
+
+    /// `backend/name`.
+    pub(super) fn qualified(&mut self, node: &Node) -> Option<(At<BackendName>, String)> {
+        let text = self.text(node)?;
+        let Some((backend, name)) = text.split_once('/') else {
+            self.fault(node.location, format!("`{text}` names no backend; write `backend/{text}`"));
+            return None;
+        };
+        let backend = self.name(backend, node.location)?;
+        Some((backend, name.to_owned()))
+    }
+}
+
+/// «did you mean», when one of the known names is close.
+pub(crate) fn suggestion<'a>(text: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
+    let close = known.map(|name| (strsim::damerau_levenshtein(text, name), name)).min();
+    close.filter(|(distance, name)| *distance <= 1 + name.len() / 4).map(|(_, name)| format!("did you mean `{name}`?"))
+}
+
+fn list(names: &[&str]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
