@@ -17,7 +17,7 @@ pub(super) fn run(file: &Path) -> Result<Answer, String> {
     for fault in policy.lint(&document) {
         let _ = writeln!(text, "{}:{fault}", file.display());
     }
-    for failure in &failures {
+    for failure in failures {
         let _ = writeln!(text, "failed: {failure}");
     }
     let passed = report.total() - failures.len();

@@ -165,10 +165,10 @@ fn check_cases(
     policy: &Policy,
     document: &portcullis_policy::Document,
 ) -> bool {
-    let failures = policy.run_cases(document).failures();
-    for failure in &failures {
+    let report = policy.run_cases(document);
+    for failure in report.failures() {
         let place = file.map_or_else(String::new, |file| format!("{}: ", file.display()));
         resolver.push(Fault::whole(format!("{place}policy test failed: {failure}")));
     }
-    failures.is_empty()
+    report.failures().is_empty()
 }

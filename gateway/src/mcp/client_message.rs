@@ -1,0 +1,286 @@
+//! One message from a client: read strictly, its era found, its headers held against it, ready to be decided.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use portcullis_policy::BackendName;
+use serde_json::value::RawValue;
+
+use super::jsonrpc::{Envelope, RequestId, members};
+use super::method::{Governance, Method};
+use super::refusal::Refusal;
+use super::request_metadata::{RequestMetadata, trim};
+use super::strict::resembles;
+use super::version::{Era, ProtocolVersion};
+
+const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
+const META_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
+/// Members of `params` and `_meta` that something is decided by or that a backend may decide by.
+const KNOWN: [&str; 21] = [
+    "name", "arguments", "uri", "cursor", "_meta", "ref", "argument", "context", "level", "protocolVersion",
+    "capabilities", "clientInfo", "requestId", "reason", "progressToken", "progress", "task", "requestState",
+    "inputResponses", META_VERSION, META_CAPABILITIES,
+];
+/// Longer than any honest name or URI.
+const MAX_TARGET: usize = 4096;
+
+/// Whether a message asks, tells or answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It wants an answer.
+    Request,
+    /// It wants none.
+    Notification,
+    /// It answers a request of the server (revisions up to 2025-11-25).
+    Response,
+}
+
+/// What a request reaches for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// A tool.
+    Tool(String),
+    /// A prompt.
+    Prompt(String),
+    /// A resource's URI.
+    Resource(String),
+    /// The prompt whose arguments are completed.
+    PromptReference(String),
+    /// The resource template whose variables are completed.
+    TemplateReference(String),
+}
+
+impl Target {
+    /// Its name or URI.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Tool(name) | Self::Prompt(name) | Self::PromptReference(name) => name,
+            Self::Resource(uri) | Self::TemplateReference(uri) => uri,
+        }
+    }
+
+    /// What `Mcp-Name` has to say.
+    pub(super) fn mirrored(&self) -> Option<&str> {
+        match self {
+            Self::Tool(name) | Self::Prompt(name) | Self::Resource(name) => Some(name),
+            Self::PromptReference(_) | Self::TemplateReference(_) => None,
+        }
+    }
+}
+
+/// A message that can be decided.
+#[derive(Debug)]
+pub struct ClientMessage {
+    backend: BackendName,
+    kind: Kind,
+    era: Era,
+    id: Option<RequestId>,
+    method: Option<Method>,
+    target: Option<Target>,
+    params: Option<Bytes>,
+    outcome: Option<(&'static str, Bytes)>,
+}
+
+/// Reads the body of a POST to `backend`.
+///
+/// # Errors
+///
+/// Returns a [`Refusal`] for whatever could be read in more than one way, is of no known method, or contradicts its
+/// headers.
+pub fn read_message(body: &Bytes, headers: &RequestMetadata<'_>, backend: &BackendName) -> Result<ClientMessage, Refusal> {
+    let envelope = Envelope::read(body)?;
+    let id = envelope.id.clone();
+    let params = match &envelope.params {
+        Some(params) => object(params).ok_or_else(|| Refusal::params("`params` must be an object", id.clone()))?,
+        None => Vec::new(),
+    };
+    if params.iter().any(|(name, _)| resembles(name, &KNOWN)) {
+        return Err(Refusal::request("A member of `params` resembles a known one", id));
+    }
+    let era = era(&envelope, &params, headers)?;
+    match (&envelope.method, &envelope.outcome) {
+        (Some(_), Some(_)) => Err(Refusal::request("A message has `method`, or `result` or `error`", id)),
+        (None, None) => Err(Refusal::request("`method` is missing", id)),
+        (None, Some(_)) => response(envelope, era, backend),
+        (Some(name), None) => {
+            let method = Method::find(name, era, id.is_some()).ok_or_else(|| Refusal::method(era, id.clone()))?;
+            let target = target(method, &params, id.as_ref())?;
+            let required = era == Era::Modern && id.is_some();
+            headers.check(name, target.as_ref(), required, id.as_ref())?;
+            let kind = if id.is_some() { Kind::Request } else { Kind::Notification };
+            let (method, backend, params) = (Some(method), backend.clone(), envelope.params);
+            Ok(ClientMessage { backend, kind, era, id, method, target, params, outcome: None })
+        }
+    }
+}
+
+fn response(envelope: Envelope, era: Era, backend: &BackendName) -> Result<ClientMessage, Refusal> {
+    if era == Era::Modern {
+        return Err(Refusal::request("Clients send no responses in this revision", envelope.id));
+    }
+    if envelope.id.is_none() || envelope.params.is_some() {
+        return Err(Refusal::request("A response has an `id` and no `params`", envelope.id));
+    }
+    Ok(ClientMessage {
+        backend: backend.clone(),
+        kind: Kind::Response,
+        era,
+        id: envelope.id,
+        method: None,
+        target: None,
+        params: None,
+        outcome: envelope.outcome,
+    })
+}
+
+fn object(json: &Bytes) -> Option<Vec<(String, &RawValue)>> {
+    std::str::from_utf8(json).ok().and_then(members)
+}
+
+fn get<'a>(members: &[(String, &'a RawValue)], name: &str) -> Option<&'a RawValue> {
+    members.iter().find(|(known, _)| known == name).map(|(_, value)| *value)
+}
+
+fn text(value: &RawValue) -> Option<String> {
+    serde_json::from_str::<String>(value.get()).ok()
+}
+
+/// The era of a message: the body says it (`_meta`), and the header must agree (MCP 2026-07-28, versioning).
+fn era(envelope: &Envelope, params: &[(String, &RawValue)], headers: &RequestMetadata<'_>) -> Result<Era, Refusal> {
+    let id = || envelope.id.clone();
+    let header = match headers.protocol_version.map(trim) {
+        Some(text) => Some(ProtocolVersion::parse(text).ok_or_else(|| Refusal::version(text, id()))?),
+        None => None,
+    };
+    let meta = match get(params, "_meta") {
+        Some(meta) => members(meta.get()).ok_or_else(|| Refusal::params("`_meta` must be an object", id()))?,
+        None => Vec::new(),
+    };
+    if meta.iter().any(|(name, _)| resembles(name, &KNOWN)) {
+        return Err(Refusal::request("A member of `_meta` resembles a known one", id()));
+    }
+    let header_era = header.map(ProtocolVersion::era);
+    let Some(version) = get(&meta, META_VERSION) else {
+        if header_era == Some(Era::Modern) && envelope.id.is_some() {
+            return Err(Refusal::params("`_meta` lacks io.modelcontextprotocol/protocolVersion", id()));
+        }
+        return Ok(header_era.unwrap_or(Era::Legacy));
+    };
+    let version = text(version).ok_or_else(|| Refusal::params("The protocol version must be a string", id()))?;
+    if header.map(ProtocolVersion::as_str) != Some(version.as_str()) {
+        return Err(match ProtocolVersion::parse(&version) {
+            None => Refusal::version(&version, id()),
+            Some(_) => Refusal::header("MCP-Protocol-Version does not match the body", id()),
+        });
+    }
+    let capabilities = get(&meta, META_CAPABILITIES).is_some_and(|value| value.get().starts_with('{'));
+    if header_era == Some(Era::Modern) && envelope.id.is_some() && !capabilities {
+        return Err(Refusal::params("`_meta` lacks io.modelcontextprotocol/clientCapabilities", id()));
+    }
+    Ok(header_era.unwrap_or(Era::Legacy))
+}
+
+fn target(method: Method, params: &[(String, &RawValue)], id: Option<&RequestId>) -> Result<Option<Target>, Refusal> {
+    let text_of = |members: &[(String, &RawValue)], name: &'static str, message: &'static str| {
+        let value = get(members, name).and_then(text).filter(|text| !text.is_empty() && text.len() <= MAX_TARGET);
+        value.ok_or_else(|| Refusal::params(message, id.cloned()))
+    };
+    let refuse = |message| Err(Refusal::params(message, id.cloned()));
+    if get(params, "arguments").is_some_and(|arguments| !matches!(arguments.get(), "null") && !arguments.get().starts_with('{')) {
+        return refuse("`arguments` must be an object");
+    }
+    Ok(match method.governance() {
+        Governance::Protocol => None,
+        Governance::Filter => {
+            if get(params, "cursor").is_some_and(|cursor| text(cursor).is_none()) {
+                return refuse("`cursor` must be a string");
+            }
+            None
+        }
+        Governance::Tool => Some(Target::Tool(text_of(params, "name", "`name` must be a string")?)),
+        Governance::Prompt => Some(Target::Prompt(text_of(params, "name", "`name` must be a string")?)),
+        Governance::Resource => Some(Target::Resource(text_of(params, "uri", "`uri` must be a string")?)),
+        Governance::Reference => {
+            let Some(reference) = get(params, "ref").and_then(|value| members(value.get())) else {
+                return refuse("`ref` must be an object");
+            };
+            if reference.iter().any(|(name, _)| resembles(name, &["type", "name", "uri"])) {
+                return refuse("A member of `ref` resembles a known one");
+            }
+            Some(match text_of(&reference, "type", "`ref.type` must be a string")?.as_str() {
+                "ref/prompt" => Target::PromptReference(text_of(&reference, "name", "`ref.name` must be a string")?),
+                "ref/resource" => Target::TemplateReference(text_of(&reference, "uri", "`ref.uri` must be a string")?),
+                _ => return refuse("`ref.type` is unknown"),
+            })
+        }
+    })
+}
+
+impl ClientMessage {
+    /// The backend it is meant for.
+    #[must_use]
+    pub fn backend(&self) -> &BackendName {
+        &self.backend
+    }
+
+    /// Whether it asks, tells or answers.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Its era.
+    #[must_use]
+    pub fn era(&self) -> Era {
+        self.era
+    }
+
+    /// Its id; a notification has none.
+    #[must_use]
+    pub fn id(&self) -> Option<&RequestId> {
+        self.id.as_ref()
+    }
+
+    /// Its method; a response has none.
+    #[must_use]
+    pub fn method(&self) -> Option<Method> {
+        self.method
+    }
+
+    /// What it reaches for.
+    #[must_use]
+    pub fn target(&self) -> Option<&Target> {
+        self.target.as_ref()
+    }
+
+    /// The message as a backend gets it: members in one order, each value as it was checked.
+    #[must_use]
+    pub fn encode(&self) -> Bytes {
+        let size = self.params.as_ref().map_or(0, Bytes::len) + self.outcome.as_ref().map_or(0, |(_, json)| json.len());
+        let mut out = BytesMut::with_capacity(size + 384);
+        out.put_slice(br#"{"jsonrpc":"2.0""#);
+        if let Some(id) = &self.id {
+            out.put_slice(br#","id":"#);
+            out.put_slice(id.as_json().as_bytes());
+        }
+        if let Some(method) = self.method {
+            out.put_slice(br#","method":""#);
+            out.put_slice(method.as_str().as_bytes());
+            out.put_slice(b"\"");
+        }
+        if let Some(params) = &self.params {
+            out.put_slice(br#","params":"#);
+            out.put_slice(params);
+        }
+        if let Some((name, json)) = &self.outcome {
+            out.put_slice(b",\"");
+            out.put_slice(name.as_bytes());
+            out.put_slice(b"\":");
+            out.put_slice(json);
+        }
+        out.put_slice(b"}");
+        out.freeze()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,189 @@
+//! Takes out of a list what the caller may not see, and nothing else: cursor, `_meta`, unknown members and order stay
+//! as they were, byte for byte.
+//!
+//! One pass finds the items as slices, a second reads each item's name. From 2026-07-28 on, a list that depends on
+//! the caller is marked `cacheScope: "private"` (server/utilities/caching), whatever the backend said. A list that
+//! can be read in more than one way is unreadable, and an unreadable list is never passed on.
+
+mod visit;
+
+use bytes::Bytes;
+
+use super::jsonrpc::RequestId;
+use super::version::Era;
+use visit::{Found, Span};
+
+/// What is listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListKind {
+    /// `tools`, by `name`.
+    Tools,
+    /// `prompts`, by `name`.
+    Prompts,
+    /// `resources`, by `uri`.
+    Resources,
+    /// `resourceTemplates`, by `uriTemplate`.
+    ResourceTemplates,
+    /// Nothing: a result that is only made private (`server/discover`).
+    Nothing,
+}
+
+impl ListKind {
+    /// Every kind that has items.
+    pub const WITH_ITEMS: [Self; 4] = [Self::Tools, Self::Prompts, Self::Resources, Self::ResourceTemplates];
+
+    fn member(self) -> &'static str {
+        match self {
+            Self::Tools => "tools",
+            Self::Prompts => "prompts",
+            Self::Resources => "resources",
+            Self::ResourceTemplates => "resourceTemplates",
+            Self::Nothing => "",
+        }
+    }
+
+    fn key(self) -> &'static str {
+        match self {
+            Self::Tools | Self::Prompts | Self::Nothing => "name",
+            Self::Resources => "uri",
+            Self::ResourceTemplates => "uriTemplate",
+        }
+    }
+}
+
+/// A list as the caller may see it.
+#[derive(Clone, Debug)]
+pub struct Filtered {
+    /// The whole JSON-RPC answer.
+    pub body: Bytes,
+    /// Items that stayed.
+    pub shown: usize,
+    /// Items that went.
+    pub hidden: usize,
+}
+
+/// The answer is no list that can be read in one way only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the list in the backend's answer cannot be read in one way only")]
+pub struct Unreadable;
+
+/// Filters the answer to the request `id`; `keep` says of a name, URI or template whether it stays. An error answer
+/// passes as it is.
+///
+/// # Errors
+///
+/// Returns [`Unreadable`] for anything that is not this one answer, read in one way only.
+pub fn filter(
+    body: &Bytes,
+    kind: ListKind,
+    id: &RequestId,
+    era: Era,
+    keep: &mut dyn FnMut(&str) -> bool,
+) -> Result<Filtered, Unreadable> {
+    let text = std::str::from_utf8(body).map_err(|_| Unreadable)?;
+    let found = visit::find(text, kind.member()).ok_or(Unreadable)?;
+    if found.id != Some(id.as_json()) {
+        return Err(Unreadable);
+    }
+    if found.is_error {
+        return Ok(Filtered { body: body.clone(), shown: 0, hidden: 0 });
+    }
+    rewrite(body, text, &found, kind, era, keep)
+}
+
+/// Filters whatever list an answer holds, when its request is not known (an answer that arrives on a session's
+/// stream). `keep` is asked with the kind of the list.
+///
+/// # Errors
+///
+/// As [`filter`].
+pub fn filter_by_shape(
+    body: &Bytes,
+    era: Era,
+    keep: &mut dyn FnMut(ListKind, &str) -> bool,
+) -> Result<Filtered, Unreadable> {
+    let mut filtered = Filtered { body: body.clone(), shown: 0, hidden: 0 };
+    for kind in ListKind::WITH_ITEMS {
+        let current = filtered.body.clone();
+        let text = std::str::from_utf8(&current).map_err(|_| Unreadable)?;
+        let found = visit::find(text, kind.member()).ok_or(Unreadable)?;
+        if found.is_error || found.items.is_none() {
+            continue;
+        }
+        let one = rewrite(&current, text, &found, kind, era, &mut |name| keep(kind, name))?;
+        filtered = Filtered {
+            body: one.body,
+            shown: filtered.shown + one.shown,
+            hidden: filtered.hidden + one.hidden,
+        };
+    }
+    Ok(filtered)
+}
+
+fn rewrite(
+    body: &Bytes,
+    text: &str,
+    found: &Found<'_>,
+    kind: ListKind,
+    era: Era,
+    keep: &mut dyn FnMut(&str) -> bool,
+) -> Result<Filtered, Unreadable> {
+    let items = match (&found.items, kind) {
+        (Some(items), _) => items.as_slice(),
+        (None, ListKind::Nothing) => &[],
+        (None, _) => return Err(Unreadable),
+    };
+    let mut kept = Vec::with_capacity(items.len());
+    for item in items {
+        let name = visit::name(item, kind.key()).ok_or(Unreadable)?;
+        if keep(&name) {
+            kept.push(*item);
+        }
+    }
+    let mut edits: Vec<(Span, String)> = Vec::with_capacity(2);
+    if kept.len() < items.len() {
+        let span = Span::around(text, items).ok_or(Unreadable)?;
+        edits.push((span, kept.join(",")));
+    }
+    if era == Era::Modern {
+        edits.extend(private(text, found).ok_or(Unreadable)?);
+    }
+    let (shown, hidden) = (kept.len(), items.len() - kept.len());
+    if edits.is_empty() {
+        return Ok(Filtered { body: body.clone(), shown, hidden });
+    }
+    edits.sort_by_key(|(span, _)| span.start);
+    Ok(Filtered { body: apply(text, &edits).ok_or(Unreadable)?.into(), shown, hidden })
+}
+
+/// The edit that makes a result private; `Some(None)` when it is already.
+#[expect(clippy::option_option, reason = "outer: can it be read; inner: is there anything to change")]
+fn private(text: &str, found: &Found<'_>) -> Option<Option<(Span, String)>> {
+    const PRIVATE: &str = "\"private\"";
+    match (found.cache_scope, found.first_member) {
+        (Some(PRIVATE), _) => Some(None),
+        (Some(value), _) => Some(Some((Span::of(text, value)?, PRIVATE.to_owned()))),
+        // The text before the first member's name ends with its opening quotation mark.
+        (None, Some(name)) => {
+            let start = Span::of(text, name)?.start.checked_sub(1)?;
+            Some(Some((Span { start, end: start }, format!("\"cacheScope\":{PRIVATE},"))))
+        }
+        (None, None) => None,
+    }
+}
+
+fn apply(text: &str, edits: &[(Span, String)]) -> Option<String> {
+    let grown: usize = edits.iter().map(|(_, replacement)| replacement.len()).sum();
+    let mut out = String::with_capacity(text.len() + grown);
+    let mut at = 0;
+    for (span, replacement) in edits {
+        out.push_str(text.get(at..span.start)?);
+        out.push_str(replacement);
+        at = span.end;
+    }
+    out.push_str(text.get(at..)?);
+    Some(out)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,99 @@
+use super::*;
+
+fn id() -> RequestId {
+    RequestId::from_json("7").unwrap()
+}
+
+fn tools(body: &str, era: Era, shown: &[&str]) -> Result<String, Unreadable> {
+    let body = Bytes::copy_from_slice(body.as_bytes());
+    filter(&body, ListKind::Tools, &id(), era, &mut |name| shown.contains(&name))
+        .map(|filtered| String::from_utf8(filtered.body.to_vec()).unwrap())
+}
+
+#[test]
+fn hidden_items_go_and_everything_else_stays_as_it_was() {
+    let body = r#"{ "jsonrpc":"2.0", "id":7, "x":1, "result": {"nextCursor":"c", "tools": [ {"name":"a"} , {"title":"B","name":"b","x":[1, 2]},{"name":"c"} ] ,"_meta":{"k":1.0}}}"#;
+    let kept = tools(body, Era::Legacy, &["b"]).unwrap();
+    assert_eq!(
+        kept,
+        r#"{ "jsonrpc":"2.0", "id":7, "x":1, "result": {"nextCursor":"c", "tools": [ {"title":"B","name":"b","x":[1, 2]} ] ,"_meta":{"k":1.0}}}"#
+    );
+    assert_eq!(tools(body, Era::Legacy, &["a", "b", "c"]).unwrap(), body);
+    assert!(tools(body, Era::Legacy, &[]).unwrap().contains(r#""tools": [  ]"#));
+}
+
+#[test]
+fn from_2026_on_a_list_is_private_whatever_the_backend_said() {
+    for (body, want) in [
+        (
+            r#"{"jsonrpc":"2.0","id":7,"result":{"tools":[{"name":"a"},{"name":"b"}],"cacheScope":"public","ttlMs":5}}"#,
+            r#"{"jsonrpc":"2.0","id":7,"result":{"tools":[{"name":"a"}],"cacheScope":"private","ttlMs":5}}"#,
+        ),
+        (
+            r#"{"jsonrpc":"2.0","id":7,"result":{"cacheScope": 3,"tools":[{"name":"a"}]}}"#,
+            r#"{"jsonrpc":"2.0","id":7,"result":{"cacheScope": "private","tools":[{"name":"a"}]}}"#,
+        ),
+        (
+            r#"{"jsonrpc":"2.0","id":7,"result":{ "tools":[]}}"#,
+            r#"{"jsonrpc":"2.0","id":7,"result":{ "cacheScope":"private","tools":[]}}"#,
+        ),
+    ] {
+        assert_eq!(tools(body, Era::Modern, &["a"]).unwrap(), want);
+    }
+}
+
+#[test]
+fn a_name_is_read_as_the_client_will_read_it() {
+    let body = r#"{"jsonrpc":"2.0","id":7,"result":{"tools":[{"n\u0061me":"\u0061"},{"name":"b"}]}}"#;
+    assert!(tools(body, Era::Legacy, &["a"]).unwrap().contains(r"\u0061"));
+    assert!(!tools(body, Era::Legacy, &["b"]).unwrap().contains(r"\u0061"));
+}
+
+#[test]
+fn lists_that_could_be_read_in_two_ways_are_unreadable() {
+    let control = r#"{"jsonrpc":"2.0","id":7,"result":{"tools":[{"name":"a"}]}}"#;
+    assert!(tools(control, Era::Legacy, &["a"]).is_ok());
+    for bad in [
+        r#"{"jsonrpc":"2.0","id":8,"result":{"tools":[]}}"#,
+        r#"{"jsonrpc":"2.0","id":"7","result":{"tools":[]}}"#,
+        r#"{"jsonrpc":"2.0","id":null,"result":{"tools":[]}}"#,
+        r#"{"jsonrpc":"2.0","id":7,"result":{"tools":[]},"result":{"tools":[{"name":"b"}]}}"#,
+        r#"{"jsonrpc":"2.0","id":7,"result":{"tools":[]},"Result":{"tools":[{"name":"b"}]}}"#,
+        r#"{"jsonrpc":"2.0","id":7,"result":{"tools":[],"tools":[{"name":"b"}]}}"#,
+        r#"{"jsonrpc":"2.0","id":7,"result":{"tools":[],"Tools":[{"name":"b"}]}}"#,
+        r#"{"jsonrpc":"2.0","id":7,"result":{"tools":[],"t\u006fols":[{"name":"b"}]}}"#,
+        r#"{"jsonrpc":"2.0","id":7,"result":{"tools":[{"name":"a","name":"b"}]}}"#,
+        r#"{"jsonrpc":"2.0","id":7,"result":{"tools":[{"name":"a","Name":"b"}]}}"#,
+        r#"{"jsonrpc":"2.0","id":7,"result":{"tools":[{"title":"b"}]}}"#,
+        r#"{"jsonrpc":"2.0","id":7,"result":{"tools":[{"name":7}]}}"#,
+        r#"{"jsonrpc":"2.0","id":7,"result":{"tools":["a"]}}"#,
+        r#"{"jsonrpc":"2.0","id":7,"result":{"tools":{"0":{"name":"b"}}}}"#,
+        r#"{"jsonrpc":"2.0","id":7,"result":[{"name":"b"}]}"#,
+        r#"{"jsonrpc":"2.0","id":7,"result":{}}"#,
+        r#"{"jsonrpc":"2.0","id":7}"#,
+        r#"{"jsonrpc":"2.0","id":7,"result":{"tools":[]},"error":{}}"#,
+        r#"{"jsonrpc":"2.0","id":7,"result":{"tools":[]}}{"tools":[{"name":"b"}]}"#,
+        r#"[{"jsonrpc":"2.0","id":7,"result":{"tools":[]}}]"#,
+        "",
+    ] {
+        assert_eq!(tools(bad, Era::Legacy, &["a"]), Err(Unreadable), "{bad}");
+    }
+}
+
+#[test]
+fn an_error_answer_passes_as_it_is() {
+    let body = r#"{"jsonrpc":"2.0","id":7,"error":{"code":-1,"message":"x"}}"#;
+    assert_eq!(tools(body, Era::Modern, &[]).unwrap(), body);
+}
+
+#[test]
+fn a_list_on_a_stream_is_known_by_its_shape() {
+    let body = r#"{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"a"},{"name":"b"}],"prompts":[{"name":"p"}]}}"#;
+    let filtered =
+        filter_by_shape(&Bytes::from_static(body.as_bytes()), Era::Legacy, &mut |kind, name| {
+            kind == ListKind::Tools && name == "a"
+        })
+        .unwrap();
+    assert_eq!((filtered.shown, filtered.hidden), (1, 2));
+    assert_eq!(filtered.body, r#"{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"a"}],"prompts":[]}}"#.as_bytes());
+}

@@ -1,0 +1,219 @@
+//! Server-sent events (WHATWG HTML section 9.2), cut out of a byte stream in any chunking and with any line ending.
+//!
+//! Events pass through untouched unless their data is rewritten; the last one is dropped when the stream ends inside
+//! it. An event is bounded, so that a stream cannot fill the memory.
+
+use bytes::{Bytes, BytesMut};
+
+/// Cuts a stream into events.
+#[derive(Debug)]
+pub struct Splitter {
+    buffer: BytesMut,
+    /// Bytes of the buffer that have been looked at.
+    scanned: usize,
+    /// Whether the line being read has nothing in it yet.
+    line_empty: bool,
+    /// Whether the last byte was a carriage return, whose line feed may follow.
+    after_cr: bool,
+    limit: usize,
+}
+
+/// An event is larger than it may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an event of the backend's stream is larger than `limits.answer_body`")]
+pub struct TooLarge;
+
+impl Splitter {
+    /// A splitter for events of at most `limit` bytes.
+    #[must_use]
+    pub fn new(limit: usize) -> Self {
+        Self { buffer: BytesMut::new(), scanned: 0, line_empty: true, after_cr: false, limit }
+    }
+
+    /// Takes the next bytes of the stream.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    /// The next complete event, blank line included.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`TooLarge`] when the event that is being read has outgrown the limit.
+    pub fn next_event(&mut self) -> Result<Option<Event>, TooLarge> {
+        while let Some(&byte) = self.buffer.get(self.scanned) {
+            let was_cr = std::mem::replace(&mut self.after_cr, byte == b'\r');
+            if byte == b'\n' && was_cr {
+                // The second half of a line ending; when it ended the last event, it goes with the next one.
+                self.scanned += 1;
+                continue;
+            }
+            self.scanned += 1;
+            if byte != b'\n' && byte != b'\r' {
+                self.line_empty = false;
+                continue;
+            }
+            if std::mem::replace(&mut self.line_empty, true) {
+                let follows = self.buffer.get(self.scanned) == Some(&b'\n');
+                if byte == b'\r' && follows {
+                    self.scanned += 1;
+                    self.after_cr = false;
+                }
+                let event = self.buffer.split_to(self.scanned).freeze();
+                self.scanned = 0;
+                return Ok(Some(Event(event)));
+            }
+        }
+        if self.buffer.len() > self.limit { Err(TooLarge) } else { Ok(None) }
+    }
+}
+
+/// One event as it came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event(Bytes);
+
+impl Event {
+    /// Its bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &Bytes {
+        &self.0
+    }
+
+    /// Its data: the `data` fields joined by line feeds; `None` when it has none, or is not UTF-8.
+    #[must_use]
+    pub fn data(&self) -> Option<String> {
+        let text = std::str::from_utf8(&self.0).ok()?;
+        let mut data: Option<String> = None;
+        for line in lines(text) {
+            if let Some(value) = field(line, "data") {
+                match &mut data {
+                    Some(data) => {
+                        data.push('\n');
+                        data.push_str(value);
+                    }
+                    None => data = Some(value.to_owned()),
+                }
+            }
+        }
+        data
+    }
+
+    /// Whether it is not UTF-8, so that readers would see different texts.
+    #[must_use]
+    pub fn is_malformed(&self) -> bool {
+        std::str::from_utf8(&self.0).is_err()
+    }
+
+    /// The same event with other data, every other line as it was.
+    #[must_use]
+    pub fn with_data(&self, data: &[u8]) -> Bytes {
+        let mut out = BytesMut::with_capacity(self.0.len() + 16);
+        for line in lines(std::str::from_utf8(&self.0).unwrap_or_default()) {
+            if !line.is_empty() && field(line, "data").is_none() {
+                out.extend_from_slice(line.as_bytes());
+                out.extend_from_slice(b"\n");
+            }
+        }
+        for line in data.split(|&b| b == b'\n') {
+            out.extend_from_slice(b"data: ");
+            out.extend_from_slice(line);
+            out.extend_from_slice(b"\n");
+        }
+        out.extend_from_slice(b"\n");
+        out.freeze()
+    }
+}
+
+/// Lines by CR LF, LF or CR; a byte order mark before the first is not part of it.
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = text.strip_prefix('\u{feff}').unwrap_or(text);
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let end = rest.find(['\r', '\n']).unwrap_or(rest.len());
+        let (line, tail) = rest.split_at(end);
+        rest = tail.strip_prefix("\r\n").or_else(|| tail.get(1..)).unwrap_or("");
+        Some(line)
+    })
+}
+
+/// The value of a field when the line is one of that name.
+fn field<'a>(line: &'a str, name: &str) -> Option<&'a str> {
+    let rest = line.strip_prefix(name)?;
+    if rest.is_empty() {
+        return Some("");
+    }
+    let value = rest.strip_prefix(':')?;
+    Some(value.strip_prefix(' ').unwrap_or(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn events(chunks: &[&[u8]]) -> Vec<Event> {
+        let mut splitter = Splitter::new(1 << 20);
+        let mut events = Vec::new();
+        for chunk in chunks {
+            splitter.push(chunk);
+            while let Some(event) = splitter.next_event().unwrap() {
+                events.push(event);
+            }
+        }
+        events
+    }
+
+    fn datas(stream: &str) -> Vec<Option<String>> {
+        events(&[stream.as_bytes()]).iter().map(Event::data).collect()
+    }
+
+    #[test]
+    fn every_line_ending_ends_a_line() {
+        for stream in ["data: a\n\ndata: b\n\n", "data: a\r\n\r\ndata: b\r\n\r\n", "data: a\r\rdata: b\r\r", "data: a\r\n\ndata: b\n\r\n"] {
+            let data: Vec<String> = datas(stream).into_iter().flatten().collect();
+            assert_eq!(data, ["a", "b"], "{stream:?}");
+        }
+    }
+
+    #[test]
+    fn fields_are_read_as_the_standard_says() {
+        assert_eq!(datas("\u{feff}data:a\ndata: b\ndata\ndata:  c\n: comment\nid: 1\n\n"), [Some("a\nb\n\n c".to_owned())]);
+        assert_eq!(datas("id: 1\nretry: 5\n\n"), [None]);
+        assert_eq!(datas("data:\n\n"), [Some(String::new())]);
+        assert_eq!(datas("dataset: x\n\n"), [None]);
+        assert_eq!(datas("data: never ended"), []);
+    }
+
+    #[test]
+    fn other_lines_stay_when_the_data_changes() {
+        let event = events(&[b"event: message\nid: 9\ndata: {\ndata: }\n\n"]).remove(0);
+        assert_eq!(event.with_data(b"[]"), "event: message\nid: 9\ndata: []\n\n");
+    }
+
+    #[test]
+    fn an_event_that_never_ends_is_refused() {
+        let mut splitter = Splitter::new(10);
+        splitter.push(b"data: 1234567890");
+        assert_eq!(splitter.next_event(), Err(TooLarge));
+    }
+
+    proptest! {
+        #[test]
+        fn chunking_does_not_matter(
+            parts in proptest::collection::vec("(data|id|:|event)?:? ?[a-z]{0,4}(\r|\n|\r\n){0,3}", 0..12),
+            cuts in proptest::collection::vec(0usize..64, 0..8),
+        ) {
+            let stream = parts.concat();
+            let whole: Vec<_> = datas(&stream);
+            let mut cuts: Vec<usize> = cuts.into_iter().filter(|cut| *cut <= stream.len()).collect();
+            cuts.extend([0, stream.len()]);
+            cuts.sort_unstable();
+            let chunks: Vec<&[u8]> = cuts.windows(2).map(|pair| &stream.as_bytes()[pair[0]..pair[1]]).collect();
+            let cut: Vec<_> = events(&chunks).iter().map(Event::data).collect();
+            prop_assert_eq!(cut, whole);
+        }
+    }
+}
