@@ -1,1 +1,11 @@
-//! (placeholder)
+//! JSON Object Signing and Encryption: compact JWS (RFC 7515), key sets (RFC 7517), claims (RFC 7519) and the
+//! gateway's own access tokens (RFC 9068).
+//!
+//! The library checks signatures and nothing else; what a token says is read and judged here, strictly. Knows no HTTP
+//! requests and no policies.
+
+pub mod access_token;
+pub mod claims;
+pub mod jwt;
+pub mod key_set;
+pub mod signing_key;

@@ -8,7 +8,7 @@ use super::jsonrpc::{Envelope, RequestId, members};
 use super::method::{Governance, Method};
 use super::refusal::Refusal;
 use super::request_metadata::{RequestMetadata, trim};
-use super::strict::resembles;
+use crate::json::resembles;
 use super::version::{Era, ProtocolVersion};
 
 const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";

@@ -7,7 +7,7 @@ use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::refusal::Refusal;
-use super::strict::{self, Key, MAX_DEPTH, Seen};
+use crate::json::{self, Key, MAX_DEPTH, Seen};
 
 /// Longer than any honest id; it is echoed and compared.
 const MAX_ID: usize = 256;
@@ -64,7 +64,7 @@ impl Envelope {
             None => None,
         };
         for value in [raw.id, raw.params, raw.result, raw.error].into_iter().flatten() {
-            if strict::check(value.get(), MAX_DEPTH - 1).is_err() {
+            if json::check(value.get(), MAX_DEPTH - 1).is_err() {
                 return Err(Refusal::parse("Parse error: a value can be read in more than one way"));
             }
         }
@@ -132,7 +132,7 @@ impl<'de> Visitor<'de> for EnvelopeVisitor {
     }
 }
 
-/// The members of an object by name, each as JSON; the object itself has been checked with [`strict::check`].
+/// The members of an object by name, each as JSON; the object itself has been checked with [`json::check`].
 pub(super) fn members(object: &str) -> Option<Vec<(String, &RawValue)>> {
     struct List;
     impl<'de> Visitor<'de> for List {

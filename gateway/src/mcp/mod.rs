@@ -14,7 +14,6 @@ mod refusal;
 mod request_metadata;
 pub mod session;
 pub mod sse;
-mod strict;
 mod version;
 
 pub use act::{EndSession, OpenStream};

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::mcp::strict::{Key, Seen, resembles};
+use crate::json::{Key, Seen, resembles};
 
 /// A range of bytes of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,12 +10,12 @@ use std::fmt;
 use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
 /// Deeper nesting than any honest message has.
-pub(super) const MAX_DEPTH: u8 = 64;
+pub(crate) const MAX_DEPTH: u8 = 64;
 /// Up to here members are compared one by one.
 const FEW: usize = 16;
 
 /// Checks a whole JSON text.
-pub(super) fn check(json: &str, depth: u8) -> Result<(), serde_json::Error> {
+pub(crate) fn check(json: &str, depth: u8) -> Result<(), serde_json::Error> {
     let mut deserializer = serde_json::Deserializer::from_str(json);
     Checked { depth }.deserialize(&mut deserializer)?;
     deserializer.end()
@@ -83,7 +83,7 @@ impl<'de> Visitor<'de> for Checked {
 }
 
 /// A member's name, borrowed from the text unless it is written with escapes.
-pub(super) struct Key<'de>(pub(super) Cow<'de, str>);
+pub(crate) struct Key<'de>(pub(super) Cow<'de, str>);
 
 impl<'de> Deserialize<'de> for Key<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -109,13 +109,13 @@ impl<'de> Deserialize<'de> for Key<'de> {
 
 /// The names of one object's members so far.
 #[derive(Default)]
-pub(super) struct Seen<'de> {
+pub(crate) struct Seen<'de> {
     few: Vec<Cow<'de, str>>,
     many: HashSet<Cow<'de, str>>,
 }
 
 impl<'de> Seen<'de> {
-    pub(super) fn insert<E: de::Error>(&mut self, key: Cow<'de, str>) -> Result<(), E> {
+    pub(crate) fn insert<E: de::Error>(&mut self, key: Cow<'de, str>) -> Result<(), E> {
         let new = if self.many.is_empty() && self.few.len() < FEW {
             let new = !self.few.contains(&key);
             self.few.push(key);
@@ -132,7 +132,7 @@ impl<'de> Seen<'de> {
 
 /// Whether a lenient reader could take `key` for one of `known`, although it is not the same text: other case, the
 /// characters that fold into ASCII letters, and invisible ones.
-pub(super) fn resembles(key: &str, known: &[&str]) -> bool {
+pub(crate) fn resembles(key: &str, known: &[&str]) -> bool {
     if known.contains(&key) {
         return false;
     }

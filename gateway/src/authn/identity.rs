@@ -1,0 +1,55 @@
+//! The proof that somebody was verified.
+
+use std::sync::Arc;
+
+use portcullis_policy::Subject;
+
+use crate::clock::Timestamp;
+
+/// A caller whose token was verified. Only [`super::Authenticator`] makes one.
+#[derive(Debug)]
+pub struct VerifiedIdentity {
+    subject: Subject,
+    expires_at: Timestamp,
+    token_id: Option<String>,
+}
+
+impl VerifiedIdentity {
+    pub(super) fn new(subject: Subject, expires_at: Timestamp, token_id: Option<String>) -> Self {
+        Self { subject, expires_at, token_id }
+    }
+
+    /// The caller, for the policy.
+    #[must_use]
+    pub fn subject(&self) -> &Subject {
+        &self.subject
+    }
+
+    /// When the token ends.
+    #[must_use]
+    pub fn expires_at(&self) -> Timestamp {
+        self.expires_at
+    }
+
+    /// The token's name in logs (`jti` or `uti`).
+    #[must_use]
+    pub fn token_id(&self) -> Option<&str> {
+        self.token_id.as_deref()
+    }
+}
+
+/// An identity, and whose token it was.
+#[derive(Debug)]
+pub(super) struct Verified {
+    pub(super) identity: Arc<VerifiedIdentity>,
+    pub(super) issuer: Issuer,
+}
+
+/// Whose token it was.
+#[derive(Debug)]
+pub(super) enum Issuer {
+    /// Ours, for this resource.
+    Own { resource: String },
+    /// Entra's, for the app registration.
+    Entra,
+}
