@@ -24,4 +24,4 @@ pub mod metrics;
 // pub mod oauth;
 pub mod outbound;
 // pub mod proxy;
-// pub mod store;
+pub mod store;

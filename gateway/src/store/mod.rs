@@ -1,1 +1,148 @@
-//! (placeholder)
+//! What survives a restart: registrations, logins under way, codes, grants, keys.
+//!
+//! The trait speaks of acts, not of rows, and each act is atomic: whatever two gateways or two racers do, a code is
+//! redeemed once and a refresh token has one successor. Codes, refresh tokens and login ids are kept as SHA-256 only;
+//! upstream tokens and signing keys are sealed. No request data ever decides here; it is compared with what was
+//! stored.
+
+mod embedded;
+mod record;
+mod seal;
+
+use async_trait::async_trait;
+use sha2::{Digest, Sha256};
+
+pub use embedded::SqliteStore;
+pub use record::{Client, CodeRecord, Grant, Login, Presented, Refused, SpentCode};
+pub use seal::{SealError, Sealer};
+
+use crate::clock::Timestamp;
+
+/// The SHA-256 of a secret: what the store knows of it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Digest256([u8; 32]);
+
+impl Digest256 {
+    /// The digest of a secret text.
+    #[must_use]
+    pub fn of(secret: &str) -> Self {
+        Self(Sha256::digest(secret.as_bytes()).into())
+    }
+
+    /// Its bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// The store failed; nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The state on disk is not ours, damaged, or of another version.
+    #[error("`{path}`: {what}")]
+    Unusable {
+        /// The file.
+        path: String,
+        /// What is wrong and what to do.
+        what: String,
+    },
+    /// The database did not do it.
+    #[error("the store failed: {0}; see whether its disk is full")]
+    Database(#[from] sqlx::Error),
+    /// A record cannot be read back.
+    #[error("a stored record cannot be read: {0}")]
+    Record(String),
+    /// A sealed value cannot be opened, or a key file cannot be used.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+}
+
+/// What became of presenting a code.
+#[derive(Debug)]
+pub enum Redemption {
+    /// It was good, and is spent now.
+    Spent(Box<SpentCode>),
+    /// There is no such code, or its time is over.
+    Unknown,
+    /// It was spent before by the same client: the whole grant is revoked.
+    Replayed,
+    /// It is there, but not for what was presented; it stays.
+    Refused(Refused),
+}
+
+/// What became of presenting a refresh token.
+#[derive(Debug)]
+pub enum Presentation {
+    /// It is the current one of this grant.
+    Current(Box<Grant>),
+    /// There is no such token, its time is over, or it is another client's.
+    Unknown,
+    /// It was used before: the whole grant is revoked.
+    Reused,
+}
+
+/// What became of a rotation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rotation {
+    /// The successor is the current token now.
+    Done,
+    /// Somebody else rotated first: the whole grant is revoked.
+    Reused,
+}
+
+/// Keeps what survives a restart.
+#[async_trait]
+pub trait Store: Send + Sync + std::fmt::Debug {
+    /// Keeps a registration.
+    async fn register_client(&self, client: &Client) -> Result<(), StoreError>;
+    /// A registration.
+    async fn client(&self, id: &str) -> Result<Option<Client>, StoreError>;
+
+    /// Keeps a login that waits for consent.
+    async fn begin_login(&self, id: Digest256, login: &Login, expires: Timestamp) -> Result<(), StoreError>;
+    /// A login that waits for consent, left as it is.
+    async fn login(&self, id: Digest256, now: Timestamp) -> Result<Option<Login>, StoreError>;
+    /// Ends a login and gives it out: once.
+    async fn take_login(&self, id: Digest256, now: Timestamp) -> Result<Option<Login>, StoreError>;
+
+    /// Keeps a grant and the one code for it.
+    async fn issue_code(
+        &self,
+        code: Digest256,
+        record: &CodeRecord,
+        grant: &Grant,
+        expires: Timestamp,
+    ) -> Result<(), StoreError>;
+    /// Spends a code, once, if what is presented with it is what it was issued for.
+    async fn redeem_code(&self, code: Digest256, presented: &Presented<'_>, now: Timestamp)
+    -> Result<Redemption, StoreError>;
+
+    /// Gives a grant its first refresh token.
+    async fn begin_refresh(&self, token: Digest256, grant_id: &str, expires: Timestamp) -> Result<(), StoreError>;
+    /// Looks a refresh token up without spending it.
+    async fn present_refresh_token(
+        &self,
+        token: Digest256,
+        client_id: &str,
+        now: Timestamp,
+    ) -> Result<Presentation, StoreError>;
+    /// Replaces a refresh token by its successor, once, and the grant by what was learnt of it.
+    async fn rotate_refresh_token(
+        &self,
+        token: Digest256,
+        successor: Digest256,
+        grant: &Grant,
+        expires: Timestamp,
+    ) -> Result<Rotation, StoreError>;
+    /// Ends a grant with all its codes and refresh tokens.
+    async fn revoke_grant(&self, grant_id: &str) -> Result<(), StoreError>;
+
+    /// The sealed signing key; `fresh` is kept and given back when there is none yet.
+    async fn signing_key(&self, fresh: Vec<u8>) -> Result<Vec<u8>, StoreError>;
+    /// Forgets what is over; gives the number of records.
+    async fn purge(&self, now: Timestamp) -> Result<u64, StoreError>;
+}
+
+#[cfg(test)]
+mod contract;

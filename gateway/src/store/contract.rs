@@ -1,0 +1,220 @@
+//! What every store must do, whatever it is made of.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use super::*;
+
+const NOW: Timestamp = Timestamp::from_secs(1_000_000);
+const VERIFIER: &str = "a-verifier-that-is-long-enough-to-be-one-of-them";
+
+async fn store() -> (tempfile::TempDir, Arc<dyn Store>) {
+    let directory = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(&directory.path().join("portcullis.db")).await.unwrap();
+    (directory, Arc::new(store))
+}
+
+fn grant(id: &str) -> Grant {
+    Grant {
+        id: id.to_owned(),
+        client_id: "client".to_owned(),
+        resource: "https://r".to_owned(),
+        scopes: vec!["read".to_owned()],
+        tid: "t".to_owned(),
+        oid: "o".to_owned(),
+        roles: vec!["Task.Read".to_owned()],
+        groups: Vec::new(),
+        upstream: None,
+        may_refresh: true,
+    }
+}
+
+fn record() -> CodeRecord {
+    CodeRecord {
+        client_id: "client".to_owned(),
+        redirect_uri: "http://127.0.0.1/cb".to_owned(),
+        code_challenge: URL_SAFE_NO_PAD.encode(Sha256::digest(VERIFIER)),
+        resource: "https://r".to_owned(),
+    }
+}
+
+fn presented() -> Presented<'static> {
+    Presented { client_id: "client", redirect_uri: "http://127.0.0.1/cb", code_verifier: VERIFIER, resource: None }
+}
+
+fn later(seconds: u64) -> Timestamp {
+    NOW.plus(Duration::from_secs(seconds))
+}
+
+async fn with_code(store: &Arc<dyn Store>) -> Digest256 {
+    let code = Digest256::of("code");
+    store.issue_code(code, &record(), &grant("g"), later(60)).await.unwrap();
+    code
+}
+
+#[tokio::test]
+async fn a_code_is_redeemed_once_and_its_replay_ends_the_grant() {
+    let (_directory, store) = store().await;
+    let code = with_code(&store).await;
+    let Redemption::Spent(spent) = store.redeem_code(code, &presented(), NOW).await.unwrap() else { panic!("not spent") };
+    assert_eq!(spent.into_grant(), grant("g"));
+    let token = Digest256::of("refresh");
+    store.begin_refresh(token, "g", later(100)).await.unwrap();
+    assert!(matches!(store.redeem_code(code, &presented(), NOW).await.unwrap(), Redemption::Replayed));
+    let presentation = store.present_refresh_token(token, "client", NOW).await.unwrap();
+    assert!(matches!(presentation, Presentation::Unknown));
+}
+
+#[tokio::test]
+async fn a_hundred_racers_redeem_a_code_once() {
+    let (_directory, store) = store().await;
+    let code = with_code(&store).await;
+    let racers: Vec<_> = (0..100)
+        .map(|_| {
+            let store = Arc::clone(&store);
+            tokio::spawn(async move { matches!(store.redeem_code(code, &presented(), NOW).await.unwrap(), Redemption::Spent(_)) })
+        })
+        .collect();
+    let mut winners = 0;
+    for racer in racers {
+        winners += u32::from(racer.await.unwrap());
+    }
+    assert_eq!(winners, 1);
+}
+
+#[tokio::test]
+async fn what_a_code_was_not_issued_for_leaves_it_as_it_was() {
+    let (_directory, store) = store().await;
+    let code = with_code(&store).await;
+    for wrong in [
+        Presented { client_id: "other", ..presented() },
+        Presented { redirect_uri: "http://127.0.0.1/other", ..presented() },
+        Presented { code_verifier: "another-verifier-that-is-long-enough-to-be-one", ..presented() },
+        Presented { code_verifier: "", ..presented() },
+    ] {
+        assert!(matches!(store.redeem_code(code, &wrong, NOW).await.unwrap(), Redemption::Refused(Refused::Grant)));
+    }
+    let other = Presented { resource: Some("https://other"), ..presented() };
+    assert!(matches!(store.redeem_code(code, &other, NOW).await.unwrap(), Redemption::Refused(Refused::Target)));
+    assert!(matches!(store.redeem_code(Digest256::of("no"), &presented(), NOW).await.unwrap(), Redemption::Unknown));
+    assert!(matches!(store.redeem_code(code, &presented(), NOW).await.unwrap(), Redemption::Spent(_)));
+}
+
+#[tokio::test]
+async fn a_code_dies_after_its_time() {
+    let (_directory, store) = store().await;
+    let code = with_code(&store).await;
+    assert!(matches!(store.redeem_code(code, &presented(), later(60)).await.unwrap(), Redemption::Unknown));
+}
+
+#[tokio::test]
+async fn a_refresh_token_has_one_successor_and_its_reuse_ends_the_grant() {
+    let (_directory, store) = store().await;
+    with_code(&store).await;
+    let (first, second) = (Digest256::of("1"), Digest256::of("2"));
+    store.begin_refresh(first, "g", later(100)).await.unwrap();
+    let other = store.present_refresh_token(first, "other", NOW).await.unwrap();
+    assert!(matches!(other, Presentation::Unknown));
+    assert!(matches!(store.present_refresh_token(first, "client", NOW).await.unwrap(), Presentation::Current(_)));
+    let changed = Grant { roles: vec![], ..grant("g") };
+    assert_eq!(store.rotate_refresh_token(first, second, &changed, later(200)).await.unwrap(), Rotation::Done);
+    let Presentation::Current(found) = store.present_refresh_token(second, "client", NOW).await.unwrap() else {
+        panic!("the successor is not current")
+    };
+    assert_eq!(*found, changed);
+    assert!(matches!(store.present_refresh_token(first, "client", NOW).await.unwrap(), Presentation::Reused));
+    assert!(matches!(store.present_refresh_token(second, "client", NOW).await.unwrap(), Presentation::Unknown));
+}
+
+#[tokio::test]
+async fn a_hundred_racers_rotate_once() {
+    let (_directory, store) = store().await;
+    with_code(&store).await;
+    let token = Digest256::of("1");
+    store.begin_refresh(token, "g", later(100)).await.unwrap();
+    let racers: Vec<_> = (0..100)
+        .map(|number| {
+            let store = Arc::clone(&store);
+            let successor = Digest256::of(&format!("next {number}"));
+            tokio::spawn(async move { store.rotate_refresh_token(token, successor, &grant("g"), later(200)).await.unwrap() })
+        })
+        .collect();
+    let mut winners = 0;
+    for racer in racers {
+        winners += u32::from(racer.await.unwrap() == Rotation::Done);
+    }
+    assert_eq!(winners, 1);
+}
+
+#[tokio::test]
+async fn a_login_is_taken_once_and_in_time() {
+    let (_directory, store) = store().await;
+    let login = Login {
+        client_id: "c".to_owned(),
+        redirect_uri: "r".to_owned(),
+        state: None,
+        code_challenge: "x".to_owned(),
+        resource: "https://r".to_owned(),
+        scopes: vec![],
+        hints: vec![],
+        csrf: "t".to_owned(),
+        binding: None,
+        nonce: None,
+        verifier: None,
+    };
+    let id = Digest256::of("login");
+    store.begin_login(id, &login, later(10)).await.unwrap();
+    assert_eq!(store.login(id, NOW).await.unwrap().as_ref(), Some(&login));
+    assert_eq!(store.login(id, later(10)).await.unwrap(), None);
+    assert_eq!(store.take_login(id, NOW).await.unwrap(), Some(login.clone()));
+    assert_eq!(store.take_login(id, NOW).await.unwrap(), None);
+    store.begin_login(id, &login, later(10)).await.unwrap();
+    assert_eq!(store.take_login(id, later(10)).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn what_is_over_is_forgotten_and_a_used_client_is_not() {
+    let (_directory, store) = store().await;
+    let client = |id: &str| Client {
+        client_id: id.to_owned(),
+        client_name: None,
+        redirect_uris: vec![],
+        application_type: "native".to_owned(),
+        may_refresh: true,
+        registered_at: NOW.as_secs(),
+    };
+    store.register_client(&client("client")).await.unwrap();
+    store.register_client(&client("unused")).await.unwrap();
+    with_code(&store).await;
+    assert!(store.purge(later(25 * 3600)).await.unwrap() >= 3);
+    assert!(store.client("client").await.unwrap().is_some());
+    assert!(store.client("unused").await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn the_first_signing_key_stays() {
+    let (directory, store) = store().await;
+    assert_eq!(store.signing_key(vec![1]).await.unwrap(), [1]);
+    assert_eq!(store.signing_key(vec![2]).await.unwrap(), [1]);
+    drop(store);
+    let again = SqliteStore::open(&directory.path().join("portcullis.db")).await.unwrap();
+    assert_eq!(again.signing_key(vec![3]).await.unwrap(), [1]);
+}
+
+#[tokio::test]
+async fn a_file_that_is_not_ours_or_damaged_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("x.db");
+    std::fs::write(&path, b"this is not a database, and it is long enough to be looked at").unwrap();
+    assert!(matches!(SqliteStore::open(&path).await, Err(StoreError::Unusable { .. })));
+    let foreign = directory.path().join("foreign.db");
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&foreign).create_if_missing(true);
+    let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
+    sqlx::raw_sql("CREATE TABLE other (x)").execute(&pool).await.unwrap();
+    pool.close().await;
+    let error = SqliteStore::open(&foreign).await.unwrap_err();
+    assert!(error.to_string().contains("another program"), "{error}");
+}

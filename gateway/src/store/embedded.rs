@@ -1,0 +1,311 @@
+//! The embedded store: one SQLite file, written with full synchronisation, one writer at a time.
+
+use std::path::Path;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Row, Sqlite, SqlitePool, Transaction};
+
+use super::{
+    Client, CodeRecord, Digest256, Grant, Login, Presentation, Presented, Redemption, Rotation, SpentCode, Store,
+    StoreError,
+};
+use crate::clock::Timestamp;
+
+/// Marks the file as ours (`PRAGMA application_id`): "PCUL".
+const APPLICATION_ID: i64 = 0x5043_554c;
+const SCHEMA_VERSION: i64 = 1;
+/// Logins under way; beyond that the oldest go, so that a flood cannot fill the disk.
+const MAX_LOGINS: i64 = 100_000;
+/// Registrations that were never used to sign in live this long.
+const UNUSED_CLIENT: Duration = Duration::from_secs(24 * 3600);
+
+const SCHEMA: &str = "
+CREATE TABLE client (id TEXT PRIMARY KEY, record TEXT NOT NULL, registered INTEGER NOT NULL, used INTEGER NOT NULL) STRICT;
+CREATE TABLE login (id BLOB PRIMARY KEY, record TEXT NOT NULL, expires INTEGER NOT NULL) STRICT;
+CREATE TABLE consent (id TEXT PRIMARY KEY, client TEXT NOT NULL, record TEXT NOT NULL, expires INTEGER NOT NULL) STRICT;
+CREATE TABLE code (id BLOB PRIMARY KEY, consent TEXT NOT NULL, record TEXT NOT NULL, spent INTEGER NOT NULL, expires INTEGER NOT NULL) STRICT;
+CREATE TABLE refresh (id BLOB PRIMARY KEY, consent TEXT NOT NULL, spent INTEGER NOT NULL, expires INTEGER NOT NULL) STRICT;
+CREATE TABLE signing_key (id INTEGER PRIMARY KEY CHECK (id = 1), sealed BLOB NOT NULL) STRICT;
+CREATE INDEX login_expires ON login (expires);
+CREATE INDEX code_consent ON code (consent);
+CREATE INDEX refresh_consent ON refresh (consent);
+";
+
+/// One SQLite file.
+#[derive(Clone, Debug)]
+pub struct SqliteStore {
+    pool: SqlitePool,
+}
+
+impl SqliteStore {
+    /// Opens the file, and makes it when there is none.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`StoreError::Unusable`] for a file that is not ours, damaged, or of another version: never an empty
+    /// store instead.
+    pub async fn open(path: &Path) -> Result<Self, StoreError> {
+        let unusable = |what: &str| StoreError::Unusable { path: path.display().to_string(), what: what.to_owned() };
+        let is_new = std::fs::metadata(path).map_or(true, |file| file.len() == 0);
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(Duration::from_secs(10));
+        let pool = SqlitePoolOptions::new().max_connections(4).connect_with(options).await.map_err(|error| {
+            unusable(&format!("is not a database that can be opened ({error}); restore it from a backup, or move it away"))
+        })?;
+        if is_new {
+            let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
+            sqlx::raw_sql(SCHEMA).execute(&mut *transaction).await?;
+            let mark = format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};");
+            sqlx::raw_sql(sqlx::AssertSqlSafe(mark)).execute(&mut *transaction).await?;
+            transaction.commit().await?;
+        }
+        let pragma = async |query: &'static str| sqlx::query_scalar::<_, i64>(query).fetch_one(&pool).await;
+        if pragma("PRAGMA application_id").await.ok() != Some(APPLICATION_ID) {
+            return Err(unusable("is another program's database; name another `state.path`"));
+        }
+        if pragma("PRAGMA user_version").await? != SCHEMA_VERSION {
+            return Err(unusable("is of another version; run the Portcullis that wrote it"));
+        }
+        let check: String = sqlx::query_scalar("PRAGMA quick_check(1)").fetch_one(&pool).await?;
+        if check != "ok" {
+            return Err(unusable("is damaged; restore it from a backup"));
+        }
+        Ok(Self { pool })
+    }
+
+    async fn write(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
+        Ok(self.pool.begin_with("BEGIN IMMEDIATE").await?)
+    }
+}
+
+fn encode(record: &impl Serialize) -> Result<String, StoreError> {
+    serde_json::to_string(record).map_err(|error| StoreError::Record(error.to_string()))
+}
+
+fn decode<T: DeserializeOwned>(text: &str) -> Result<T, StoreError> {
+    serde_json::from_str(text).map_err(|error| StoreError::Record(error.to_string()))
+}
+
+fn seconds(time: Timestamp) -> i64 {
+    i64::try_from(time.as_secs()).unwrap_or(i64::MAX)
+}
+
+async fn end_grant(transaction: &mut Transaction<'static, Sqlite>, grant_id: &str) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM refresh WHERE consent = ?").bind(grant_id).execute(&mut **transaction).await?;
+    sqlx::query("DELETE FROM consent WHERE id = ?").bind(grant_id).execute(&mut **transaction).await?;
+    Ok(())
+}
+
+async fn grant(transaction: &mut Transaction<'static, Sqlite>, grant_id: &str) -> Result<Option<Grant>, StoreError> {
+    let query = sqlx::query_scalar::<_, String>("SELECT record FROM consent WHERE id = ?").bind(grant_id);
+    query.fetch_optional(&mut **transaction).await?.map(|record| decode(&record)).transpose()
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn register_client(&self, client: &Client) -> Result<(), StoreError> {
+        sqlx::query("INSERT INTO client (id, record, registered, used) VALUES (?, ?, ?, 0)")
+            .bind(&client.client_id)
+            .bind(encode(client)?)
+            .bind(i64::try_from(client.registered_at).unwrap_or(i64::MAX))
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    async fn client(&self, id: &str) -> Result<Option<Client>, StoreError> {
+        let query = sqlx::query_scalar::<_, String>("SELECT record FROM client WHERE id = ?").bind(id);
+        query.fetch_optional(&self.pool).await?.map(|record| decode(&record)).transpose()
+    }
+
+    async fn begin_login(&self, id: Digest256, login: &Login, expires: Timestamp) -> Result<(), StoreError> {
+        let mut transaction = self.write().await?;
+        sqlx::query("INSERT INTO login (id, record, expires) VALUES (?, ?, ?)")
+            .bind(id.as_bytes())
+            .bind(encode(login)?)
+            .bind(seconds(expires))
+            .execute(&mut *transaction)
+            .await?;
+        sqlx::query("DELETE FROM login WHERE id IN (SELECT id FROM login ORDER BY expires DESC LIMIT -1 OFFSET ?)")
+            .bind(MAX_LOGINS)
+            .execute(&mut *transaction)
+            .await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    async fn login(&self, id: Digest256, now: Timestamp) -> Result<Option<Login>, StoreError> {
+        let query = sqlx::query_scalar::<_, String>("SELECT record FROM login WHERE id = ? AND expires > ?");
+        let found = query.bind(id.as_bytes()).bind(seconds(now)).fetch_optional(&self.pool).await?;
+        found.map(|record| decode(&record)).transpose()
+    }
+
+    async fn take_login(&self, id: Digest256, now: Timestamp) -> Result<Option<Login>, StoreError> {
+        let query = sqlx::query("DELETE FROM login WHERE id = ? RETURNING record, expires").bind(id.as_bytes());
+        let Some(row) = query.fetch_optional(&self.pool).await? else { return Ok(None) };
+        if row.try_get::<i64, _>("expires")? <= seconds(now) {
+            return Ok(None);
+        }
+        decode(row.try_get::<&str, _>("record")?).map(Some)
+    }
+
+    async fn issue_code(
+        &self,
+        code: Digest256,
+        record: &CodeRecord,
+        grant: &Grant,
+        expires: Timestamp,
+    ) -> Result<(), StoreError> {
+        let mut transaction = self.write().await?;
+        sqlx::query("INSERT INTO consent (id, client, record, expires) VALUES (?, ?, ?, ?)")
+            .bind(&grant.id)
+            .bind(&grant.client_id)
+            .bind(encode(grant)?)
+            .bind(seconds(expires))
+            .execute(&mut *transaction)
+            .await?;
+        sqlx::query("INSERT INTO code (id, consent, record, spent, expires) VALUES (?, ?, ?, 0, ?)")
+            .bind(code.as_bytes())
+            .bind(&grant.id)
+            .bind(encode(record)?)
+            .bind(seconds(expires))
+            .execute(&mut *transaction)
+            .await?;
+        sqlx::query("UPDATE client SET used = 1 WHERE id = ?").bind(&grant.client_id).execute(&mut *transaction).await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    async fn redeem_code(
+        &self,
+        code: Digest256,
+        presented: &Presented<'_>,
+        now: Timestamp,
+    ) -> Result<Redemption, StoreError> {
+        let mut transaction = self.write().await?;
+        let query = sqlx::query("SELECT consent, record, spent, expires FROM code WHERE id = ?").bind(code.as_bytes());
+        let Some(row) = query.fetch_optional(&mut *transaction).await? else { return Ok(Redemption::Unknown) };
+        let record: CodeRecord = decode(row.try_get("record")?)?;
+        let grant_id: String = row.try_get("consent")?;
+        if let Err(refused) = record.check(presented) {
+            return Ok(Redemption::Refused(refused));
+        }
+        if row.try_get::<i64, _>("spent")? != 0 {
+            end_grant(&mut transaction, &grant_id).await?;
+            transaction.commit().await?;
+            return Ok(Redemption::Replayed);
+        }
+        if row.try_get::<i64, _>("expires")? <= seconds(now) {
+            return Ok(Redemption::Unknown);
+        }
+        let Some(grant) = grant(&mut transaction, &grant_id).await? else { return Ok(Redemption::Unknown) };
+        sqlx::query("UPDATE code SET spent = 1 WHERE id = ?").bind(code.as_bytes()).execute(&mut *transaction).await?;
+        transaction.commit().await?;
+        Ok(Redemption::Spent(Box::new(SpentCode::new(grant))))
+    }
+
+    async fn begin_refresh(&self, token: Digest256, grant_id: &str, expires: Timestamp) -> Result<(), StoreError> {
+        let mut transaction = self.write().await?;
+        sqlx::query("INSERT INTO refresh (id, consent, spent, expires) VALUES (?, ?, 0, ?)")
+            .bind(token.as_bytes())
+            .bind(grant_id)
+            .bind(seconds(expires))
+            .execute(&mut *transaction)
+            .await?;
+        let query = sqlx::query("UPDATE consent SET expires = ? WHERE id = ?").bind(seconds(expires)).bind(grant_id);
+        query.execute(&mut *transaction).await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    async fn present_refresh_token(
+        &self,
+        token: Digest256,
+        client_id: &str,
+        now: Timestamp,
+    ) -> Result<Presentation, StoreError> {
+        let mut transaction = self.write().await?;
+        let query = sqlx::query("SELECT consent, spent, expires FROM refresh WHERE id = ?").bind(token.as_bytes());
+        let Some(row) = query.fetch_optional(&mut *transaction).await? else { return Ok(Presentation::Unknown) };
+        let grant_id: String = row.try_get("consent")?;
+        let grant = grant(&mut transaction, &grant_id).await?;
+        let Some(grant) = grant.filter(|grant| grant.client_id == client_id) else { return Ok(Presentation::Unknown) };
+        if row.try_get::<i64, _>("spent")? != 0 {
+            end_grant(&mut transaction, &grant_id).await?;
+            transaction.commit().await?;
+            return Ok(Presentation::Reused);
+        }
+        if row.try_get::<i64, _>("expires")? <= seconds(now) {
+            return Ok(Presentation::Unknown);
+        }
+        Ok(Presentation::Current(Box::new(grant)))
+    }
+
+    async fn rotate_refresh_token(
+        &self,
+        token: Digest256,
+        successor: Digest256,
+        grant: &Grant,
+        expires: Timestamp,
+    ) -> Result<Rotation, StoreError> {
+        let mut transaction = self.write().await?;
+        let query = sqlx::query("UPDATE refresh SET spent = 1 WHERE id = ? AND spent = 0").bind(token.as_bytes());
+        if query.execute(&mut *transaction).await?.rows_affected() != 1 {
+            end_grant(&mut transaction, &grant.id).await?;
+            transaction.commit().await?;
+            return Ok(Rotation::Reused);
+        }
+        sqlx::query("INSERT INTO refresh (id, consent, spent, expires) VALUES (?, ?, 0, ?)")
+            .bind(successor.as_bytes())
+            .bind(&grant.id)
+            .bind(seconds(expires))
+            .execute(&mut *transaction)
+            .await?;
+        sqlx::query("UPDATE consent SET record = ?, expires = ? WHERE id = ?")
+            .bind(encode(grant)?)
+            .bind(seconds(expires))
+            .bind(&grant.id)
+            .execute(&mut *transaction)
+            .await?;
+        transaction.commit().await?;
+        Ok(Rotation::Done)
+    }
+
+    async fn revoke_grant(&self, grant_id: &str) -> Result<(), StoreError> {
+        let mut transaction = self.write().await?;
+        end_grant(&mut transaction, grant_id).await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    async fn signing_key(&self, fresh: Vec<u8>) -> Result<Vec<u8>, StoreError> {
+        let query = sqlx::query("INSERT INTO signing_key (id, sealed) VALUES (1, ?) ON CONFLICT DO NOTHING");
+        query.bind(fresh).execute(&self.pool).await?;
+        Ok(sqlx::query_scalar("SELECT sealed FROM signing_key WHERE id = 1").fetch_one(&self.pool).await?)
+    }
+
+    async fn purge(&self, now: Timestamp) -> Result<u64, StoreError> {
+        let mut gone = 0;
+        let expired = [
+            "DELETE FROM login WHERE expires <= ?",
+            "DELETE FROM refresh WHERE expires <= ?",
+            "DELETE FROM consent WHERE expires <= ?",
+            "DELETE FROM code WHERE expires + 600 <= ?",
+        ];
+        for statement in expired {
+            gone += sqlx::query(statement).bind(seconds(now)).execute(&self.pool).await?.rows_affected();
+        }
+        let unused = now.as_secs().saturating_sub(UNUSED_CLIENT.as_secs());
+        let query = sqlx::query("DELETE FROM client WHERE used = 0 AND registered <= ?");
+        let query = query.bind(i64::try_from(unused).unwrap_or(i64::MAX));
+        Ok(gone + query.execute(&self.pool).await?.rows_affected())
+    }
+}

@@ -1,0 +1,144 @@
+//! The records, and what a code is compared with.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+/// A registered client (RFC 7591).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Client {
+    /// Its id.
+    pub client_id: String,
+    /// What it calls itself; nothing vouches for it.
+    pub client_name: Option<String>,
+    /// Where answers may go, exactly.
+    pub redirect_uris: Vec<String>,
+    /// `native` or `web`.
+    pub application_type: String,
+    /// Whether it may refresh.
+    pub may_refresh: bool,
+    /// When it registered, in seconds.
+    pub registered_at: u64,
+}
+
+/// An authorization request on its way through consent and sign-in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Login {
+    /// Who asks.
+    pub client_id: String,
+    /// Where the answer goes.
+    pub redirect_uri: String,
+    /// The client's `state`, given back as it came.
+    pub state: Option<String>,
+    /// The S256 challenge (RFC 7636).
+    pub code_challenge: String,
+    /// The resource that was asked for (RFC 8707).
+    pub resource: String,
+    /// The scopes that will be granted.
+    pub scopes: Vec<String>,
+    /// `login_hint` and the like, for the identity provider.
+    pub hints: Vec<(String, String)>,
+    /// The token that a consent form must carry.
+    pub csrf: String,
+    /// What the browser's cookie must hold at the callback, as base64url SHA-256; set by consent.
+    pub binding: Option<String>,
+    /// Our own nonce towards the identity provider; set by consent.
+    pub nonce: Option<String>,
+    /// Our own PKCE verifier towards the identity provider; set by consent.
+    pub verifier: Option<String>,
+}
+
+/// What a code was issued for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CodeRecord {
+    /// To whom.
+    pub client_id: String,
+    /// Where it was sent.
+    pub redirect_uri: String,
+    /// The S256 challenge that the verifier must meet.
+    pub code_challenge: String,
+    /// The resource that the token will be for.
+    pub resource: String,
+}
+
+/// What came with a code at the token endpoint.
+#[derive(Clone, Copy, Debug)]
+pub struct Presented<'a> {
+    /// `client_id`.
+    pub client_id: &'a str,
+    /// `redirect_uri`.
+    pub redirect_uri: &'a str,
+    /// `code_verifier`.
+    pub code_verifier: &'a str,
+    /// `resource`.
+    pub resource: Option<&'a str>,
+}
+
+/// Why a code is not given for what was presented.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// Another client, redirect URI or verifier.
+    Grant,
+    /// Another resource.
+    Target,
+}
+
+impl CodeRecord {
+    /// Whether the code was issued for this.
+    pub(super) fn check(&self, presented: &Presented<'_>) -> Result<(), Refused> {
+        let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(presented.code_verifier.as_bytes()));
+        let met: bool = challenge.as_bytes().ct_eq(self.code_challenge.as_bytes()).into();
+        if !met || presented.client_id != self.client_id || presented.redirect_uri != self.redirect_uri {
+            return Err(Refused::Grant);
+        }
+        if presented.resource.is_some_and(|resource| resource != self.resource) {
+            return Err(Refused::Target);
+        }
+        Ok(())
+    }
+}
+
+/// What a person granted a client, and what is known of the person.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grant {
+    /// Its id.
+    pub id: String,
+    /// To whom.
+    pub client_id: String,
+    /// For which resource.
+    pub resource: String,
+    /// The granted scopes.
+    pub scopes: Vec<String>,
+    /// The person's directory.
+    pub tid: String,
+    /// The person's object in it.
+    pub oid: String,
+    /// App-role values when they were last read.
+    pub roles: Vec<String>,
+    /// Groups' object IDs when they were last read.
+    pub groups: Vec<String>,
+    /// The identity provider's refresh token, sealed; absent when it gave none.
+    pub upstream: Option<String>,
+    /// Whether the client may refresh.
+    pub may_refresh: bool,
+}
+
+/// Proof that a code was spent, made only by a store.
+#[derive(Debug)]
+pub struct SpentCode {
+    grant: Grant,
+}
+
+impl SpentCode {
+    pub(super) fn new(grant: Grant) -> Self {
+        Self { grant }
+    }
+
+    /// The grant that the code stood for.
+    #[must_use]
+    pub fn into_grant(self) -> Grant {
+        self.grant
+    }
+}

@@ -1,0 +1,137 @@
+//! Seals what only the gateway may read: XChaCha20-Poly1305 under a key that the database does not hold.
+//!
+//! Every sealed value is bound to what it belongs to (additional authenticated data), so that it cannot be moved to
+//! another record or another caller.
+
+use std::io::Write;
+use std::path::Path;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chacha20poly1305::aead::{Aead, AeadCore, KeyInit, OsRng, Payload};
+use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+
+const NONCE: usize = 24;
+
+/// Sealing failed.
+#[derive(Debug, thiserror::Error)]
+pub enum SealError {
+    /// The value was sealed with another key, for another place, or changed.
+    #[error("a sealed value cannot be opened; restore the `seal.key` that belongs to this database")]
+    Open,
+    /// The key file cannot be used.
+    #[error("`{path}`: {what}")]
+    KeyFile {
+        /// The file.
+        path: String,
+        /// What is wrong and what to do.
+        what: String,
+    },
+    /// The system has no randomness.
+    #[error("the system gives no randomness")]
+    Random,
+}
+
+/// Seals and opens values.
+#[derive(Clone)]
+pub struct Sealer(XChaCha20Poly1305);
+
+impl Sealer {
+    /// A sealer with this key.
+    #[must_use]
+    pub fn new(key: [u8; 32]) -> Self {
+        Self(XChaCha20Poly1305::new(&key.into()))
+    }
+
+    /// The sealer whose key is in this file; a new one is made when `may_create` and there is none.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when the file is missing and must not be made, is readable by others, or is no key.
+    pub fn from_file(path: &Path, may_create: bool) -> Result<Self, SealError> {
+        let fault = |what: String| SealError::KeyFile { path: path.display().to_string(), what };
+        if !path.exists() {
+            if !may_create {
+                return Err(fault("is missing; restore it, for the database cannot be read without it".to_owned()));
+            }
+            let key = XChaCha20Poly1305::generate_key(&mut OsRng);
+            write_private(path, &key).map_err(|error| fault(error.to_string()))?;
+        }
+        let metadata = std::fs::metadata(path).map_err(|error| fault(error.to_string()))?;
+        let mode = std::os::unix::fs::PermissionsExt::mode(&metadata.permissions());
+        if mode & 0o077 != 0 {
+            return Err(fault(format!("is open to others (mode {:o}); set it to 600", mode & 0o777)));
+        }
+        let key = std::fs::read(path).map_err(|error| fault(error.to_string()))?;
+        let key: [u8; 32] = key.try_into().map_err(|_: Vec<u8>| fault("is not 32 bytes long; restore it".to_owned()))?;
+        Ok(Self::new(key))
+    }
+
+    /// Seals a value for the place that `binding` describes.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when the value cannot be encrypted.
+    pub fn seal(&self, binding: &[u8], value: &[u8]) -> Result<String, SealError> {
+        let nonce = XChaCha20Poly1305::generate_nonce(&mut OsRng);
+        let payload = Payload { msg: value, aad: binding };
+        let sealed = self.0.encrypt(&nonce, payload).map_err(|_error| SealError::Random)?;
+        Ok(URL_SAFE_NO_PAD.encode([nonce.as_slice(), &sealed].concat()))
+    }
+
+    /// Opens a value that was sealed for this place.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`SealError::Open`] for anything else.
+    pub fn open(&self, binding: &[u8], sealed: &str) -> Result<Vec<u8>, SealError> {
+        let bytes = URL_SAFE_NO_PAD.decode(sealed).map_err(|_error| SealError::Open)?;
+        let (nonce, sealed) = bytes.split_at_checked(NONCE).ok_or(SealError::Open)?;
+        let payload = Payload { msg: sealed, aad: binding };
+        self.0.decrypt(XNonce::from_slice(nonce), payload).map_err(|_error| SealError::Open)
+    }
+}
+
+impl std::fmt::Debug for Sealer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Sealer(…)")
+    }
+}
+
+fn write_private(path: &Path, content: &[u8]) -> std::io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    std::os::unix::fs::OpenOptionsExt::mode(options.write(true).create_new(true), 0o600);
+    let mut file = options.open(path)?;
+    file.write_all(content)?;
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_opens_only_for_its_place_and_only_unchanged() {
+        let sealer = Sealer::new([7; 32]);
+        let sealed = sealer.seal(b"grant:1", b"secret").unwrap();
+        assert_eq!(sealer.open(b"grant:1", &sealed).unwrap(), b"secret");
+        assert!(!sealed.contains("secret"));
+        assert!(sealer.open(b"grant:2", &sealed).is_err());
+        assert!(Sealer::new([8; 32]).open(b"grant:1", &sealed).is_err());
+        for bad in ["", "x", &sealed[1..], &format!("{sealed}AA")] {
+            assert!(sealer.open(b"grant:1", bad).is_err());
+        }
+    }
+
+    #[test]
+    fn a_key_file_is_made_once_and_must_be_private() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("seal.key");
+        assert!(Sealer::from_file(&path, false).is_err());
+        let sealed = Sealer::from_file(&path, true).unwrap().seal(b"", b"x").unwrap();
+        assert_eq!(Sealer::from_file(&path, true).unwrap().open(b"", &sealed).unwrap(), b"x");
+        let open = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+        std::fs::set_permissions(&path, open).unwrap();
+        assert!(Sealer::from_file(&path, true).unwrap_err().to_string().contains("600"));
+    }
+}
