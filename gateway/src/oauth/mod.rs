@@ -1,1 +1,143 @@
-//! (placeholder)
+//! The OAuth 2.1 authorization server that MCP clients see; the identity provider behind it signs people in.
+//!
+//! One file an endpoint. Every check of an authorization request happens before anything is redirected; every later
+//! step compares with the one record that the request left, never with new input. Consent comes before the identity
+//! provider, bound to the browser that gave it: the one app registration behind would otherwise let any registered
+//! client ride on somebody's session (MCP security best practices, confused deputy).
+
+mod authorize;
+mod callback;
+mod consent;
+mod error;
+mod form;
+mod jwks;
+mod metadata;
+mod page;
+mod protected_resource;
+mod redirect_uri;
+mod register;
+mod scope;
+mod token;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{get, post};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use moka::sync::Cache;
+
+use crate::clock::Clock;
+use crate::entra::Entra;
+use crate::jose::signing_key::SigningKey;
+use crate::store::{Sealer, Store};
+
+/// Bodies of every endpoint here; nothing honest is larger.
+const MAX_BODY: usize = 64 * 1024;
+/// From the authorization request to the callback.
+const LOGIN_LIFETIME: Duration = Duration::from_secs(600);
+/// From the callback to the token endpoint.
+const CODE_LIFETIME: Duration = Duration::from_secs(60);
+
+/// What the authorization server needs to know.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The issuer: the gateway's origin, without a trailing slash, the same string everywhere.
+    pub issuer: String,
+    /// What tokens can be for.
+    pub resources: Vec<Resource>,
+    /// How long an access token is good.
+    pub access_token_lifetime: Duration,
+    /// How long a refresh token may lie unused.
+    pub refresh_token_lifetime: Duration,
+}
+
+/// A protected resource: one backend.
+#[derive(Clone, Debug)]
+pub struct Resource {
+    /// Its identifier (RFC 8707): the URL that clients use.
+    pub url: String,
+    /// Its path under the issuer.
+    pub path: String,
+    /// The backend's name.
+    pub name: String,
+    /// Its scopes, which are tags.
+    pub scopes: Vec<Scope>,
+}
+
+/// A scope and what people call it.
+#[derive(Clone, Debug)]
+pub struct Scope {
+    /// The scope.
+    pub name: String,
+    /// Its title on the consent page.
+    pub title: String,
+}
+
+/// Everything the endpoints share.
+#[derive(Debug)]
+pub struct State {
+    /// What it was told.
+    pub settings: Settings,
+    /// What survives a restart.
+    pub store: Arc<dyn Store>,
+    /// Seals upstream tokens.
+    pub sealer: Sealer,
+    /// Signs access tokens.
+    pub signing_key: SigningKey,
+    /// Signs people in.
+    pub entra: Entra,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// One refresh at a time for each grant.
+    pub refreshing: Cache<String, Arc<tokio::sync::Mutex<()>>>,
+}
+
+impl State {
+    /// The state of a server; see the fields.
+    #[must_use]
+    pub fn new(
+        settings: Settings,
+        store: Arc<dyn Store>,
+        sealer: Sealer,
+        signing_key: SigningKey,
+        entra: Entra,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let refreshing = Cache::builder().max_capacity(10_000).time_to_idle(Duration::from_secs(60)).build();
+        Self { settings, store, sealer, signing_key, entra, clock, refreshing }
+    }
+
+    fn resource(&self, url: &str) -> Option<&Resource> {
+        let url = url.strip_suffix('/').unwrap_or(url);
+        self.settings.resources.iter().find(|resource| resource.url == url)
+    }
+
+    fn is_secure(&self) -> bool {
+        self.settings.issuer.starts_with("https://")
+    }
+}
+
+/// The endpoints, ready to be called in process.
+pub fn router(state: Arc<State>) -> Router {
+    Router::new()
+        .route("/.well-known/oauth-protected-resource", get(protected_resource::root))
+        .route("/.well-known/oauth-protected-resource/{*path}", get(protected_resource::of_path))
+        .route("/.well-known/oauth-authorization-server", get(metadata::document))
+        .route("/.well-known/openid-configuration", get(metadata::document))
+        .route("/jwks", get(jwks::document))
+        .route("/register", post(register::register))
+        .route("/authorize", get(authorize::by_query).post(authorize::by_form))
+        .route("/consent", post(consent::decide))
+        .route("/auth/callback", get(callback::arrive))
+        .route("/token", post(token::token))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .with_state(state)
+}
+
+/// 256 bits that nobody can guess, as base64url.
+fn secret() -> String {
+    URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>())
+}

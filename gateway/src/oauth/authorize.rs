@@ -1,0 +1,181 @@
+//! The authorization endpoint (OAuth 2.1 section 4.1.1): every check, then the consent page.
+//!
+//! Until client and redirect URI are known to be good, a fault is a page; after that it goes back to the client.
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::{RawQuery, State};
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use url::Url;
+
+use super::error::PageError;
+use super::form::{self, Parameters};
+use super::page::{self, Consent};
+use super::{LOGIN_LIFETIME, Resource, State as Server, redirect_uri, scope, secret};
+use crate::entra;
+use crate::store::{Client, Digest256, Login};
+
+const MAX_STATE: usize = 2048;
+const MAX_HINT: usize = 256;
+const MALFORMED: PageError = PageError::BadRequest("A parameter of the link is there twice, or too long.");
+
+pub(super) async fn by_query(
+    State(server): State<Arc<Server>>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, PageError> {
+    authorize(&server, &Parameters::parse(&query.unwrap_or_default()).map_err(|_malformed| MALFORMED)?).await
+}
+
+pub(super) async fn by_form(
+    State(server): State<Arc<Server>>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, PageError> {
+    let body = std::str::from_utf8(&body).map_err(|_error| MALFORMED)?;
+    if query.is_some_and(|query| !query.is_empty()) || !form::is_form(&headers) {
+        return Err(PageError::BadRequest("The parameters belong into the form."));
+    }
+    authorize(&server, &Parameters::parse(body).map_err(|_malformed| MALFORMED)?).await
+}
+
+async fn authorize(server: &Server, parameters: &Parameters) -> Result<Response, PageError> {
+    let unknown = PageError::BadRequest("The application is not registered here. Remove the connection in your application and add it again.");
+    let client_id = parameters.get("client_id").ok_or(unknown)?;
+    let client = server.store.client(client_id).await?.ok_or(unknown)?;
+    let requested = parameters.get("redirect_uri").ok_or(PageError::BadRequest("The redirect URI is missing."))?;
+    if !client.redirect_uris.iter().any(|registered| redirect_uri::matches(registered, requested)) {
+        return Err(PageError::BadRequest("The redirect URI is not one that the application registered."));
+    }
+    let state = parameters.get("state");
+    match login(server, parameters, &client, requested) {
+        Ok((login, resource)) => ask(server, &login, &client, resource).await,
+        Err((error, text)) => Ok(back(server, requested, state, &[("error", error), ("error_description", text)])),
+    }
+}
+
+type Fault = (&'static str, &'static str);
+
+/// Checks what is asked for; a fault is told to the client.
+fn login<'s>(
+    server: &'s Server,
+    parameters: &Parameters,
+    client: &Client,
+    redirect_uri: &str,
+) -> Result<(Login, &'s Resource), Fault> {
+    const INVALID: &str = "invalid_request";
+    if parameters.get("request").is_some() {
+        return Err(("request_not_supported", "Request objects are not supported"));
+    }
+    if parameters.get("request_uri").is_some() {
+        return Err(("request_uri_not_supported", "Request URIs are not supported"));
+    }
+    if parameters.get("response_type") != Some("code") {
+        return Err(("unsupported_response_type", "The only response type is code"));
+    }
+    if parameters.get("response_mode").is_some_and(|mode| mode != "query") {
+        return Err((INVALID, "The only response mode is query"));
+    }
+    if parameters.get("code_challenge_method") != Some("S256") {
+        return Err((INVALID, "PKCE with S256 is required"));
+    }
+    let challenge = parameters.get("code_challenge").filter(|text| is_challenge(text));
+    let code_challenge = challenge.ok_or((INVALID, "The PKCE challenge is missing or malformed"))?.to_owned();
+    let state = parameters.get("state");
+    if state.is_some_and(|state| state.len() > MAX_STATE) {
+        return Err((INVALID, "The state is too long"));
+    }
+    let resource = match (parameters.get("resource"), server.settings.resources.as_slice()) {
+        (Some(url), _) => server.resource(url).ok_or(("invalid_target", "The resource is not known here"))?,
+        (None, [single]) => single,
+        (None, _) => return Err(("invalid_target", "The resource is missing")),
+    };
+    let scopes = scope::granted(parameters.get("scope"), resource)
+        .map_err(|()| ("invalid_scope", "A scope is not one of this resource"))?;
+    if parameters.get("prompt").is_some_and(|prompt| prompt.split(' ').any(|one| one == "none")) {
+        return Err(("interaction_required", "Consent is needed"));
+    }
+    let login = Login {
+        client_id: client.client_id.clone(),
+        redirect_uri: redirect_uri.to_owned(),
+        state: state.map(str::to_owned),
+        code_challenge,
+        resource: resource.url.clone(),
+        scopes,
+        hints: hints(parameters),
+        csrf: secret(),
+        binding: None,
+        nonce: None,
+        verifier: None,
+    };
+    Ok((login, resource))
+}
+
+/// A SHA-256 as base64url (RFC 7636 section 4.2): 43 characters.
+fn is_challenge(text: &str) -> bool {
+    text.len() == 43 && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+}
+
+/// The few parameters that the identity provider gets to see.
+fn hints(parameters: &Parameters) -> Vec<(String, String)> {
+    let plain = |value: &str| value.len() <= MAX_HINT && !value.chars().any(char::is_control);
+    let allowed = |name: &str, value: &str| name != "prompt" || matches!(value, "login" | "select_account");
+    entra::HINTS
+        .into_iter()
+        .filter_map(|name| parameters.get(name).map(|value| (name, value)))
+        .filter(|(name, value)| plain(value) && allowed(name, value))
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
+}
+
+async fn ask(server: &Server, login: &Login, client: &Client, resource: &Resource) -> Result<Response, PageError> {
+    let transaction = secret();
+    let expires = server.clock.now().plus(LOGIN_LIFETIME);
+    server.store.begin_login(Digest256::of(&transaction), login, expires).await?;
+    let (redirect_host, is_loopback) = redirect_uri::host(&login.redirect_uri);
+    let asked = resource.scopes.iter().filter(|scope| login.scopes.contains(&scope.name));
+    let name: String = client.client_name.as_deref().unwrap_or("An application").chars().filter(|c| is_shown(*c)).collect();
+    Ok(page::page(
+        StatusCode::OK,
+        &Consent {
+            client_name: &name,
+            redirect_host: &redirect_host,
+            is_loopback,
+            resource: &resource.url,
+            scopes: asked.map(|scope| (scope.title.as_str(), scope.name.as_str())).collect(),
+            transaction: &transaction,
+            csrf: &login.csrf,
+        },
+    ))
+}
+
+/// Characters of a name that cannot rearrange or hide what stands around it.
+fn is_shown(c: char) -> bool {
+    !c.is_control() && !matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+/// Sends the browser back to the client, with `state` as it came and `iss` (RFC 9207).
+pub(super) fn back(server: &Server, redirect_uri: &str, state: Option<&str>, answer: &[(&str, &str)]) -> Response {
+    let Ok(mut url) = Url::parse(redirect_uri) else { return PageError::LoginOver.into_response() };
+    {
+        let mut query = url.query_pairs_mut();
+        query.extend_pairs(answer);
+        if let Some(state) = state {
+            query.append_pair("state", state);
+        }
+        query.append_pair("iss", &server.settings.issuer);
+    }
+    see_other(url.as_str())
+}
+
+/// A redirect that turns a POST into a GET, and is not kept.
+pub(super) fn see_other(url: &str) -> Response {
+    let Ok(location) = HeaderValue::from_str(url) else { return PageError::LoginOver.into_response() };
+    let mut response = StatusCode::SEE_OTHER.into_response();
+    response.headers_mut().insert(header::LOCATION, location);
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response.headers_mut().insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    response
+}

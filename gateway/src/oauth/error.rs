@@ -1,0 +1,113 @@
+//! The ways the authorization server says no: to a client (RFC 6749 section 5.2), to a client through the browser
+//! (section 4.1.2.1), and to a person.
+
+use axum::Json;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+use serde_json::json;
+
+use super::page;
+use crate::store::StoreError;
+
+/// An answer of the token or registration endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OAuthError {
+    /// Something is missing, doubled or mistyped.
+    InvalidRequest(&'static str),
+    /// The client is unknown, or authenticates when it should not.
+    InvalidClient(&'static str),
+    /// The code or refresh token is not good, or not good here.
+    InvalidGrant,
+    /// The resource is not one of ours, or not the granted one.
+    InvalidTarget,
+    /// The scope was not granted.
+    InvalidScope,
+    /// The grant is of another type.
+    UnsupportedGrantType,
+    /// A redirect URI cannot be registered (RFC 7591 section 3.2.2).
+    InvalidRedirectUri(&'static str),
+    /// The metadata cannot be registered.
+    InvalidClientMetadata(&'static str),
+    /// The identity provider or the store does not answer; nothing was lost.
+    TemporarilyUnavailable,
+}
+
+impl OAuthError {
+    fn parts(self) -> (StatusCode, &'static str, &'static str) {
+        let bad = StatusCode::BAD_REQUEST;
+        match self {
+            Self::InvalidRequest(text) => (bad, "invalid_request", text),
+            Self::InvalidClient(text) => (StatusCode::UNAUTHORIZED, "invalid_client", text),
+            Self::InvalidGrant => (bad, "invalid_grant", "The grant is not valid; authorize again"),
+            Self::InvalidTarget => (bad, "invalid_target", "The resource is not the one that was granted"),
+            Self::InvalidScope => (bad, "invalid_scope", "The scope is more than was granted"),
+            Self::UnsupportedGrantType => (bad, "unsupported_grant_type", "Use authorization_code or refresh_token"),
+            Self::InvalidRedirectUri(text) => (bad, "invalid_redirect_uri", text),
+            Self::InvalidClientMetadata(text) => (bad, "invalid_client_metadata", text),
+            Self::TemporarilyUnavailable => {
+                (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", "Try again in a moment")
+            }
+        }
+    }
+}
+
+impl IntoResponse for OAuthError {
+    fn into_response(self) -> Response {
+        let (status, error, description) = self.parts();
+        let mut response = (status, Json(json!({ "error": error, "error_description": description }))).into_response();
+        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if self == Self::TemporarilyUnavailable {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+        }
+        response
+    }
+}
+
+impl From<StoreError> for OAuthError {
+    fn from(error: StoreError) -> Self {
+        tracing::error!(%error, "the store failed");
+        Self::TemporarilyUnavailable
+    }
+}
+
+/// What a person in a browser is told, when there is no client to send them back to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PageError {
+    /// The link is not one that a client may send.
+    BadRequest(&'static str),
+    /// The login is over, was finished before, or never was.
+    LoginOver,
+    /// The form or the browser is not the one that the login began in.
+    OtherBrowser,
+    /// The gateway cannot do it at the moment.
+    Unavailable,
+}
+
+impl From<StoreError> for PageError {
+    fn from(error: StoreError) -> Self {
+        tracing::error!(%error, "the store failed");
+        Self::Unavailable
+    }
+}
+
+impl IntoResponse for PageError {
+    fn into_response(self) -> Response {
+        let (status, title, text) = match self {
+            Self::BadRequest(text) => (StatusCode::BAD_REQUEST, "This link cannot be used", text),
+            Self::LoginOver => (
+                StatusCode::BAD_REQUEST,
+                "This sign-in is over",
+                "It was finished before, or took too long. Go back to your application and connect again.",
+            ),
+            Self::OtherBrowser => (
+                StatusCode::FORBIDDEN,
+                "This sign-in began elsewhere",
+                "It can only be finished in the browser that it was approved in. Go back to your application and connect again.",
+            ),
+            Self::Unavailable => {
+                (StatusCode::SERVICE_UNAVAILABLE, "Not available", "Please try again in a moment.")
+            }
+        };
+        page::error(status, title, text)
+    }
+}

@@ -1,0 +1,58 @@
+//! Parameters of queries and forms: each at most once (RFC 6749 section 3.1), bounded, decoded strictly.
+
+use std::collections::BTreeMap;
+
+use http::{HeaderMap, header};
+
+/// Longer than any parameter but a code of the identity provider.
+const MAX_VALUE: usize = 16 * 1024;
+
+/// Parameters by name.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Parameters(BTreeMap<String, String>);
+
+/// A parameter is there twice, too long, or not UTF-8.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Malformed;
+
+impl Parameters {
+    pub(super) fn parse(encoded: &str) -> Result<Self, Malformed> {
+        let mut parameters = BTreeMap::new();
+        for (name, value) in url::form_urlencoded::parse(encoded.as_bytes()) {
+            if value.len() > MAX_VALUE || value.contains('\u{fffd}') || name.ends_with(']') {
+                return Err(Malformed);
+            }
+            if parameters.insert(name.into_owned(), value.into_owned()).is_some() {
+                return Err(Malformed);
+            }
+        }
+        Ok(Self(parameters))
+    }
+
+    /// The value of a parameter; one that is empty counts as absent (RFC 6749 section 3.1).
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+}
+
+/// Whether a request's body is a form.
+pub(super) fn is_form(headers: &HeaderMap) -> bool {
+    let mut types = headers.get_all(header::CONTENT_TYPE).iter();
+    let (first, second) = (types.next(), types.next());
+    let media = first.and_then(|value| value.to_str().ok()).map(|value| value.split(';').next().unwrap_or("").trim());
+    second.is_none() && media.is_some_and(|media| media.eq_ignore_ascii_case("application/x-www-form-urlencoded"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parameter_is_there_once_or_not_at_all() {
+        let parameters = Parameters::parse("a=1&b=%2B+x&c=").unwrap();
+        assert_eq!((parameters.get("a"), parameters.get("b"), parameters.get("c")), (Some("1"), Some("+ x"), None));
+        for bad in ["a=1&a=1", "a=1&%61=2", "a[]=1", "a=%ff", &format!("a={}", "x".repeat(17_000))] {
+            assert!(Parameters::parse(bad).is_err(), "{bad}");
+        }
+    }
+}

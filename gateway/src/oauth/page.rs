@@ -1,0 +1,53 @@
+//! The pages that people see, and the headers that every page carries: no frames, no scripts, no caching, no referrer.
+
+use askama::Template;
+use axum::response::{Html, IntoResponse, Response};
+use http::{HeaderName, HeaderValue, StatusCode, header};
+
+/// No `form-action`: browsers apply it to the whole chain of redirects behind the form, which ends at the client.
+const CSP: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'";
+
+/// The consent page.
+#[derive(Debug, Template)]
+#[template(path = "consent.html")]
+pub(super) struct Consent<'a> {
+    pub(super) client_name: &'a str,
+    pub(super) redirect_host: &'a str,
+    pub(super) is_loopback: bool,
+    pub(super) resource: &'a str,
+    pub(super) scopes: Vec<(&'a str, &'a str)>,
+    pub(super) transaction: &'a str,
+    pub(super) csrf: &'a str,
+}
+
+#[derive(Debug, Template)]
+#[template(path = "error.html")]
+struct Error<'a> {
+    title: &'a str,
+    text: &'a str,
+}
+
+/// A page with the headers that every page carries.
+pub(super) fn page(status: StatusCode, template: &impl Template) -> Response {
+    let Ok(html) = template.render() else {
+        tracing::error!("a page cannot be rendered");
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    };
+    let mut response = (status, Html(html)).into_response();
+    for (name, value) in [
+        (header::CONTENT_SECURITY_POLICY, CSP),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CACHE_CONTROL, "no-store"),
+        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+    ] {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+/// A page that says what went wrong.
+pub(super) fn error(status: StatusCode, title: &str, text: &str) -> Response {
+    page(status, &Error { title, text })
+}

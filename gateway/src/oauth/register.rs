@@ -1,0 +1,98 @@
+//! Dynamic client registration (RFC 7591): public clients, with redirect URIs that lead to nobody else.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::error::OAuthError;
+use super::{State as Server, redirect_uri};
+use crate::json::{self, MAX_DEPTH};
+use crate::store::Client;
+
+const MAX_REDIRECT_URIS: usize = 10;
+const MAX_NAME: usize = 200;
+
+/// What is looked at; everything else is ignored (section 2), and nothing is fetched.
+#[derive(Deserialize)]
+struct Metadata {
+    redirect_uris: Vec<String>,
+    client_name: Option<String>,
+    token_endpoint_auth_method: Option<String>,
+    grant_types: Option<Vec<String>>,
+    response_types: Option<Vec<String>>,
+    application_type: Option<String>,
+}
+
+pub(super) async fn register(
+    State(server): State<Arc<Server>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, OAuthError> {
+    let media = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if !media.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json") {
+        return Err(OAuthError::InvalidRequest("The body must be application/json"));
+    }
+    let client = client(&body, &server)?;
+    server.store.register_client(&client).await?;
+    tracing::info!(client = %client.client_id, name = ?client.client_name, "a client registered");
+    let grants: &[&str] =
+        if client.may_refresh { &["authorization_code", "refresh_token"] } else { &["authorization_code"] };
+    let answer = json!({
+        "client_id": client.client_id,
+        "client_id_issued_at": client.registered_at,
+        "client_name": client.client_name,
+        "redirect_uris": client.redirect_uris,
+        "application_type": client.application_type,
+        "token_endpoint_auth_method": "none",
+        "grant_types": grants,
+        "response_types": ["code"],
+    });
+    let mut response = (StatusCode::CREATED, Json(answer)).into_response();
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    Ok(response)
+}
+
+fn client(body: &[u8], server: &Server) -> Result<Client, OAuthError> {
+    let malformed = OAuthError::InvalidClientMetadata("The metadata is not a JSON object with redirect_uris");
+    let text = std::str::from_utf8(body).map_err(|_error| malformed)?;
+    json::check(text, MAX_DEPTH).map_err(|_error| malformed)?;
+    let metadata: Metadata = serde_json::from_str(text).map_err(|_error| malformed)?;
+    if metadata.redirect_uris.is_empty() || metadata.redirect_uris.len() > MAX_REDIRECT_URIS {
+        return Err(OAuthError::InvalidRedirectUri("One to ten redirect URIs are needed"));
+    }
+    for uri in &metadata.redirect_uris {
+        redirect_uri::check(uri, &server.settings.issuer).map_err(OAuthError::InvalidRedirectUri)?;
+    }
+    if metadata.token_endpoint_auth_method.as_deref().is_some_and(|method| method != "none") {
+        return Err(OAuthError::InvalidClientMetadata("Clients are public: token_endpoint_auth_method is none"));
+    }
+    if metadata.response_types.iter().flatten().any(|kind| kind != "code") {
+        return Err(OAuthError::InvalidClientMetadata("The only response type is code"));
+    }
+    let grants = metadata.grant_types.unwrap_or_else(|| vec!["authorization_code".to_owned(), "refresh_token".to_owned()]);
+    if grants.iter().any(|grant| !matches!(grant.as_str(), "authorization_code" | "refresh_token")) {
+        return Err(OAuthError::InvalidClientMetadata("The grant types are authorization_code and refresh_token"));
+    }
+    let application_type = metadata.application_type.unwrap_or_else(|| "native".to_owned());
+    if !matches!(application_type.as_str(), "native" | "web") {
+        return Err(OAuthError::InvalidClientMetadata("The application type is native or web"));
+    }
+    if metadata.client_name.as_ref().is_some_and(|name| name.chars().count() > MAX_NAME) {
+        return Err(OAuthError::InvalidClientMetadata("The client's name is too long"));
+    }
+    Ok(Client {
+        client_id: uuid::Uuid::new_v4().to_string(),
+        client_name: metadata.client_name,
+        redirect_uris: metadata.redirect_uris,
+        application_type,
+        may_refresh: grants.iter().any(|grant| grant == "refresh_token"),
+        registered_at: server.clock.now().as_secs(),
+    })
+}

@@ -1,0 +1,53 @@
+//! Scopes of a request: tags of the resource's backend, and the ones that `OpenID` Connect reserves.
+
+use super::Resource;
+
+/// Scopes that ask for something other than a tag.
+const RESERVED: [&str; 4] = ["openid", "profile", "email", "offline_access"];
+
+/// The scopes that a request would be granted: what it asks for, or everything the resource has.
+///
+/// # Errors
+///
+/// Returns an error for a scope that the resource does not have.
+pub(super) fn granted(requested: Option<&str>, resource: &Resource) -> Result<Vec<String>, ()> {
+    let known = |name: &str| resource.scopes.iter().any(|scope| scope.name == name);
+    let mut scopes: Vec<String> = Vec::new();
+    for name in requested.unwrap_or_default().split(' ').filter(|name| !name.is_empty()) {
+        if RESERVED.contains(&name) {
+            continue;
+        }
+        if !known(name) {
+            return Err(());
+        }
+        if !scopes.iter().any(|scope| scope == name) {
+            scopes.push(name.to_owned());
+        }
+    }
+    if scopes.is_empty() {
+        scopes = resource.scopes.iter().map(|scope| scope.name.clone()).collect();
+    }
+    Ok(scopes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Scope;
+    use super::*;
+
+    #[test]
+    fn what_is_asked_for_is_granted_and_nothing_asked_means_everything() {
+        let scope = |name: &str| Scope { name: name.to_owned(), title: name.to_owned() };
+        let resource = Resource {
+            url: "https://r/mcp".to_owned(),
+            path: "/mcp".to_owned(),
+            name: "r".to_owned(),
+            scopes: vec![scope("read"), scope("write")],
+        };
+        assert_eq!(granted(Some("read offline_access read"), &resource), Ok(vec!["read".to_owned()]));
+        assert_eq!(granted(Some("openid"), &resource).map(|scopes| scopes.len()), Ok(2));
+        assert_eq!(granted(None, &resource).map(|scopes| scopes.len()), Ok(2));
+        assert_eq!(granted(Some("read admin"), &resource), Err(()));
+        assert_eq!(granted(Some("Read"), &resource), Err(()));
+    }
+}
