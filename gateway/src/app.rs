@@ -1,1 +1,276 @@
-//! (placeholder)
+//! The composition root: from a configuration to a running gateway. The only place where concrete parts meet.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pingora_core::server::configuration::ServerConf;
+use pingora_core::server::{RunArgs, Server};
+use pingora_core::services::listening::Service;
+use tokio::runtime::Runtime;
+
+use crate::admin::{Admin, Readiness};
+use crate::audit::{Auditor, Sink};
+use crate::authn::{Audience, Authenticator};
+use crate::backend::{self, Upstream};
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::entra::{self, Entra};
+use crate::jose::claims::EntraExpectations;
+use crate::jose::key_set::{EntraKeys, KeySet};
+use crate::jose::signing_key::SigningKey;
+use crate::metrics::Metrics;
+use crate::oauth;
+use crate::outbound;
+use crate::proxy::listener::Listener;
+use crate::proxy::{self, Door, Mount, RouteTable};
+use crate::store::{Sealer, SqliteStore, Store};
+
+/// What a sealed signing key is sealed for.
+const SIGNING_KEY: &[u8] = b"signing-key";
+const PURGE_EVERY: Duration = Duration::from_secs(600);
+/// From SIGTERM to the end of what is still open.
+const GRACE_SECONDS: u64 = 10;
+
+/// Why the gateway does not start; the text says what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}: {source}")]
+pub struct StartError {
+    what: &'static str,
+    source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+fn start<E: Into<Box<dyn std::error::Error + Send + Sync>>>(what: &'static str) -> impl FnOnce(E) -> StartError {
+    move |source| StartError { what, source: source.into() }
+}
+
+/// Runs the gateway until it is told to stop (SIGTERM, SIGINT, SIGQUIT).
+///
+/// # Errors
+///
+/// Returns a [`StartError`] when a part cannot be made.
+pub fn run(config: &Config) -> Result<(), StartError> {
+    // One runtime for what is not a request: the store, key sets, sweeping. It lives as long as the process.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime = runtime.map_err(start("the runtime"))?;
+    let gateway = runtime.block_on(Gateway::build(config))?;
+    gateway.start_background(&runtime);
+    let admin = Admin::new(Arc::clone(&gateway.metrics), Arc::new(gateway.readiness()));
+    let mut server = Server::new_with_opt_and_conf(None, server_conf(config));
+    server.bootstrap();
+    let mut public = Service::new("public".to_owned(), Listener::new(gateway.door));
+    public.threads = Some(config.server.threads);
+    public.add_tcp(&config.server.listen.to_string());
+    server.add_service(public);
+    let mut private = Service::new("admin".to_owned(), admin);
+    private.threads = Some(1);
+    private.add_tcp(&config.server.admin_listen.to_string());
+    server.add_service(private);
+    tracing::info!(listen = %config.server.listen, public_url = %config.server.public_url, admin = %config.server.admin_listen, policy = %config.policy.hash(), "the gateway is up");
+    server.run(RunArgs::default());
+    tracing::info!("the gateway has stopped");
+    Ok(())
+}
+
+fn server_conf(config: &Config) -> ServerConf {
+    ServerConf {
+        threads: config.server.threads,
+        upgrade_sock: config.state.join("upgrade.sock").display().to_string(),
+        pid_file: config.state.join("portcullis.pid").display().to_string(),
+        grace_period_seconds: Some(GRACE_SECONDS),
+        graceful_shutdown_timeout_seconds: Some(5),
+        ..ServerConf::default()
+    }
+}
+
+/// The parts of a gateway, wired.
+struct Gateway {
+    door: Door,
+    metrics: Arc<Metrics>,
+    entra_keys: Arc<KeySet>,
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    upstreams: Vec<Arc<Upstream>>,
+}
+
+impl Gateway {
+    async fn build(config: &Config) -> Result<Self, StartError> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let metrics = Arc::new(Metrics::new().map_err(start("the metrics"))?);
+        let (store, sealer) = open_state(&config.state).await?;
+        let signing_key = signing_key(&*store, &sealer).await?;
+        let http = outbound::client().map_err(start("the HTTP client"))?;
+        let keys = EntraKeys::new(http.clone(), &config.entra.authority_host, &config.entra.tenant_id);
+        let expectations = expectations(config, keys.issuer());
+        let entra_keys = Arc::new(KeySet::new(Box::new(keys), Arc::clone(&clock)));
+        let entra = Entra::new(
+            entra_settings(config),
+            http,
+            expectations.clone(),
+            Arc::clone(&entra_keys),
+            Arc::clone(&clock),
+        );
+        let state = oauth::State::new(
+            oauth_settings(config),
+            Arc::clone(&store),
+            sealer.clone(),
+            signing_key.clone(),
+            entra.map_err(start("the sign-in"))?,
+            Arc::clone(&clock),
+        );
+        let issuer = config.server.public_url.clone();
+        let authenticator =
+            Authenticator::new(issuer, signing_key, expectations, Arc::clone(&entra_keys), Arc::clone(&clock));
+        let mounts: Vec<Arc<Mount>> = config.backends.iter().map(|backend| Arc::new(mount(config, backend))).collect();
+        let upstreams = mounts.iter().map(|mount| Arc::clone(&mount.upstream)).collect();
+        let door = Door::new(proxy::Parts {
+            routes: RouteTable::new(mounts, &config.server.public_url),
+            authenticator,
+            policy: Arc::clone(&config.policy),
+            sealer,
+            auditor: auditor(config)?,
+            metrics: Arc::clone(&metrics),
+            local: oauth::router(Arc::new(state)),
+            clock: Arc::clone(&clock),
+            settings: proxy::Settings {
+                request_body: config.limits.request_body,
+                answer_body: config.limits.answer_body,
+                allowed_origins: config.server.allowed_origins.clone(),
+            },
+        });
+        Ok(Self { door, metrics, entra_keys, store, clock, upstreams })
+    }
+
+    fn start_background(&self, runtime: &Runtime) {
+        let keys = Arc::clone(&self.entra_keys);
+        runtime.spawn(async move { keys.refresh_forever().await });
+        runtime.spawn(backend::sweep_forever(self.upstreams.clone()));
+        let (store, clock) = (Arc::clone(&self.store), Arc::clone(&self.clock));
+        runtime.spawn(async move {
+            loop {
+                tokio::time::sleep(PURGE_EVERY).await;
+                if let Err(error) = store.purge(clock.now()).await {
+                    tracing::error!(%error, "expired state cannot be removed");
+                }
+            }
+        });
+    }
+
+    fn readiness(&self) -> Ready {
+        Ready { entra_keys: Arc::clone(&self.entra_keys) }
+    }
+}
+
+/// Whether the gateway can serve.
+struct Ready {
+    entra_keys: Arc<KeySet>,
+}
+
+impl Readiness for Ready {
+    fn missing(&self) -> Vec<String> {
+        if self.entra_keys.is_ready() {
+            return Vec::new();
+        }
+        vec!["the identity provider's keys have not been fetched; see the log".to_owned()]
+    }
+
+    fn observe(&self, metrics: &Metrics) {
+        if let Some(age) = self.entra_keys.age() {
+            metrics.jwks_age.with_label_values(&["entra"]).set(i64::try_from(age.as_secs()).unwrap_or(i64::MAX));
+        }
+    }
+}
+
+async fn open_state(directory: &Path) -> Result<(Arc<dyn Store>, Sealer), StartError> {
+    let mut builder = std::fs::DirBuilder::new();
+    std::os::unix::fs::DirBuilderExt::mode(builder.recursive(true), 0o700);
+    builder.create(directory).map_err(start("the state directory"))?;
+    let database = directory.join("portcullis.db");
+    // A key is made for a new database only: an old one without its key is an incident, not a fresh start.
+    let sealer = Sealer::from_file(&directory.join("seal.key"), !database.exists()).map_err(start("the sealing key"))?;
+    let store = SqliteStore::open(&database).await.map_err(start("the store"))?;
+    Ok((Arc::new(store), sealer))
+}
+
+async fn signing_key(store: &dyn Store, sealer: &Sealer) -> Result<SigningKey, StartError> {
+    let fresh = SigningKey::generate().map_err(start("the signing key"))?;
+    let sealed = sealer.seal(SIGNING_KEY, fresh.pkcs8()).map_err(start("the signing key"))?;
+    let kept = store.signing_key(sealed.into_bytes()).await.map_err(start("the signing key"))?;
+    let kept = String::from_utf8(kept).map_err(start("the signing key"))?;
+    let pkcs8 = sealer.open(SIGNING_KEY, &kept).map_err(start("the signing key"))?;
+    SigningKey::from_pkcs8(&pkcs8).map_err(start("the signing key"))
+}
+
+fn auditor(config: &Config) -> Result<Auditor, StartError> {
+    let sink = match &config.audit_path {
+        Some(path) => Sink::file(path).map_err(start("the audit file"))?,
+        None => Sink::stdout(),
+    };
+    Auditor::start(sink).map_err(start("the audit trail"))
+}
+
+fn expectations(config: &Config, issuer: String) -> EntraExpectations {
+    let short = |scope: &String| scope.rsplit('/').next().unwrap_or_default().to_owned();
+    EntraExpectations {
+        issuer,
+        tenant_id: config.entra.tenant_id.clone(),
+        client_id: config.entra.client_id.clone(),
+        scopes: config.entra.scopes.iter().map(short).collect(),
+        clock_skew: config.entra.clock_skew,
+    }
+}
+
+fn entra_settings(config: &Config) -> entra::Settings {
+    entra::Settings {
+        authority_host: config.entra.authority_host.clone(),
+        tenant_id: config.entra.tenant_id.clone(),
+        client_id: config.entra.client_id.clone(),
+        client_secret: config.entra.client_secret.expose().to_owned(),
+        scopes: config.entra.scopes.clone(),
+        redirect_uri: format!("{}/auth/callback", config.server.public_url),
+    }
+}
+
+fn oauth_settings(config: &Config) -> oauth::Settings {
+    let resource = |backend: &crate::config::settings::Backend| oauth::Resource {
+        url: backend.resource.clone(),
+        path: backend.path.clone(),
+        name: backend.name.to_string(),
+        scopes: scopes(config, backend),
+    };
+    oauth::Settings {
+        issuer: config.server.public_url.clone(),
+        resources: config.backends.iter().map(resource).collect(),
+        access_token_lifetime: config.oauth.access_token_lifetime,
+        refresh_token_lifetime: config.oauth.refresh_token_lifetime,
+    }
+}
+
+fn scopes(config: &Config, backend: &crate::config::settings::Backend) -> Vec<oauth::Scope> {
+    let tags = config.policy.tags(&backend.name).into_iter();
+    tags.map(|tag| oauth::Scope { title: tag.title.unwrap_or_else(|| tag.name.clone()), name: tag.name }).collect()
+}
+
+fn mount(config: &Config, backend: &crate::config::settings::Backend) -> Mount {
+    let scope: Vec<String> = scopes(config, backend).into_iter().map(|scope| scope.name).collect();
+    Mount {
+        name: backend.name.clone(),
+        path: backend.path.clone(),
+        audience: Audience {
+            resource: backend.resource.clone(),
+            accept_entra_tokens: backend.accept_entra_tokens,
+        },
+        resource_metadata: format!(
+            "{}/.well-known/oauth-protected-resource{}",
+            config.server.public_url, backend.path
+        ),
+        scope: scope.join(" "),
+        upstream: Arc::new(Upstream::new(backend::Settings {
+            url: backend.url.clone(),
+            ca_file: backend.ca_file.as_ref().map(|path| path.display().to_string()),
+            connect_timeout: backend.connect_timeout,
+            timeout: backend.timeout,
+            idle_timeout: backend.idle_timeout,
+        })),
+    }
+}

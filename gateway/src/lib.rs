@@ -8,12 +8,12 @@
 //!
 //! `proxy` draws that path; `oauth` and `admin` answer local routes; `app` wires everything together.
 
-// pub mod admin;
-// pub mod app;
+pub mod admin;
+pub mod app;
 pub mod audit;
 pub mod authn;
-// pub mod backend;
-// pub mod cli;
+pub mod backend;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod entra;
@@ -23,5 +23,5 @@ pub mod mcp;
 pub mod metrics;
 pub mod oauth;
 pub mod outbound;
-// pub mod proxy;
+pub mod proxy;
 pub mod store;

@@ -8,5 +8,5 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 fn main() -> ExitCode {
     // INVARIANT: one rustls provider for the whole process, installed before anything can install another.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    ExitCode::SUCCESS
+    portcullis::cli::run()
 }

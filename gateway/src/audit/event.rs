@@ -4,8 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use portcullis_policy::{Denial, Permit};
 use serde::{Serialize, Serializer};
 
+use crate::authn::VerifiedIdentity;
 use crate::clock::Timestamp;
 
 /// The name of one request in logs, audit and answers: unique per process and start.
@@ -67,8 +69,8 @@ pub enum Kind {
 pub struct Decision {
     /// The verdict.
     pub decision: Verdict,
-    /// Why, in the words of the policy; never told to the caller.
-    pub reason: String,
+    /// Why; never told to the caller.
+    pub reason: Reason,
     /// The caller; absent when no token could be verified.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub actor: Option<Actor>,
@@ -77,6 +79,27 @@ pub struct Decision {
     /// The policy that decided.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policy_hash: Option<Arc<str>>,
+}
+
+/// Why a decision was made; written out by the writer's thread.
+#[derive(Debug)]
+pub enum Reason {
+    /// What the policy opened.
+    Permit(Permit),
+    /// What the policy refused.
+    Denial(Denial),
+    /// What was refused before the policy was asked.
+    Text(String),
+}
+
+impl Serialize for Reason {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Permit(permit) => serializer.collect_str(permit),
+            Self::Denial(denial) => serializer.collect_str(denial),
+            Self::Text(text) => serializer.serialize_str(text),
+        }
+    }
 }
 
 /// Whether the request may go on.
@@ -89,6 +112,18 @@ pub enum Verdict {
     Deny,
     /// It is refused until the caller signs in for more.
     Challenge,
+}
+
+impl Verdict {
+    /// Its label in metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Deny => "deny",
+            Self::Challenge => "challenge",
+        }
+    }
 }
 
 /// The caller.
@@ -108,6 +143,22 @@ pub struct Actor {
     /// The token (`jti` or `uti`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
+}
+
+impl Actor {
+    /// The caller behind a verified token.
+    #[must_use]
+    pub fn of(identity: &VerifiedIdentity) -> Self {
+        let subject = identity.subject();
+        Self {
+            kind: if subject.kind() == portcullis_policy::Kind::App { "app" } else { "user" },
+            tenant: subject.tenant().to_owned(),
+            subject: subject.object().to_owned(),
+            roles: subject.roles().to_vec(),
+            client: subject.client().map(str::to_owned),
+            token: identity.token_id().map(str::to_owned),
+        }
+    }
 }
 
 /// What was asked for.

@@ -11,7 +11,7 @@ mod sink;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
-pub use event::{Actor, Decision, Event, Kind, Outcome, RequestId, Target, Verdict};
+pub use event::{Actor, Decision, Event, Kind, Outcome, Reason, RequestId, Target, Verdict};
 pub use sink::Sink;
 
 /// Lines that may wait for the disk; beyond that, requests are refused.

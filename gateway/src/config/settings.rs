@@ -89,8 +89,8 @@ pub struct Backend {
     pub resource: String,
     /// Whether Entra's own access tokens are taken as bearers here.
     pub accept_entra_tokens: bool,
-    /// Authorities that may have signed its certificate, as PEM; the system's when absent.
-    pub ca_pem: Option<Vec<u8>>,
+    /// A PEM file with the authority that signed its certificate; the system's when absent.
+    pub ca_file: Option<PathBuf>,
     /// How long a connection may take.
     pub connect_timeout: Duration,
     /// How long an answer may take to begin, and a JSON answer to end.

@@ -1,1 +1,150 @@
-//! (placeholder)
+//! The one door. A request goes through these steps in this order, and there is no second path:
+//!
+//! ```text
+//! head_gate   framing, target and host can be read in one way only
+//! route       a backend's path, or the in-process router
+//! authn       headers -> VerifiedIdentity                      401 before the body is looked at
+//! mcp         bytes -> ClientMessage                           strictly, or refused
+//! session     sealed id -> the backend's own                   this caller's, or 404
+//! policy      subject + message -> Permitted<ClientMessage>    or a denial with reasons
+//! audit       the verdict, before a byte goes to a backend
+//! forward     takes the Permitted message and nothing less
+//! deliver     lists filtered, sessions sealed, other ids refused
+//! ```
+//!
+//! Pingora's HTTP lives in [`exchange`], [`listener`] and [`forward`]; the rest knows requests and answers only.
+
+mod asked;
+mod deliver;
+mod door;
+pub mod exchange;
+pub mod forward;
+mod head_gate;
+mod headers;
+pub mod listener;
+mod mount;
+mod rejection;
+mod route;
+mod session;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use axum::Router;
+use axum::body::Body;
+use bytes::Bytes;
+use http::{Request, Response, StatusCode, header};
+use http_body_util::BodyExt;
+use portcullis_policy::Policy;
+use tower::ServiceExt;
+
+pub use mount::Mount;
+pub use route::RouteTable;
+
+use crate::audit::Auditor;
+use crate::authn::Authenticator;
+use crate::clock::Clock;
+use crate::metrics::Metrics;
+use crate::store::Sealer;
+use asked::Asked;
+use exchange::{Exchange, Gone};
+use listener::Handler;
+use route::Route;
+
+/// Bodies and answers of local routes.
+const MAX_LOCAL: usize = 64 * 1024;
+
+/// Everything that the steps need.
+pub struct Door {
+    routes: RouteTable,
+    authenticator: Authenticator,
+    policy: Arc<Policy>,
+    sealer: Sealer,
+    auditor: Auditor,
+    metrics: Arc<Metrics>,
+    local: Router,
+    clock: Arc<dyn Clock>,
+    settings: Settings,
+    asked: Asked,
+}
+
+/// What the data plane was told.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Bytes of a request's body.
+    pub request_body: usize,
+    /// Bytes of a JSON answer, and of one event.
+    pub answer_body: usize,
+    /// Origins whose browsers may call.
+    pub allowed_origins: Vec<String>,
+}
+
+/// The parts that a door is made of.
+pub struct Parts {
+    /// Paths and host names.
+    pub routes: RouteTable,
+    /// Verifies callers.
+    pub authenticator: Authenticator,
+    /// Decides.
+    pub policy: Arc<Policy>,
+    /// Seals session ids.
+    pub sealer: Sealer,
+    /// Records.
+    pub auditor: Auditor,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// Answers local routes.
+    pub local: Router,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Sizes and origins.
+    pub settings: Settings,
+}
+
+impl Door {
+    /// A door of these parts.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        let Parts { routes, authenticator, policy, sealer, auditor, metrics, local, clock, settings } = parts;
+        let asked = Asked::default();
+        Self { routes, authenticator, policy, sealer, auditor, metrics, local, clock, settings, asked }
+    }
+
+    /// Answers a local route in process.
+    async fn local(&self, exchange: &mut Exchange) -> Result<(), Gone> {
+        let Ok(body) = exchange.read_body(MAX_LOCAL).await else {
+            return exchange.answer(status(StatusCode::PAYLOAD_TOO_LARGE)).await;
+        };
+        let request = Request::from_parts(exchange.parts(), Body::from(body));
+        let response = match self.local.clone().oneshot(request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        };
+        let (mut parts, body) = response.into_parts();
+        parts.headers.remove(header::CONTENT_LENGTH);
+        match body.collect().await {
+            Ok(body) => exchange.answer(Response::from_parts(parts, body.to_bytes())).await,
+            Err(error) => {
+                tracing::error!(%error, "a local answer could not be made");
+                exchange.answer(status(StatusCode::INTERNAL_SERVER_ERROR)).await
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Handler for Door {
+    async fn handle(&self, exchange: &mut Exchange) -> Result<(), Gone> {
+        match self.routes.find(exchange.host(), exchange.path()) {
+            Route::Backend(mount) => self.serve(exchange, &Arc::clone(mount)).await,
+            Route::Local => self.local(exchange).await,
+            Route::Misdirected => exchange.answer(status(StatusCode::MISDIRECTED_REQUEST)).await,
+        }
+    }
+}
+
+fn status(status: StatusCode) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = status;
+    response
+}

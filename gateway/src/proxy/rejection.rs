@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use portcullis_policy::DenialKind;
 
+use super::exchange::BodyFault;
 use super::mount::Mount;
 use crate::authn::{AuthnError, challenge};
 use crate::mcp::{Era, Refusal, RequestId, error_body};
@@ -15,12 +16,14 @@ use crate::metrics::Reason;
 
 /// Why a request is refused.
 #[derive(Debug)]
-pub enum Rejection {
-    /// The `Host` is not ours.
-    Misdirected,
+pub(super) enum Rejection {
     /// A browser page of another origin is calling.
     ForeignOrigin,
-    /// Not POST, GET or DELETE.
+    /// A header that something is decided by is there twice, or unreadable.
+    AmbiguousHeader,
+    /// The body cannot be read.
+    Body(BodyFault),
+    /// Not POST, GET or DELETE; or a stream or session end without a session.
     MethodNotAllowed,
     /// A POST that is not `application/json`, or is encoded.
     UnsupportedMediaType,
@@ -46,8 +49,6 @@ pub enum Rejection {
     },
     /// The session does not exist, for this caller.
     UnknownSession,
-    /// A session is needed and none was named.
-    SessionRequired,
     /// The gateway cannot decide or record at the moment.
     Unavailable {
         /// The request's id.
@@ -67,7 +68,7 @@ pub enum Rejection {
 
 /// What a caller asked for that does not exist for them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Unknown {
+pub(super) enum Unknown {
     /// A tool.
     Tool(String),
     /// A prompt.
@@ -89,7 +90,7 @@ const FORBIDDEN: i64 = -31403;
 impl Rejection {
     /// The rejection of what the policy refused.
     #[must_use]
-    pub fn denied(kind: &DenialKind, id: Option<RequestId>, what: Unknown, era: Era) -> Self {
+    pub(super) fn denied(kind: &DenialKind, id: Option<RequestId>, what: Unknown, era: Era) -> Self {
         match kind {
             DenialKind::NotOpen => Self::Unknown { id, what, era },
             DenialKind::ScopeMissing { scopes } => {
@@ -100,24 +101,52 @@ impl Rejection {
 
     /// Its label in metrics.
     #[must_use]
-    pub fn reason(&self) -> Reason {
+    pub(super) fn reason(&self) -> Reason {
         match self {
-            Self::Misdirected | Self::ForeignOrigin | Self::MethodNotAllowed | Self::UnsupportedMediaType => Reason::Http,
+            Self::ForeignOrigin
+            | Self::AmbiguousHeader
+            | Self::Body(_)
+            | Self::MethodNotAllowed
+            | Self::UnsupportedMediaType => Reason::Http,
             Self::Unauthenticated(AuthnError::Unavailable) | Self::Unavailable { .. } => Reason::Unavailable,
             Self::Unauthenticated(_) => Reason::Token,
             Self::Unreadable(_) => Reason::Message,
             Self::Unknown { .. } => Reason::Policy,
             Self::InsufficientScope { .. } => Reason::Scope,
-            Self::UnknownSession | Self::SessionRequired => Reason::Session,
+            Self::UnknownSession => Reason::Session,
             Self::BadGateway { .. } | Self::GatewayTimeout { .. } => Reason::None,
+        }
+    }
+
+    /// What it is, for the audit trail.
+    #[must_use]
+    pub(super) fn operator_text(&self) -> String {
+        match self {
+            Self::ForeignOrigin => "the origin is not allowed; see `server.allowed_origins`".to_owned(),
+            Self::AmbiguousHeader => "a header is there twice, or malformed".to_owned(),
+            Self::Body(fault) => format!("the body cannot be read: {fault:?}"),
+            Self::MethodNotAllowed => "the HTTP method is not served here".to_owned(),
+            Self::UnsupportedMediaType => "the body is not plain application/json".to_owned(),
+            Self::Unauthenticated(failure) => failure.to_string(),
+            Self::Unreadable(refusal) => format!("{} ({})", refusal.message(), refusal.code()),
+            Self::UnknownSession => "the session is not this caller's, or was not asked this".to_owned(),
+            Self::Unknown { .. } | Self::InsufficientScope { .. } => "the policy says no".to_owned(),
+            Self::Unavailable { .. } => "the gateway cannot decide at the moment".to_owned(),
+            Self::BadGateway { .. } | Self::GatewayTimeout { .. } => "the backend gave no usable answer".to_owned(),
         }
     }
 
     /// The answer that the caller gets from this mount.
     #[must_use]
-    pub fn response(&self, mount: &Mount) -> Response<Bytes> {
+    pub(super) fn response(&self, mount: &Mount) -> Response<Bytes> {
         match self {
-            Self::Misdirected => plain(StatusCode::MISDIRECTED_REQUEST, "This is not the host that was asked for."),
+            Self::AmbiguousHeader => {
+                error(StatusCode::BAD_REQUEST, None, INVALID_REQUEST, "A header is there twice, or malformed")
+            }
+            Self::Body(BodyFault::TooLarge) => {
+                error(StatusCode::PAYLOAD_TOO_LARGE, None, INVALID_REQUEST, "The body is too large")
+            }
+            Self::Body(_) => error(StatusCode::REQUEST_TIMEOUT, None, INVALID_REQUEST, "The body did not arrive"),
             Self::ForeignOrigin => error(StatusCode::FORBIDDEN, None, INVALID_REQUEST, "Origin not allowed"),
             Self::MethodNotAllowed => {
                 let response = error(StatusCode::METHOD_NOT_ALLOWED, None, INVALID_REQUEST, "Method not allowed");
@@ -143,7 +172,6 @@ impl Rejection {
                 with(response, header::WWW_AUTHENTICATE, &value)
             }
             Self::UnknownSession => error(StatusCode::NOT_FOUND, None, INVALID_REQUEST, "Session not found"),
-            Self::SessionRequired => error(StatusCode::BAD_REQUEST, None, INVALID_REQUEST, "Mcp-Session-Id is required"),
             Self::Unavailable { id } => unavailable(id.as_ref()),
             Self::BadGateway { id } => {
                 error(StatusCode::BAD_GATEWAY, id.as_ref(), INTERNAL_ERROR, "The MCP server did not give a usable answer")

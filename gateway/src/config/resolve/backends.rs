@@ -51,10 +51,10 @@ fn one(
     }
     let url = endpoint(resolver, &written.url);
     let path = path(resolver, written.path.as_ref(), name, single);
-    let ca_pem = match &written.ca_file {
-        Some(file) => Some(resolver.secret_file(file)?.expose().as_bytes().to_vec()),
-        None => None,
-    };
+    let ca_file = written.ca_file.as_ref().and_then(|file| resolver.path(file));
+    if let Some(file) = &ca_file {
+        resolver.read(file)?;
+    }
     let connect_timeout = resolver.duration(written.connect_timeout.as_ref(), CONNECT_TIMEOUT);
     let timeout = resolver.duration(written.timeout.as_ref(), TIMEOUT);
     let idle_timeout = resolver.duration(written.idle_timeout.as_ref(), IDLE_TIMEOUT);
@@ -65,7 +65,7 @@ fn one(
         resource: format!("{public_url}{path}"),
         path,
         accept_entra_tokens: written.accept_entra_tokens,
-        ca_pem,
+        ca_file,
         connect_timeout,
         timeout,
         idle_timeout,
