@@ -1,0 +1,45 @@
+//! A weather service that speaks MCP (2025-03-26 to 2026-07-28) and asks nobody who they are.
+//!
+//! It is there to stand behind a gateway: its tools read, write, delete and maintain, it has prompts and resources,
+//! and it logs every call that reaches it, so that one sees which never do. Loopback only.
+
+mod server;
+mod stations;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use clap::Parser;
+use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
+use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
+
+use server::Weather;
+use stations::Stations;
+
+/// An MCP server without any authentication.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// Where to listen; only loopback addresses are accepted.
+    #[arg(long, default_value = "127.0.0.1:9000")]
+    listen: SocketAddr,
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false).init();
+    let Arguments { listen } = Arguments::parse();
+    if !listen.ip().is_loopback() {
+        return Err(format!("`{listen}` is not a loopback address; this server asks nobody who they are").into());
+    }
+    let stations = Arc::new(Stations::default());
+    let service = StreamableHttpService::new(
+        move || Ok(Weather::new(Arc::clone(&stations))),
+        Arc::new(LocalSessionManager::default()),
+        StreamableHttpServerConfig::default(),
+    );
+    let router = axum::Router::new().nest_service("/mcp", service);
+    let listener = tokio::net::TcpListener::bind(listen).await?;
+    tracing::info!("weather is at http://{}/mcp", listener.local_addr()?);
+    axum::serve(listener, router).await?;
+    Ok(())
+}
