@@ -1,1 +1,185 @@
-//! identity
+//! An identity provider in the shape of Microsoft Entra ID, for a laptop and for tests.
+//!
+//! Tenant paths, discovery, keys without `alg`, authorization code with PKCE, refresh tokens that stay good after use,
+//! app-only tokens, `roles` absent when there are none, `resource` refused, errors with AADSTS codes. People are signed
+//! in without a password, so it listens on loopback addresses only.
+
+mod authorize;
+mod directory;
+mod keys;
+mod token;
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde_json::{Value, json};
+
+pub use directory::User;
+use directory::Directory;
+use keys::Keys;
+
+/// What the provider is told.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where to listen: a loopback address; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// The directory's GUID.
+    pub tenant_id: String,
+    /// The one app registration's GUID.
+    pub client_id: String,
+    /// Its secret.
+    pub client_secret: String,
+    /// Its redirect URIs.
+    pub redirect_uris: Vec<String>,
+    /// Who there is.
+    pub users: Vec<User>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 9400)),
+            tenant_id: "11111111-2222-4333-8444-555555555555".to_owned(),
+            client_id: "aaaaaaaa-0000-4000-8000-00000000c1d1".to_owned(),
+            client_secret: "a-secret-for-a-laptop-only".to_owned(),
+            redirect_uris: vec!["http://127.0.0.1:8080/auth/callback".to_owned()],
+            users: User::examples(),
+        }
+    }
+}
+
+/// A provider that is running; dropping it stops it.
+#[derive(Debug)]
+pub struct Running {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+/// What the endpoints share.
+#[derive(Debug)]
+struct Shared {
+    options: Options,
+    origin: String,
+    keys: Keys,
+    directory: Mutex<Directory>,
+}
+
+impl Shared {
+    fn directory(&self) -> MutexGuard<'_, Directory> {
+        self.directory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn issuer(&self) -> String {
+        format!("{}/{}/v2.0", self.origin, self.options.tenant_id)
+    }
+}
+
+impl Running {
+    /// Starts a provider.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when the address is not a loopback one or cannot be bound, or a key cannot be made.
+    pub async fn start(options: Options) -> std::io::Result<Self> {
+        if !options.listen.ip().is_loopback() {
+            return Err(std::io::Error::other("only loopback addresses are accepted: nobody is asked for a password"));
+        }
+        let listener = tokio::net::TcpListener::bind(options.listen).await?;
+        let address = listener.local_addr()?;
+        let directory = Mutex::new(Directory::new(options.users.clone()));
+        let keys = Keys::generate()?;
+        let shared = Arc::new(Shared { options, origin: format!("http://{address}"), keys, directory });
+        let router = router(Arc::clone(&shared));
+        let task = tokio::spawn(async move {
+            if let Err(error) = axum::serve(listener, router).await {
+                tracing::error!(%error, "the identity provider stopped");
+            }
+        });
+        Ok(Self { address, shared, task })
+    }
+
+    /// The origin of every endpoint: what Entra's `authority_host` is.
+    #[must_use]
+    pub fn origin(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Gives a person other roles; the next token has them.
+    pub fn set_roles(&self, user: &str, roles: &[&str]) {
+        self.shared.directory().set_roles(user, roles);
+    }
+
+    /// Ends a person's refresh tokens.
+    pub fn revoke(&self, user: &str) {
+        self.shared.directory().revoke(user);
+    }
+
+    /// Makes the token endpoint answer 503 from now on, or no longer.
+    pub fn set_down(&self, down: bool) {
+        self.shared.directory().down = down;
+    }
+
+    /// The parameters of every request so far, as sent.
+    #[must_use]
+    pub fn requests(&self) -> Vec<String> {
+        self.shared.directory().requests.clone()
+    }
+
+    /// An access token for a person, with some claims replaced (`null` takes one away).
+    ///
+    /// # Panics
+    ///
+    /// Never; an unknown person has no roles.
+    #[must_use]
+    pub fn mint(&self, user: &str, replace: &Value) -> String {
+        token::access_token(&self.shared, user, replace)
+    }
+
+    /// Waits until the provider stops.
+    pub async fn wait(mut self) {
+        let _ = (&mut self.task).await;
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+fn router(shared: Arc<Shared>) -> Router {
+    Router::new()
+        .route("/{tenant}/v2.0/.well-known/openid-configuration", get(discovery))
+        .route("/{tenant}/discovery/v2.0/keys", get(published_keys))
+        .route("/{tenant}/oauth2/v2.0/authorize", get(authorize::authorize))
+        .route("/{tenant}/oauth2/v2.0/token", post(token::token))
+        .with_state(shared)
+}
+
+async fn discovery(State(shared): State<Arc<Shared>>, Path(tenant): Path<String>) -> Response {
+    if tenant != shared.options.tenant_id {
+        return token::fault("invalid_tenant", 90002, "Tenant not found.").into_response();
+    }
+    let base = format!("{}/{tenant}", shared.origin);
+    Json(json!({
+        "issuer": shared.issuer(),
+        "authorization_endpoint": format!("{base}/oauth2/v2.0/authorize"),
+        "token_endpoint": format!("{base}/oauth2/v2.0/token"),
+        "jwks_uri": format!("{base}/discovery/v2.0/keys"),
+        "response_types_supported": ["code"],
+        "subject_types_supported": ["pairwise"],
+        "id_token_signing_alg_values_supported": ["RS256"],
+        "scopes_supported": ["openid", "profile", "email", "offline_access"],
+        "cloud_instance_name": "microsoftonline.com",
+    }))
+    .into_response()
+}
+
+async fn published_keys(State(shared): State<Arc<Shared>>) -> Json<Value> {
+    Json(json!({ "keys": [shared.keys.public(&shared.issuer())] }))
+}

@@ -26,7 +26,7 @@ struct Arguments {
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false).init();
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false).with_env_filter("weather=info").init();
     let Arguments { listen } = Arguments::parse();
     if !listen.ip().is_loopback() {
         return Err(format!("`{listen}` is not a loopback address; this server asks nobody who they are").into());

@@ -15,13 +15,13 @@ use serde_json::{Value, json};
 use crate::stations::Stations;
 
 /// One client's view of the stations.
-pub struct Weather {
+pub(crate) struct Weather {
     stations: Arc<Stations>,
 }
 
 impl Weather {
     /// A server over shared stations.
-    pub fn new(stations: Arc<Stations>) -> Self {
+    pub(crate) fn new(stations: Arc<Stations>) -> Self {
         Self { stations }
     }
 

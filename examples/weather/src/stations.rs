@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Stations by id.
 #[derive(Debug)]
-pub struct Stations(Mutex<BTreeMap<String, String>>);
+pub(crate) struct Stations(Mutex<BTreeMap<String, String>>);
 
 impl Default for Stations {
     fn default() -> Self {
@@ -16,22 +16,22 @@ impl Default for Stations {
 
 impl Stations {
     /// Ids and names.
-    pub fn list(&self) -> Vec<(String, String)> {
+    pub(crate) fn list(&self) -> Vec<(String, String)> {
         self.lock().iter().map(|(id, name)| (id.clone(), name.clone())).collect()
     }
 
     /// The name of a station.
-    pub fn get(&self, id: &str) -> Option<String> {
+    pub(crate) fn get(&self, id: &str) -> Option<String> {
         self.lock().get(id).cloned()
     }
 
     /// Adds or renames a station.
-    pub fn put(&self, id: &str, name: &str) {
+    pub(crate) fn put(&self, id: &str, name: &str) {
         self.lock().insert(id.to_owned(), name.to_owned());
     }
 
     /// Whether there was such a station.
-    pub fn remove(&self, id: &str) -> bool {
+    pub(crate) fn remove(&self, id: &str) -> bool {
         self.lock().remove(id).is_some()
     }
 

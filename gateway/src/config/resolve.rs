@@ -153,7 +153,7 @@ fn warn_of_lint(resolver: &mut Resolver<'_>, file: Option<&Path>, policy: &Polic
     for fault in policy.lint(document) {
         match fault.severity {
             Severity::Error => resolver.policy_fault(file, &fault),
-            Severity::Warning => resolver.warn(fault.to_string()),
+            Severity::Warning => resolver.warn(format!("policy, line {}: {}", fault.line, fault.message)),
         }
     }
 }

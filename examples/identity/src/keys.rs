@@ -1,0 +1,49 @@
+//! The signing key: RSA, as Entra's are, made anew at every start.
+
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::rsa::{KeyPair, KeySize};
+use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_SHA256};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+/// The key and its name.
+#[derive(Debug)]
+pub(crate) struct Keys {
+    pair: KeyPair,
+    kid: String,
+}
+
+impl Keys {
+    pub(crate) fn generate() -> std::io::Result<Self> {
+        let pair = KeyPair::generate(KeySize::Rsa2048).map_err(|error| std::io::Error::other(error.to_string()))?;
+        let kid = URL_SAFE_NO_PAD.encode(Sha256::digest(pair.public_key().as_ref())).chars().take(27).collect();
+        Ok(Self { pair, kid })
+    }
+
+    /// The public half as Entra shows it: no `alg`, but an `issuer`.
+    pub(crate) fn public(&self, issuer: &str) -> Value {
+        let key = self.pair.public_key();
+        let number = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+        let (n, e) = (key.modulus(), key.exponent());
+        json!({
+            "kty": "RSA", "use": "sig", "kid": self.kid, "x5t": self.kid, "issuer": issuer,
+            "n": number(n.big_endian_without_leading_zero()),
+            "e": number(e.big_endian_without_leading_zero()),
+        })
+    }
+
+    /// A compact JWS over these claims.
+    pub(crate) fn sign(&self, claims: &Value) -> String {
+        let header = json!({ "typ": "JWT", "alg": "RS256", "kid": self.kid });
+        let encode = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let message = format!("{}.{}", encode(&header), encode(claims));
+        let mut signature = vec![0; self.pair.public_modulus_len()];
+        let signed = self.pair.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message.as_bytes(), &mut signature);
+        if signed.is_err() {
+            tracing::error!("a token could not be signed");
+        }
+        format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))
+    }
+}
