@@ -1,10 +1,12 @@
 //! The `Authorization` header as RFC 6750 section 2.1 has it: one header, one scheme, one token.
+//!
+//! No other place is looked at: not the query, not a cookie, not a body, not a header of a similar name.
 
 use http::{HeaderMap, header};
 
 use super::AuthnError;
 
-/// The token of a request.
+/// The token of a request. Another scheme is no bearer token; a header that two readers could read apart is malformed.
 pub(super) fn token(headers: &HeaderMap) -> Result<&str, AuthnError> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let value = values.next().ok_or(AuthnError::Missing)?;
@@ -12,12 +14,15 @@ pub(super) fn token(headers: &HeaderMap) -> Result<&str, AuthnError> {
         return Err(AuthnError::Malformed);
     }
     let text = value.to_str().map_err(|_error| AuthnError::Malformed)?;
-    let (scheme, token) = text.split_once(' ').ok_or(AuthnError::Malformed)?;
-    let token = token.trim_start_matches(' ');
-    if !scheme.eq_ignore_ascii_case("Bearer") || !is_b64token(token) {
+    if text.contains('\t') {
         return Err(AuthnError::Malformed);
     }
-    Ok(token)
+    let (scheme, token) = text.split_once(' ').unwrap_or((text, ""));
+    if !scheme.eq_ignore_ascii_case("Bearer") {
+        return Err(AuthnError::Missing);
+    }
+    let token = token.trim_start_matches(' ');
+    if is_b64token(token) { Ok(token) } else { Err(AuthnError::Malformed) }
 }
 
 /// `b64token` of RFC 6750 section 2.1.
@@ -29,7 +34,7 @@ fn is_b64token(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
+    use http::{HeaderName, HeaderValue};
 
     use super::*;
 
@@ -49,14 +54,44 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_malformed() {
+    fn credentials_of_another_scheme_are_no_bearer_token() {
         assert_eq!(read(&[]), Err(AuthnError::Missing));
-        for value in
-            ["", "Bearer", "Bearer ", "a.b.c", "Basic YTpi", "DPoP abc", "Bearer Bearer x", "Bearer a,b", "Bearer a b", "Bearer a\tb", "Bearer =", "Bearer a=b"]
-        {
+        for value in ["", "a.b.c", "Basic YTpi", "DPoP abc", "Basic a, Bearer b", "Bearer,x", "Bearer:x"] {
+            assert_eq!(read(&[value.as_bytes()]), Err(AuthnError::Missing), "{value}");
+        }
+    }
+
+    #[test]
+    fn a_bearer_that_is_not_exactly_one_token_is_malformed() {
+        for value in [
+            "Bearer",
+            "Bearer ",
+            "Bearer Bearer x",
+            "Bearer a,b",
+            "Bearer a, Bearer b",
+            "Bearer a b",
+            "Bearer a\tb",
+            "Bearer\ta",
+            "Bearer =",
+            "Bearer a=b",
+            "Bearer \"a\"",
+            "Bearer a%2Eb",
+            "Bearer a;b",
+            "Bearer {\"a\":1}",
+        ] {
             assert_eq!(read(&[value.as_bytes()]), Err(AuthnError::Malformed), "{value}");
         }
         assert_eq!(read(&[b"Bearer a\xe4"]), Err(AuthnError::Malformed));
         assert_eq!(read(&[b"Bearer a", b"Bearer a"]), Err(AuthnError::Malformed));
+        assert_eq!(read(&[b"Bearer a", b"Basic b"]), Err(AuthnError::Malformed));
+    }
+
+    #[test]
+    fn no_other_header_carries_a_token() {
+        for name in ["proxy-authorization", "x-authorization", "x-forwarded-authorization", "cookie"] {
+            let mut headers = HeaderMap::new();
+            headers.insert(HeaderName::from_static(name), HeaderValue::from_static("Bearer a"));
+            assert_eq!(token(&headers), Err(AuthnError::Missing), "{name}");
+        }
     }
 }

@@ -15,6 +15,7 @@ pub struct VerifiedIdentity {
 }
 
 impl VerifiedIdentity {
+    /// INVARIANT: called only with what a verifier in `jose` returned.
     pub(super) fn new(subject: Subject, expires_at: Timestamp, token_id: Option<String>) -> Self {
         Self { subject, expires_at, token_id }
     }
@@ -23,6 +24,12 @@ impl VerifiedIdentity {
     #[must_use]
     pub fn subject(&self) -> &Subject {
         &self.subject
+    }
+
+    /// The client that holds the token (`client_id` or `azp`).
+    #[must_use]
+    pub fn client_id(&self) -> Option<&str> {
+        self.subject.client()
     }
 
     /// When the token ends.
@@ -38,11 +45,12 @@ impl VerifiedIdentity {
     }
 }
 
-/// An identity, and whose token it was.
+/// An identity, whose token it was, and since when that is known.
 #[derive(Debug)]
 pub(super) struct Verified {
     pub(super) identity: Arc<VerifiedIdentity>,
     pub(super) issuer: Issuer,
+    pub(super) since: Timestamp,
 }
 
 /// Whose token it was.

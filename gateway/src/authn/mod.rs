@@ -5,6 +5,7 @@
 //! which.
 
 mod bearer;
+mod cache;
 pub mod challenge;
 mod identity;
 
@@ -12,24 +13,39 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
-use jsonwebtoken::Algorithm;
-use moka::sync::Cache;
 use portcullis_policy::{Kind, Scopes, Subject};
-use sha2::{Digest, Sha256};
 
+use cache::Tokens;
 pub use identity::VerifiedIdentity;
 use identity::{Issuer, Verified};
 
 use crate::clock::{Clock, Timestamp};
-use crate::jose::access_token::{self, AccessTokenClaims};
-use crate::jose::claims::{self, ClaimsError, EntraExpectations};
-use crate::jose::jwt::{self, JwtError, Jws};
-use crate::jose::key_set::{KeySet, Lookup};
-use crate::jose::signing_key::SigningKey;
+use crate::jose::VerifyError;
+use crate::jose::access_token::{self, AccessTokenClaims, IdType};
+use crate::jose::claims::{ClaimsError, EntraIdentity};
+use crate::jose::entra_token;
+use crate::jose::jwt::{self, Jws, JwtError, Unverified};
 
-/// A revoked token is at most this long believed after it was last verified.
-const CACHE_FOR: Duration = Duration::from_secs(60);
-const CACHE_SIZE: u64 = 100_000;
+/// Whose tokens to believe, and how long.
+#[derive(Debug)]
+pub struct Settings {
+    /// Our own tokens.
+    pub own: access_token::Verifier,
+    /// Entra's, where a backend takes them.
+    pub entra: Option<entra_token::Verifier>,
+    /// How many verified tokens are remembered.
+    pub cache_capacity: u64,
+    /// How long each is, which is how long a withdrawn key still works; 60 s at most, whatever is set.
+    pub cache_for: Duration,
+}
+
+impl Settings {
+    /// Our own tokens, a hundred thousand of them remembered for a minute.
+    #[must_use]
+    pub fn new(own: access_token::Verifier) -> Self {
+        Self { own, entra: None, cache_capacity: 100_000, cache_for: cache::LONGEST }
+    }
+}
 
 /// Whose tokens are good at one backend.
 #[derive(Clone, Debug)]
@@ -43,7 +59,7 @@ pub struct Audience {
 /// Why nobody was verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AuthnError {
-    /// No bearer token was sent.
+    /// No bearer token was sent: no credentials, or those of another scheme.
     #[error("no bearer token")]
     Missing,
     /// The `Authorization` header is not one bearer token.
@@ -57,52 +73,62 @@ pub enum AuthnError {
     Unavailable,
 }
 
-/// Why a token is not believed.
+/// Why a token is not believed; for logs and metrics, never for the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Reason {
-    /// Its form or signature.
+    /// Its form, its key, its signature or what it says.
     #[error(transparent)]
-    Jwt(#[from] JwtError),
-    /// What it says.
-    #[error(transparent)]
-    Claims(#[from] ClaimsError),
-    /// It names an issuer that is not ours to believe here.
+    Token(VerifyError),
+    /// It names an issuer that is not known here.
     #[error("the issuer is not known here")]
     UnknownIssuer,
-    /// It names a key that its issuer does not have.
-    #[error("the issuer has no such key")]
-    UnknownKey,
+    /// It is Entra's, and this backend takes only our own.
+    #[error("this backend takes no tokens of the identity provider; set `accept_entra_tokens` if it should")]
+    NotAcceptedHere,
 }
 
-impl<T: Into<Reason>> From<T> for AuthnError {
-    fn from(reason: T) -> Self {
-        Self::Invalid(reason.into())
+impl From<VerifyError> for AuthnError {
+    fn from(error: VerifyError) -> Self {
+        match error {
+            VerifyError::Unavailable => Self::Unavailable,
+            error => Self::Invalid(Reason::Token(error)),
+        }
+    }
+}
+
+impl From<JwtError> for AuthnError {
+    fn from(error: JwtError) -> Self {
+        VerifyError::Jwt(error).into()
+    }
+}
+
+impl From<ClaimsError> for AuthnError {
+    fn from(error: ClaimsError) -> Self {
+        VerifyError::Claims(error).into()
+    }
+}
+
+impl From<Reason> for AuthnError {
+    fn from(reason: Reason) -> Self {
+        Self::Invalid(reason)
     }
 }
 
 /// Verifies bearer tokens.
 #[derive(Debug)]
 pub struct Authenticator {
-    issuer: String,
-    own_key: SigningKey,
-    entra: EntraExpectations,
-    entra_keys: Arc<KeySet>,
-    cache: Cache<[u8; 32], Arc<Verified>>,
+    own: access_token::Verifier,
+    entra: Option<entra_token::Verifier>,
+    cache: Tokens,
     clock: Arc<dyn Clock>,
 }
 
 impl Authenticator {
-    /// Believes tokens of `issuer` that `own_key` signed, and, where a backend opts in, Entra's.
+    /// Believes our own tokens, and, where a backend opts in, Entra's.
     #[must_use]
-    pub fn new(
-        issuer: String,
-        own_key: SigningKey,
-        entra: EntraExpectations,
-        entra_keys: Arc<KeySet>,
-        clock: Arc<dyn Clock>,
-    ) -> Self {
-        let cache = Cache::builder().max_capacity(CACHE_SIZE).time_to_live(CACHE_FOR).build();
-        Self { issuer, own_key, entra, entra_keys, cache, clock }
+    pub fn new(settings: Settings, clock: Arc<dyn Clock>) -> Self {
+        let cache = Tokens::new(settings.cache_capacity, settings.cache_for);
+        Self { own: settings.own, entra: settings.entra, cache, clock }
     }
 
     /// Verifies the caller of a request to the backend of this audience.
@@ -116,80 +142,96 @@ impl Authenticator {
         audience: &Audience,
     ) -> Result<Arc<VerifiedIdentity>, AuthnError> {
         let token = bearer::token(headers)?;
-        let now = self.clock.now();
-        let hash: [u8; 32] = Sha256::digest(token.as_bytes()).into();
-        let verified = match self.cache.get(&hash).filter(|known| known.identity.expires_at() > now) {
-            Some(known) => known,
-            None => {
-                let verified = Arc::new(self.verify(token, now).await?);
-                if verified.identity.expires_at() > now {
-                    self.cache.insert(hash, Arc::clone(&verified));
-                }
-                verified
-            }
-        };
-        match &verified.issuer {
-            Issuer::Own { resource } if *resource == audience.resource => {}
-            Issuer::Entra if audience.accept_entra_tokens => {}
-            Issuer::Own { .. } => return Err(ClaimsError::Audience.into()),
-            Issuer::Entra => return Err(Reason::UnknownIssuer.into()),
+        if token.len() > jwt::MAX_TOKEN {
+            return Err(JwtError::TooLong.into());
         }
+        let now = self.clock.now();
+        let hash = cache::hash(token);
+        let verified = if let Some(known) = self.cache.get(&hash, now) {
+            known
+        } else {
+            let verified = Arc::new(self.verify(token, audience, now).await?);
+            self.cache.insert(hash, &verified);
+            verified
+        };
+        // Asked anew each time: what is remembered is the token, not where it was sent.
+        check_audience(&verified.issuer, audience)?;
         Ok(Arc::clone(&verified.identity))
     }
 
-    async fn verify(&self, token: &str, now: Timestamp) -> Result<Verified, AuthnError> {
+    /// Forgets every verified token, so that each is verified again.
+    pub fn purge(&self) {
+        self.cache.purge();
+    }
+
+    async fn verify(&self, token: &str, audience: &Audience, now: Timestamp) -> Result<Verified, AuthnError> {
         let jws = jwt::parse(token)?;
-        match jws.unverified_issuer() {
-            Some(issuer) if issuer == self.issuer => self.verify_own(&jws, now),
-            Some(issuer) if issuer == self.entra.issuer => self.verify_entra(&jws, now).await,
-            Some(issuer) => Err(foreign(&issuer)),
-            None => Err(ClaimsError::Shape.into()),
+        let claimed = jws.unverified().ok_or(ClaimsError::Unreadable)?;
+        if claimed.iss == self.own.issuer() {
+            return Ok(own(self.own.verify(&jws, now)?, now));
         }
+        let Some(entra) = self.entra.as_ref().filter(|entra| entra.is_issuer(&claimed.iss)) else {
+            return Err(self.foreign(&claimed));
+        };
+        // Before its key is looked for: whom nobody believes here must not make us ask the identity provider.
+        check_audience(&Issuer::Entra, audience)?;
+        self.verify_entra(entra, &jws, now).await
     }
 
-    fn verify_own(&self, jws: &Jws<'_>, now: Timestamp) -> Result<Verified, AuthnError> {
-        if jws.kid != self.own_key.kid() {
-            return Err(Reason::UnknownKey.into());
+    async fn verify_entra(
+        &self,
+        entra: &entra_token::Verifier,
+        jws: &Jws<'_>,
+        now: Timestamp,
+    ) -> Result<Verified, AuthnError> {
+        let identity = entra.access_token(jws, now).await?;
+        if identity.groups_overage {
+            tracing::debug!(oid = identity.oid, "the token names too many groups to list them; none of them counts");
         }
-        let payload = jws.verify(self.own_key.verifier(), Algorithm::ES256, &[Some(access_token::TYPE)])?;
-        let claims = claims::own_access_token(payload, &self.issuer, now)?;
-        let expires_at = Timestamp::from_secs(claims.exp);
-        let AccessTokenClaims { aud, client_id, jti, scope, tid, oid, roles, groups, .. } = claims;
-        let scopes = Scopes::Granted(scope.split(' ').filter(|scope| !scope.is_empty()).map(str::to_owned).collect());
-        let subject = Subject::new(Kind::User, tid, oid)
-            .with_roles(roles)
-            .with_groups(groups)
-            .with_scopes(scopes)
-            .with_client(client_id);
-        let identity = Arc::new(VerifiedIdentity::new(subject, expires_at, Some(jti)));
-        Ok(Verified { identity, issuer: Issuer::Own { resource: aud } })
+        Ok(entras(identity, now))
     }
 
-    async fn verify_entra(&self, jws: &Jws<'_>, now: Timestamp) -> Result<Verified, AuthnError> {
-        let key = match self.entra_keys.find(&jws.kid).await {
-            Lookup::Found(key) => key,
-            Lookup::Unknown => return Err(Reason::UnknownKey.into()),
-            Lookup::Unavailable => return Err(AuthnError::Unavailable),
-        };
-        let payload = jws.verify(&key, Algorithm::RS256, &[Some("JWT"), None])?;
-        let entra = self.entra.access_token(payload, now)?;
-        let kind = if entra.is_app { Kind::App } else { Kind::User };
-        let subject = Subject::new(kind, entra.tid, entra.oid).with_roles(entra.roles).with_groups(entra.groups);
-        let subject = match entra.client {
-            Some(client) => subject.with_client(client),
-            None => subject,
-        };
-        let identity = Arc::new(VerifiedIdentity::new(subject, entra.exp, entra.token_id));
-        Ok(Verified { identity, issuer: Issuer::Entra })
+    /// A token of nobody we know; for the log, the commonest first-run mistake is told apart.
+    fn foreign(&self, claimed: &Unverified) -> AuthnError {
+        match &self.entra {
+            Some(entra) if entra.is_version_one(claimed) => ClaimsError::VersionOne.into(),
+            _ => Reason::UnknownIssuer.into(),
+        }
     }
 }
 
-/// A token of nobody we know; for the log, the commonest first-run mistake is told apart.
-fn foreign(issuer: &str) -> AuthnError {
-    if issuer.starts_with("https://sts.windows.net/") {
-        return ClaimsError::VersionOne.into();
+fn check_audience(issuer: &Issuer, audience: &Audience) -> Result<(), AuthnError> {
+    match issuer {
+        Issuer::Own { resource } if *resource == audience.resource => Ok(()),
+        Issuer::Own { .. } => Err(ClaimsError::Audience.into()),
+        Issuer::Entra if audience.accept_entra_tokens => Ok(()),
+        Issuer::Entra => Err(Reason::NotAcceptedHere.into()),
     }
-    Reason::UnknownIssuer.into()
+}
+
+fn own(claims: AccessTokenClaims, since: Timestamp) -> Verified {
+    let expires_at = Timestamp::from_secs(claims.exp);
+    let AccessTokenClaims { aud, client_id, jti, scope, tid, oid, idtyp, roles, groups, .. } = claims;
+    let kind = match idtyp {
+        IdType::User => Kind::User,
+        IdType::App => Kind::App,
+    };
+    let scopes = Scopes::Granted(scope.split(' ').filter(|scope| !scope.is_empty()).map(str::to_owned).collect());
+    let subject =
+        Subject::new(kind, tid, oid).with_roles(roles).with_groups(groups).with_scopes(scopes).with_client(client_id);
+    let identity = Arc::new(VerifiedIdentity::new(subject, expires_at, Some(jti)));
+    Verified { identity, issuer: Issuer::Own { resource: aud }, since }
+}
+
+fn entras(identity: EntraIdentity, since: Timestamp) -> Verified {
+    let kind = if identity.is_app { Kind::App } else { Kind::User };
+    let mut subject =
+        Subject::new(kind, identity.tid, identity.oid).with_roles(identity.roles).with_groups(identity.groups);
+    if let Some(client) = identity.client {
+        subject = subject.with_client(client);
+    }
+    let identity = Arc::new(VerifiedIdentity::new(subject, identity.exp, identity.token_id));
+    Verified { identity, issuer: Issuer::Entra, since }
 }
 
 #[cfg(test)]

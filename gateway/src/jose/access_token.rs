@@ -1,11 +1,27 @@
-//! The gateway's own access tokens (RFC 9068): what they say. Minted by `oauth`, checked by `authn`.
+//! The gateway's own access tokens (RFC 9068): what they say, how they are minted and how they are verified.
+//!
+//! Minted by `oauth`, verified for `authn`. An `iss` of ours selects this verifier, and nothing signed by any other
+//! issuer's key passes it. There is no tolerance at the end of a token: the clock that set it reads it.
 
+use std::collections::HashMap;
+use std::time::Duration;
+
+use jsonwebtoken::Algorithm;
 use serde::{Deserialize, Serialize};
 
+use super::claims::{self, ClaimsError};
+use super::jwt::Jws;
+use super::key::Key;
 use super::signing_key::{SigningKey, SigningKeyError};
+use super::verify_error::VerifyError;
+use crate::clock::Timestamp;
 
 /// The `typ` of an access token.
 pub const TYPE: &str = "at+jwt";
+/// No token of ours lives longer, whatever it says: it would be signed by mistake or by somebody else.
+pub const MAX_LIFETIME: Duration = Duration::from_hours(1);
+/// Another instance of the gateway may have minted it by a clock that is a little ahead.
+const CLOCK_SKEW: Duration = Duration::from_mins(1);
 
 /// The claims of an access token. Nothing is optional that decides anything, and nothing else is accepted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,11 +47,29 @@ pub struct AccessTokenClaims {
     pub tid: String,
     /// The caller's object in it.
     pub oid: String,
+    /// A person's, or an application's own.
+    pub idtyp: IdType,
     /// App-role values, as the identity provider gave them.
     pub roles: Vec<String>,
     /// Groups' object IDs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<String>,
+    /// When the person signed in, where the identity provider said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth_time: Option<u64>,
+    /// Authentication contexts that the sign-in satisfied (Entra's `acrs`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub acrs: Vec<String>,
+}
+
+/// Whom a token is about (Entra's `idtyp`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum IdType {
+    /// A person.
+    User,
+    /// An application on its own behalf.
+    App,
 }
 
 impl AccessTokenClaims {
@@ -46,5 +80,63 @@ impl AccessTokenClaims {
     /// As [`SigningKey::sign`].
     pub fn mint(&self, key: &SigningKey) -> Result<String, SigningKeyError> {
         key.sign(TYPE, self)
+    }
+}
+
+/// Verifies access tokens of one issuer, which is the gateway.
+pub struct Verifier {
+    issuer: String,
+    keys: HashMap<String, Key>,
+}
+
+impl Verifier {
+    /// Believes what any of these keys signed: the current one, and those that are being phased out.
+    #[must_use]
+    pub fn new<'k>(issuer: impl Into<String>, keys: impl IntoIterator<Item = &'k SigningKey>) -> Self {
+        let issuer = issuer.into();
+        let public = |key: &SigningKey| (key.kid().to_owned(), Key::new(key.verifier().clone(), Some(&issuer)));
+        let keys = keys.into_iter().map(public).collect();
+        Self { issuer, keys }
+    }
+
+    /// The issuer whose tokens these are.
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        &self.issuer
+    }
+
+    /// Verifies a token; whether its `aud` is the resource at hand is for the caller to say.
+    ///
+    /// # Errors
+    ///
+    /// Returns a [`VerifyError`] that says what is not as it must be.
+    pub fn verify(&self, jws: &Jws<'_>, now: Timestamp) -> Result<AccessTokenClaims, VerifyError> {
+        let key = self.keys.get(&jws.kid).ok_or(VerifyError::UnknownKey)?;
+        let payload = jws.verify(key, Algorithm::ES256, &[Some(TYPE)])?;
+        let claims = claims::own_access_token(payload)?;
+        self.check(&claims, now)?;
+        Ok(claims)
+    }
+
+    fn check(&self, claims: &AccessTokenClaims, now: Timestamp) -> Result<(), ClaimsError> {
+        if claims.iss != self.issuer {
+            return Err(ClaimsError::Issuer);
+        }
+        if claims.exp <= now.as_secs() {
+            return Err(ClaimsError::Expired);
+        }
+        if claims.iat > now.plus(CLOCK_SKEW).as_secs() {
+            return Err(ClaimsError::NotYet);
+        }
+        if claims.exp.saturating_sub(claims.iat) > MAX_LIFETIME.as_secs() {
+            return Err(ClaimsError::Lifetime);
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Verifier").field("issuer", &self.issuer).field("kids", &self.keys.keys()).finish()
     }
 }

@@ -1,18 +1,25 @@
 //! Compact JWS (RFC 7515 section 3.1), taken apart strictly and verified with one algorithm.
 //!
 //! The verifier chooses the algorithm; the header only has to agree. A header that brings a key, a location, an
-//! extension or a compression of its own is refused.
+//! extension or a compression of its own is refused, whatever its value.
+
+use std::fmt;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::{Algorithm, DecodingKey};
-use serde::Deserialize;
+use jsonwebtoken::Algorithm;
+use serde::de::{Deserializer, IgnoredAny};
+use serde::{Deserialize, de::DeserializeOwned};
 
+use super::key::Key;
 use crate::json;
 
 /// Longer than any honest token; checked before anything is decoded.
 pub const MAX_TOKEN: usize = 16 * 1024;
-const MAX_KID: usize = 256;
+/// Longer than any honest `kid`.
+pub const MAX_KID: usize = 256;
+/// Deeper than any honest claim nests.
+const MAX_DEPTH: u8 = 16;
 
 /// Why a token is no token, or not this issuer's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -38,26 +45,61 @@ pub enum JwtError {
     /// The signature is not this key's.
     #[error("the signature does not verify")]
     Signature,
+    /// The key is one of another issuer than the token names.
+    #[error("the key belongs to another issuer")]
+    ForeignKey,
 }
 
 /// A token taken apart; nothing of it is verified yet.
-#[derive(Debug)]
 pub struct Jws<'t> {
-    /// The key that is said to have signed it.
+    /// The name of the key that is said to have signed it.
     pub kid: String,
-    typ: Option<String>,
-    alg: String,
+    header: Header,
     payload: Vec<u8>,
     message: &'t str,
     signature: &'t str,
+}
+
+/// Claims whose signature was verified; what they say is still to be judged. Only
+/// [`Jws::verify`] makes one.
+#[derive(Clone, Copy)]
+pub struct Payload<'j>(&'j [u8]);
+
+impl Payload<'_> {
+    pub(super) fn bytes(&self) -> &[u8] {
+        self.0
+    }
+}
+
+impl fmt::Debug for Payload<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Payload({} bytes)", self.0.len())
+    }
+}
+
+/// Claims of a token that nobody has verified.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Unverified {
+    /// The issuer it names.
+    pub iss: String,
+    /// The version of Entra's tokens that it claims to be.
+    #[serde(default)]
+    pub ver: Option<String>,
+    /// The directory it names.
+    #[serde(default)]
+    pub tid: Option<String>,
 }
 
 #[derive(Deserialize)]
 struct Header {
     alg: String,
     kid: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "text")]
     typ: Option<String>,
+    #[serde(default, deserialize_with = "text")]
+    x5t: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    nonce: bool,
     #[serde(default, deserialize_with = "present")]
     crit: bool,
     #[serde(default, deserialize_with = "present")]
@@ -70,17 +112,22 @@ struct Header {
     x5u: bool,
     #[serde(default, deserialize_with = "present")]
     x5c: bool,
+    #[serde(default, deserialize_with = "present", rename = "x5t#S256")]
+    x5t_s256: bool,
     #[serde(default, deserialize_with = "present")]
     zip: bool,
     #[serde(default, deserialize_with = "present")]
     cty: bool,
-    #[serde(default, deserialize_with = "present")]
-    nonce: bool,
 }
 
-/// Any value at all.
-fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
-    serde::de::IgnoredAny::deserialize(deserializer).map(|_| true)
+/// Any value at all, `null` included.
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    IgnoredAny::deserialize(deserializer).map(|_| true)
+}
+
+/// A text when it is there; `null` is no text.
+fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    String::deserialize(deserializer).map(Some)
 }
 
 /// Takes a token apart.
@@ -98,59 +145,90 @@ pub fn parse(token: &str) -> Result<Jws<'_>, JwtError> {
         return Err(JwtError::Malformed);
     }
     let header: Header = object(&decode(header)?)?;
-    let forbidden =
-        [header.crit, header.b64, header.jwk, header.jku, header.x5u, header.x5c, header.zip, header.cty];
-    if forbidden.contains(&true) {
-        return Err(JwtError::Header);
-    }
-    if header.nonce {
-        return Err(JwtError::Graph);
-    }
-    if header.kid.is_empty() || header.kid.len() > MAX_KID {
-        return Err(JwtError::Malformed);
-    }
+    header.check()?;
+    // The library decodes the signature again; here its form alone is judged (Wycheproof: lenient base64url).
     decode(signature)?;
-    let payload = decode(payload)?;
-    Ok(Jws { kid: header.kid, typ: header.typ, alg: header.alg, payload, message, signature })
+    Ok(Jws { kid: header.kid.clone(), header, payload: decode(payload)?, message, signature })
+}
+
+impl Header {
+    fn check(&self) -> Result<(), JwtError> {
+        if self.kid.is_empty() || self.kid.len() > MAX_KID {
+            return Err(JwtError::Malformed);
+        }
+        // Entra's version 1 tokens repeat the `kid` as `x5t`; another value would name another key.
+        let another_key = self.x5t.as_ref().is_some_and(|x5t| *x5t != self.kid);
+        let own_choices = [
+            self.crit,
+            self.b64,
+            self.jwk,
+            self.jku,
+            self.x5u,
+            self.x5c,
+            self.x5t_s256,
+            self.zip,
+            self.cty,
+            another_key,
+        ];
+        if own_choices.contains(&true) {
+            return Err(JwtError::Header);
+        }
+        // Only Microsoft's own APIs get tokens that are signed over the hash of a nonce.
+        if self.nonce { Err(JwtError::Graph) } else { Ok(()) }
+    }
 }
 
 impl Jws<'_> {
-    /// Reads one unverified claim, to choose the verifier by it and for nothing else.
+    /// Reads what the token says of its origin, to choose the verifier by it or to explain a refusal in the log, and
+    /// for nothing else.
     #[must_use]
-    pub fn unverified_issuer(&self) -> Option<String> {
-        #[derive(Deserialize)]
-        struct Issuer {
-            iss: String,
-        }
-        object::<Issuer>(&self.payload).ok().map(|claims| claims.iss)
+    pub fn unverified(&self) -> Option<Unverified> {
+        object(&self.payload).ok()
     }
 
-    /// Verifies the signature; `types` are the accepted values of `typ`, `None` standing for its absence.
+    /// Verifies the signature, and that the key is one of the issuer that the token names; `types` are the accepted values of `typ`, `None` standing for
+    /// its absence.
     ///
     /// # Errors
     ///
-    /// Returns a [`JwtError`] when the algorithm, the type or the signature is not what this verifier wants.
-    pub fn verify(&self, key: &DecodingKey, algorithm: Algorithm, types: &[Option<&str>]) -> Result<&[u8], JwtError> {
-        let typ = self.typ.as_deref();
-        if !types.iter().any(|known| known.map(str::to_ascii_lowercase) == typ.map(str::to_ascii_lowercase)) {
+    /// Returns a [`JwtError`] when the type, the algorithm, the signature or the key is not what this verifier wants.
+    pub fn verify(&self, key: &Key, algorithm: Algorithm, types: &[Option<&str>]) -> Result<Payload<'_>, JwtError> {
+        if !types.iter().any(|known| same_type(*known, self.header.typ.as_deref())) {
             return Err(JwtError::Type);
         }
-        if self.alg != name(algorithm) {
+        if name(algorithm) != Some(self.header.alg.as_str()) {
             return Err(JwtError::Algorithm);
         }
-        match jsonwebtoken::crypto::verify(self.signature, self.message.as_bytes(), key, algorithm) {
-            Ok(true) => Ok(&self.payload),
-            Ok(false) | Err(_) => Err(JwtError::Signature),
+        match jsonwebtoken::crypto::verify(self.signature, self.message.as_bytes(), key.decoding(), algorithm) {
+            Ok(true) => {}
+            Ok(false) | Err(_) => return Err(JwtError::Signature),
         }
+        let claimed = self.unverified().ok_or(JwtError::Malformed)?;
+        if key.signs_for(&claimed) { Ok(Payload(&self.payload)) } else { Err(JwtError::ForeignKey) }
     }
 }
 
-fn name(algorithm: Algorithm) -> &'static str {
+impl fmt::Debug for Jws<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Jws").field("kid", &self.kid).finish_non_exhaustive()
+    }
+}
+
+/// Media types do not mind their case (RFC 7515 section 4.1.9).
+fn same_type(known: Option<&str>, sent: Option<&str>) -> bool {
+    match (known, sent) {
+        (Some(known), Some(sent)) => known.eq_ignore_ascii_case(sent),
+        (None, None) => true,
+        _ => false,
+    }
+}
+
+/// The algorithms that a verifier of the gateway uses; no other agrees with any header.
+fn name(algorithm: Algorithm) -> Option<&'static str> {
     match algorithm {
-        Algorithm::ES256 => "ES256",
-        Algorithm::RS256 => "RS256",
-        // No verifier of the gateway uses another; the empty name agrees with no header.
-        _ => "",
+        Algorithm::ES256 => Some("ES256"),
+        Algorithm::RS256 => Some("RS256"),
+        _ => None,
     }
 }
 
@@ -159,9 +237,9 @@ fn decode(part: &str) -> Result<Vec<u8>, JwtError> {
 }
 
 /// A JSON object that can be read in one way only.
-pub(super) fn object<T: serde::de::DeserializeOwned>(json: &[u8]) -> Result<T, JwtError> {
+pub(super) fn object<T: DeserializeOwned>(json: &[u8]) -> Result<T, JwtError> {
     let text = std::str::from_utf8(json).map_err(|_error| JwtError::Malformed)?;
-    if !text.starts_with('{') || json::check(text, 16).is_err() {
+    if !text.starts_with('{') || json::check(text, MAX_DEPTH).is_err() {
         return Err(JwtError::Malformed);
     }
     serde_json::from_str(text).map_err(|_error| JwtError::Malformed)

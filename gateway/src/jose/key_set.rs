@@ -1,38 +1,46 @@
 //! The key set of one issuer (RFC 7517), fetched and kept.
 //!
 //! A known key is looked up without waiting. An unknown one causes at most one fetch, shared by all who wait, and then
-//! none for a while, however many unknown names arrive. A failed fetch keeps the last good set for a day; a
-//! successful one ends the keys that are gone. Without a set nothing verifies.
+//! none for a while, however many unknown names arrive; no name is remembered, so there is nothing to fill. A failed
+//! fetch keeps the last good set for a day; a successful one ends the keys that are gone. Without a set nothing
+//! verifies.
 
 mod fetch;
 mod parse;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
-use jsonwebtoken::DecodingKey;
+use futures_util::FutureExt;
+use tokio::sync::{Mutex, Semaphore};
+use tokio::time;
 
 pub use fetch::{EntraKeys, FetchError};
 pub use parse::{KeySetError, parse};
 
+use super::key::Key;
 use crate::clock::{Clock, Timestamp};
 
 /// Between two fetches for unknown names.
-const COOL_DOWN: Duration = Duration::from_secs(30);
+pub const COOL_DOWN: Duration = Duration::from_secs(30);
 /// How long the last good set is used while fetches fail.
-const MAX_STALE: Duration = Duration::from_secs(24 * 3600);
+pub const MAX_STALE: Duration = Duration::from_hours(24);
 /// Between two fetches in the background.
-const REFRESH: Duration = Duration::from_secs(3600);
+const REFRESH: Duration = Duration::from_hours(1);
 /// After a failed one.
 const RETRY: Duration = Duration::from_secs(15);
+/// For discovery and keys together, whatever the source makes of its own deadlines.
+const FETCH: Duration = Duration::from_secs(10);
+/// More than this many do not wait for one fetch: they are told at once that the key is unknown.
+const MAX_WAITING: usize = 256;
 
 /// Keys by name.
-pub type Keys = HashMap<String, DecodingKey>;
+pub type Keys = HashMap<String, Key>;
 
 /// Where a key set comes from.
 #[async_trait]
@@ -42,14 +50,25 @@ pub trait KeySource: Send + Sync + fmt::Debug {
 }
 
 /// What became of a look-up.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub enum Lookup {
     /// The key.
-    Found(DecodingKey),
+    Found(Key),
     /// The issuer has no such key.
     Unknown,
     /// There is no usable set.
     Unavailable,
+}
+
+/// How a key set is doing; for readiness and metrics.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// How old the set is; `None` without one.
+    pub age: Option<Duration>,
+    /// How many keys it has.
+    pub keys: usize,
+    /// What the last fetch failed of; `None` after a good one.
+    pub last_error: Option<String>,
 }
 
 /// The key set of one issuer.
@@ -58,8 +77,9 @@ pub struct KeySet {
     source: Box<dyn KeySource>,
     clock: Arc<dyn Clock>,
     current: ArcSwapOption<Fetched>,
-    last_attempt: AtomicU64,
-    fetching: tokio::sync::Mutex<()>,
+    last_attempt: ArcSwapOption<Attempt>,
+    fetching: Mutex<()>,
+    waiting: Arc<Semaphore>,
 }
 
 struct Fetched {
@@ -67,10 +87,10 @@ struct Fetched {
     at: Timestamp,
 }
 
-impl fmt::Debug for Fetched {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} keys of {}", self.keys.len(), self.at)
-    }
+#[derive(Debug)]
+struct Attempt {
+    at: Timestamp,
+    error: Option<String>,
 }
 
 impl KeySet {
@@ -81,24 +101,37 @@ impl KeySet {
             source,
             clock,
             current: ArcSwapOption::empty(),
-            last_attempt: AtomicU64::new(0),
-            fetching: tokio::sync::Mutex::new(()),
+            last_attempt: ArcSwapOption::empty(),
+            fetching: Mutex::new(()),
+            waiting: Arc::new(Semaphore::new(MAX_WAITING)),
         }
     }
 
     /// The key of this name; an unknown one may wait for one fetch.
-    pub async fn find(&self, kid: &str) -> Lookup {
-        if let Lookup::Found(key) = self.known(kid) {
-            return Lookup::Found(key);
+    pub async fn find(self: &Arc<Self>, kid: &str) -> Lookup {
+        let known = self.known(kid);
+        if matches!(known, Lookup::Found(_)) || !self.is_due() {
+            return known;
         }
-        if self.may_fetch() {
-            let _turn = self.fetching.lock().await;
-            // Whoever waited finds the attempt already made.
-            if self.may_fetch() {
-                self.refresh().await;
-            }
-        }
+        let Ok(place) = Arc::clone(&self.waiting).try_acquire_owned() else { return known };
+        let set = Arc::clone(self);
+        // In a task of its own: a caller who hangs up must not end the fetch that others wait for, nor be able to
+        // start another one by asking again.
+        let fetched = tokio::spawn(async move {
+            set.refresh_if_due().await;
+            drop(place);
+        });
+        // Whatever became of the task, what is known now is the answer.
+        let _ = fetched.await;
         self.known(kid)
+    }
+
+    /// How the set is doing.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let keys = self.current.load().as_ref().map_or(0, |fetched| fetched.keys.len());
+        let last_error = self.last_attempt.load().as_ref().and_then(|attempt| attempt.error.clone());
+        Status { age: self.age(), keys, last_error }
     }
 
     /// How old the set is; `None` without one.
@@ -113,33 +146,50 @@ impl KeySet {
         self.age().is_some_and(|age| age <= MAX_STALE)
     }
 
-    /// Fetches now.
+    /// Fetches now; whether that went well.
     pub async fn refresh(&self) -> bool {
-        let fetched = self.source.fetch().await;
-        // Noted at the end, so that whoever comes during a fetch waits for it.
-        self.last_attempt.store(self.clock.now().as_secs(), Ordering::Relaxed);
-        match fetched {
-            Ok(keys) => {
-                self.current.store(Some(Arc::new(Fetched { keys, at: self.clock.now() })));
-                true
-            }
-            Err(error) => {
-                let kept = if self.is_ready() { "the last good keys stay in use" } else { "no token can be verified" };
-                tracing::error!(%error, "the identity provider's keys cannot be fetched; {kept}");
-                false
-            }
-        }
+        let _turn = self.fetching.lock().await;
+        self.attempt().await
     }
 
     /// Keeps the set fresh until the task is dropped.
     pub async fn refresh_forever(&self) {
         loop {
-            let fetched = {
-                let _turn = self.fetching.lock().await;
-                self.refresh().await
-            };
-            tokio::time::sleep(if fetched { REFRESH } else { RETRY }).await;
+            let pause = if self.refresh().await { REFRESH } else { RETRY };
+            time::sleep(pause).await;
         }
+    }
+
+    async fn refresh_if_due(&self) {
+        let _turn = self.fetching.lock().await;
+        // Whoever waited for a turn finds the attempt already made.
+        if self.is_due() {
+            self.attempt().await;
+        }
+    }
+
+    /// INVARIANT: only under the `fetching` lock, so that an older set never replaces a newer one.
+    async fn attempt(&self) -> bool {
+        let fetch = AssertUnwindSafe(time::timeout(FETCH, self.source.fetch())).catch_unwind().await;
+        let fetched = match fetch {
+            Ok(Ok(Ok(keys))) if keys.is_empty() => Err(FetchError::NoKeys),
+            Ok(Ok(fetched)) => fetched,
+            Ok(Err(_elapsed)) => Err(FetchError::Timeout),
+            Err(_panic) => Err(FetchError::Panicked),
+        };
+        let at = self.clock.now();
+        let error = fetched.as_ref().err().map(ToString::to_string);
+        let good = error.is_none();
+        match fetched {
+            Ok(keys) => self.current.store(Some(Arc::new(Fetched { keys, at }))),
+            Err(error) => {
+                let kept = if self.is_ready() { "the last good keys stay in use" } else { "no token can be verified" };
+                tracing::error!(%error, "the identity provider's keys cannot be fetched; {kept}");
+            }
+        }
+        // Noted at the end, so that whoever comes during a fetch waits for it.
+        self.last_attempt.store(Some(Arc::new(Attempt { at, error })));
+        good
     }
 
     fn known(&self, kid: &str) -> Lookup {
@@ -151,9 +201,14 @@ impl KeySet {
         fetched.keys.get(kid).map_or(Lookup::Unknown, |key| Lookup::Found(key.clone()))
     }
 
-    fn may_fetch(&self) -> bool {
-        let last = Timestamp::from_secs(self.last_attempt.load(Ordering::Relaxed));
-        last.as_secs() == 0 || self.clock.now().since(last) >= COOL_DOWN
+    fn is_due(&self) -> bool {
+        self.last_attempt.load().as_ref().is_none_or(|last| self.clock.now().since(last.at) >= COOL_DOWN)
+    }
+}
+
+impl fmt::Debug for Fetched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} keys of {}", self.keys.len(), self.at)
     }
 }
 

@@ -6,6 +6,11 @@
 
 pub mod access_token;
 pub mod claims;
+pub mod entra_token;
 pub mod jwt;
+pub mod key;
 pub mod key_set;
 pub mod signing_key;
+mod verify_error;
+
+pub use verify_error::VerifyError;

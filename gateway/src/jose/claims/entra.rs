@@ -1,31 +1,44 @@
 //! Entra's tokens (Microsoft identity platform, access token and ID token claims reference), version 2.0 only.
+//!
+//! The rules are those of Microsoft's own validators and stricter: one exact audience, one exact issuer per tenant,
+//! tenants by an explicit list, scopes for people, app roles and `idtyp` for applications.
 
 use std::time::Duration;
 
-use serde::Deserialize;
-use serde_json::Value;
-use uuid::Uuid;
-
-use super::{ClaimsError, MAX_ROLES, MAX_TEXT};
+use super::ClaimsError;
+use super::claim_set::{ClaimSet, Texts};
 use crate::clock::Timestamp;
-use crate::jose::jwt::{self, JwtError};
-use crate::json;
+use crate::jose::jwt::Payload;
 
-const GRAPH: &str = "00000003-0000-0000-c000-000000000000";
+/// Microsoft Graph, under its GUID and its URL.
+const GRAPH: [&str; 2] = ["00000003-0000-0000-c000-000000000000", "https://graph.microsoft.com"];
+/// Microsoft's validators tolerate this much; nobody needs more.
+const MAX_CLOCK_SKEW: Duration = Duration::from_mins(5);
 
-/// What a token of this tenant and this app registration says.
+/// What the tokens of these tenants and this app registration say.
 #[derive(Clone, Debug)]
 pub struct EntraExpectations {
     /// The exact issuer, from the provider's own metadata.
     pub issuer: String,
     /// The directory's GUID.
     pub tenant_id: String,
+    /// Further directories whose members are let in.
+    pub allowed_tenants: Vec<Tenant>,
     /// The app registration's GUID, which is the audience.
     pub client_id: String,
     /// Short names of the delegated permissions, one of which a person's token must carry.
     pub scopes: Vec<String>,
-    /// Tolerance for clocks that differ.
+    /// Tolerance for clocks that differ; 300 s at most, whatever is set.
     pub clock_skew: Duration,
+}
+
+/// Another directory in the same cloud.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tenant {
+    /// Its GUID.
+    pub tenant_id: String,
+    /// The exact issuer of its version 2.0 tokens.
+    pub issuer: String,
 }
 
 /// Who a token of Entra is about.
@@ -33,16 +46,22 @@ pub struct EntraExpectations {
 pub struct EntraIdentity {
     /// Whether it is an application on its own behalf.
     pub is_app: bool,
-    /// The directory.
+    /// The directory, in lower case.
     pub tid: String,
-    /// The object in it.
+    /// The object in it, in lower case.
     pub oid: String,
     /// App-role values; none when the claim is absent or not a list of texts.
     pub roles: Vec<String>,
     /// Groups' object IDs; none after an overage.
     pub groups: Vec<String>,
+    /// Whether there are more groups than the token lists, so that it says nothing of them.
+    pub groups_overage: bool,
     /// When the token ends.
     pub exp: Timestamp,
+    /// When the person signed in (`auth_time`).
+    pub auth_time: Option<Timestamp>,
+    /// Authentication contexts that the sign-in satisfied.
+    pub acrs: Vec<String>,
     /// The application that holds it (`azp`).
     pub client: Option<String>,
     /// Its name in logs (`uti`).
@@ -51,153 +70,177 @@ pub struct EntraIdentity {
     pub name: Option<String>,
 }
 
-#[derive(Deserialize)]
-struct Claims {
-    iss: String,
-    aud: String,
-    exp: f64,
-    nbf: f64,
-    iat: f64,
-    ver: String,
+/// Claims of the right issuer, tenant, audience and time; what kind of token it is, is still open.
+struct Common {
+    claims: ClaimSet,
     tid: String,
     oid: String,
-    sub: String,
-    azp: Option<String>,
-    scp: Option<String>,
-    idtyp: Option<String>,
-    nonce: Option<String>,
-    uti: Option<String>,
-    name: Option<String>,
-    preferred_username: Option<String>,
-    #[serde(default)]
-    roles: Value,
-    #[serde(default)]
-    groups: Value,
+    exp: Timestamp,
 }
 
 impl EntraExpectations {
-    /// Checks the claims of an access token that is presented as a bearer.
+    /// Whether this is the issuer of a tenant that is let in.
+    #[must_use]
+    pub fn is_issuer(&self, issuer: &str) -> bool {
+        issuer == self.issuer || self.allowed_tenants.iter().any(|tenant| issuer == tenant.issuer)
+    }
+
+    /// The issuer of a tenant that is let in.
+    #[must_use]
+    pub fn issuer_of(&self, tid: &str) -> Option<&str> {
+        if tid.eq_ignore_ascii_case(&self.tenant_id) {
+            return Some(&self.issuer);
+        }
+        let tenant = self.allowed_tenants.iter().find(|tenant| tid.eq_ignore_ascii_case(&tenant.tenant_id));
+        tenant.map(|tenant| tenant.issuer.as_str())
+    }
+
+    /// Judges an access token that is presented as a bearer.
     ///
     /// # Errors
     ///
     /// Returns the [`ClaimsError`] that says which claim is not as it must be.
-    pub fn access_token(&self, payload: &[u8], now: Timestamp) -> Result<EntraIdentity, ClaimsError> {
-        let claims = self.common(payload, now)?;
-        // An ID token has our audience and a good signature too.
-        if claims.nonce.is_some() || claims.azp.is_none() {
+    pub fn access_token(&self, payload: Payload<'_>, now: Timestamp) -> Result<EntraIdentity, ClaimsError> {
+        let common = self.common(payload, now)?;
+        let claims = &common.claims;
+        // An ID token has our audience and a good signature too, and may carry roles.
+        if claims.has("nonce") || !claims.has("azp") {
             return Err(ClaimsError::IdToken);
         }
-        let is_app = match (claims.idtyp.as_deref(), &claims.scp) {
+        let is_app = match (claims.optional_text("idtyp")?, claims.optional_text("scp")?) {
             (Some("app"), None) => true,
             (None | Some("user"), Some(granted)) => {
-                if !granted.split(' ').any(|scope| self.scopes.iter().any(|known| known == scope)) {
-                    return Err(ClaimsError::Kind);
-                }
+                self.check_scope(granted)?;
                 false
             }
             _ => return Err(ClaimsError::Kind),
         };
-        Ok(identity(claims, is_app))
+        let identity = common.identity(is_app)?;
+        // Anybody in the tenant can have an application's token for this API; only a role means that it was let in.
+        if is_app && identity.roles.is_empty() { Err(ClaimsError::NoRole) } else { Ok(identity) }
     }
 
-    /// Checks the claims of the ID token of one login.
+    fn check_scope(&self, granted: &str) -> Result<(), ClaimsError> {
+        let known = granted.split(' ').any(|scope| self.scopes.iter().any(|known| known == scope));
+        if known { Ok(()) } else { Err(ClaimsError::Scope) }
+    }
+
+    /// Judges the ID token of one login.
     ///
     /// # Errors
     ///
     /// Returns the [`ClaimsError`] that says which claim is not as it must be.
-    pub fn id_token(&self, payload: &[u8], nonce: &str, now: Timestamp) -> Result<EntraIdentity, ClaimsError> {
-        let claims = self.common(payload, now)?;
-        if claims.nonce.as_deref() != Some(nonce) {
+    pub fn id_token(&self, payload: Payload<'_>, nonce: &str, now: Timestamp) -> Result<EntraIdentity, ClaimsError> {
+        let common = self.common(payload, now)?;
+        let sent = common.claims.text("nonce").map_err(|_error| ClaimsError::Nonce)?;
+        if nonce.is_empty() || !bool::from(subtle::ConstantTimeEq::ct_eq(sent.as_bytes(), nonce.as_bytes())) {
             return Err(ClaimsError::Nonce);
         }
-        Ok(identity(claims, false))
+        common.person()
     }
 
-    /// Checks the claims of an ID token that came with a refresh, where there is no nonce to compare.
+    /// Judges an ID token that came with a refresh, where there is no nonce to compare.
     ///
     /// # Errors
     ///
     /// Returns the [`ClaimsError`] that says which claim is not as it must be.
-    pub fn refreshed_id_token(&self, payload: &[u8], now: Timestamp) -> Result<EntraIdentity, ClaimsError> {
-        Ok(identity(self.common(payload, now)?, false))
+    pub fn refreshed_id_token(&self, payload: Payload<'_>, now: Timestamp) -> Result<EntraIdentity, ClaimsError> {
+        self.common(payload, now)?.person()
     }
 
-    fn common(&self, payload: &[u8], now: Timestamp) -> Result<Claims, ClaimsError> {
-        self.explain(payload)?;
-        let claims: Claims = jwt::object(payload).map_err(|_error: JwtError| ClaimsError::Shape)?;
-        if claims.ver != "2.0" {
-            return Err(ClaimsError::VersionOne);
-        }
-        if !is_guid(&claims.tid) || !claims.tid.eq_ignore_ascii_case(&self.tenant_id) {
-            return Err(ClaimsError::Tenant);
-        }
-        if claims.iss != self.issuer {
-            return Err(ClaimsError::Issuer);
-        }
-        if claims.aud != self.client_id {
-            return Err(ClaimsError::Audience);
-        }
-        let skew = self.clock_skew.as_secs_f64();
-        #[expect(clippy::cast_precision_loss, reason = "seconds fit a double for the next hundred million years")]
-        let now = now.as_secs() as f64;
-        if !(claims.exp.is_finite() && claims.exp > now - skew && claims.exp < 1e11) {
-            return Err(ClaimsError::Expired);
-        }
-        if !(claims.nbf <= now + skew && claims.iat <= now + skew) {
-            return Err(ClaimsError::NotYet);
-        }
-        let optional = [&claims.azp, &claims.uti, &claims.nonce];
-        let too_long = optional.into_iter().flatten().any(|text| text.len() > MAX_TEXT);
-        if !is_guid(&claims.oid) || claims.sub.is_empty() || claims.sub.len() > MAX_TEXT || too_long {
-            return Err(ClaimsError::Shape);
-        }
-        Ok(claims)
-    }
-
-    /// The two first-run mistakes, told apart before the claims are read as version 2.
-    fn explain(&self, payload: &[u8]) -> Result<(), ClaimsError> {
-        let claims: Value = jwt::object(payload).map_err(|_error: JwtError| ClaimsError::Shape)?;
-        let claim = |name| claims.get(name).and_then(Value::as_str);
-        if claim("aud") == Some(GRAPH) || claim("aud") == Some("https://graph.microsoft.com") {
+    /// The order is that of the questions an operator asks: which version, whose tenant, for whom, when.
+    fn common(&self, payload: Payload<'_>, now: Timestamp) -> Result<Common, ClaimsError> {
+        let claims = ClaimSet::parse(payload)?;
+        let aud = claims.text("aud")?;
+        if GRAPH.contains(&aud.trim_end_matches('/')) {
             return Err(ClaimsError::Graph);
         }
-        if claim("ver") == Some("1.0") {
-            return Err(ClaimsError::VersionOne);
+        match claims.text("ver")? {
+            "2.0" => {}
+            "1.0" => return Err(ClaimsError::VersionOne),
+            _ => return Err(ClaimsError::Version),
         }
-        let members = claims.as_object().into_iter().flat_map(serde_json::Map::keys);
-        if members.into_iter().any(|name| json::resembles(name, &["tid"])) {
-            return Err(ClaimsError::Shape);
+        if claims.has_look_alike("tid") {
+            return Err(ClaimsError::Mistyped("tid"));
         }
-        let roles = claims.get("roles").and_then(Value::as_array);
-        if roles.is_some_and(|roles| roles.len() > MAX_ROLES) {
-            return Err(ClaimsError::Shape);
+        let tid = claims.guid("tid")?;
+        let issuer = self.issuer_of(&tid).ok_or(ClaimsError::Tenant)?;
+        if claims.text("iss")? != issuer {
+            return Err(ClaimsError::Issuer);
         }
-        Ok(())
+        if aud != self.client_id {
+            return Err(ClaimsError::Audience);
+        }
+        let exp = self.check_times(&claims, now)?;
+        claims.text("sub")?;
+        let oid = claims.guid("oid")?;
+        Ok(Common { claims, tid, oid, exp })
+    }
+
+    fn check_times(&self, claims: &ClaimSet, now: Timestamp) -> Result<Timestamp, ClaimsError> {
+        let skew = self.clock_skew.min(MAX_CLOCK_SKEW);
+        let exp = claims.date("exp")?;
+        if exp.plus(skew) <= now {
+            return Err(ClaimsError::Expired);
+        }
+        let latest = now.plus(skew);
+        if claims.date("nbf")? > latest || claims.date("iat")? > latest {
+            return Err(ClaimsError::NotYet);
+        }
+        Ok(exp)
     }
 }
 
-fn is_guid(text: &str) -> bool {
-    text.len() == 36 && Uuid::try_parse(text).is_ok()
-}
-
-fn identity(claims: Claims, is_app: bool) -> EntraIdentity {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be a time of this age")]
-    let exp = Timestamp::from_secs(claims.exp as u64);
-    EntraIdentity {
-        is_app,
-        tid: claims.tid.to_ascii_lowercase(),
-        oid: claims.oid.to_ascii_lowercase(),
-        roles: texts(&claims.roles),
-        groups: texts(&claims.groups),
-        exp,
-        client: claims.azp,
-        token_id: claims.uti,
-        name: claims.preferred_username.or(claims.name),
+impl Common {
+    /// An access token for this API has the same audience; its scopes give it away.
+    fn person(self) -> Result<EntraIdentity, ClaimsError> {
+        if self.claims.has("scp") || self.claims.has("idtyp") {
+            return Err(ClaimsError::NotAnIdToken);
+        }
+        self.identity(false)
     }
-}
 
-/// A list of texts; anything else grants nothing.
-fn texts(value: &Value) -> Vec<String> {
-    let all = value.as_array().map(|items| items.iter().map(Value::as_str).collect::<Option<Vec<&str>>>());
-    all.flatten().unwrap_or_default().into_iter().map(str::to_owned).collect()
+    fn identity(self, is_app: bool) -> Result<EntraIdentity, ClaimsError> {
+        let text = |name| Ok::<_, ClaimsError>(self.claims.optional_text(name)?.map(str::to_owned));
+        let (groups, groups_overage) = self.groups()?;
+        Ok(EntraIdentity {
+            is_app,
+            roles: self.listed("roles")?,
+            groups,
+            groups_overage,
+            exp: self.exp,
+            auth_time: self.claims.optional_date("auth_time")?,
+            acrs: self.listed("acrs")?,
+            client: text("azp")?,
+            token_id: text("uti")?,
+            name: text("preferred_username").ok().flatten().or_else(|| text("name").ok().flatten()),
+            tid: self.tid,
+            oid: self.oid,
+        })
+    }
+
+    /// After an overage the list is another document's, and what is left of it here says nothing.
+    fn groups(&self) -> Result<(Vec<String>, bool), ClaimsError> {
+        let elsewhere = self.claims.members("_claim_names").is_some_and(|names| names.contains_key("groups"));
+        if elsewhere || self.claims.is_true("hasgroups") {
+            return Ok((Vec::new(), true));
+        }
+        Ok((self.listed("groups")?, false))
+    }
+
+    /// A list of texts; anything else grants nothing.
+    fn listed(&self, name: &'static str) -> Result<Vec<String>, ClaimsError> {
+        match self.claims.texts(name)? {
+            Texts::Listed(texts) => Ok(texts),
+            Texts::Absent => Ok(Vec::new()),
+            Texts::Mistyped => {
+                tracing::warn!(
+                    claim = name,
+                    reason = "claim_type",
+                    "the claim is not a list of texts; it grants nothing"
+                );
+                Ok(Vec::new())
+            }
+        }
+    }
 }

@@ -1,4 +1,6 @@
 //! A JWKS document, key by key: a bad key is left out, a bad document refused.
+//!
+//! RSA for RS256 only, which is what Entra signs with; keys of any other kind are left out like broken ones.
 
 use std::collections::{HashMap, HashSet};
 
@@ -8,15 +10,20 @@ use jsonwebtoken::DecodingKey;
 use serde_json::{Map, Value};
 
 use super::Keys;
+use crate::jose::jwt::MAX_KID;
+use crate::jose::key::Key;
 
-const MAX_KEYS: usize = 1000;
-const MAX_KID: usize = 256;
-const PRIVATE: [&str; 7] = ["d", "p", "q", "dp", "dq", "qi", "k"];
+/// An identity provider publishes about ten; what is beyond this many is left out.
+const MAX_KEYS: usize = 100;
+/// The members of RFC 7518 sections 6.2.2, 6.3.2 and 6.4 that nobody publishes on purpose.
+const PRIVATE: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
+/// The modulus, in bits: below is too weak, above costs too much.
+const MODULUS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
 /// Why a document is no key set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeySetError {
-    /// Not JSON with a list of `keys`.
+    /// Not an object with a list of `keys`.
     #[error("the document is not a JWK set")]
     Malformed,
     /// No key in it can be used.
@@ -24,75 +31,101 @@ pub enum KeySetError {
     Empty,
 }
 
-/// Reads the RSA keys of a set that may sign tokens of `issuer`.
+/// Reads the keys of a set that may sign tokens in this cloud (`cloud_instance_name`, where it is known).
 ///
 /// # Errors
 ///
 /// Returns an error when the document is no set, or has no usable key.
-pub fn parse(document: &[u8], issuer: &str, tenant_id: &str) -> Result<Keys, KeySetError> {
-    let document: Value = serde_json::from_slice(document).map_err(|_error| KeySetError::Malformed)?;
+pub fn parse(document: &Value, cloud: Option<&str>) -> Result<Keys, KeySetError> {
     let list = document.get("keys").and_then(Value::as_array).ok_or(KeySetError::Malformed)?;
-    let mut keys = HashMap::new();
+    let mut usable: HashMap<String, (Numbers<'_>, Key)> = HashMap::new();
     let mut ambiguous = HashSet::new();
-    for key in list.iter().take(MAX_KEYS).filter_map(Value::as_object) {
-        match usable(key, issuer, tenant_id) {
-            Ok((kid, modulus, decoding)) => {
-                let other = keys.insert(kid.clone(), (modulus.clone(), decoding));
-                if other.is_some_and(|(before, _)| before != modulus) {
-                    ambiguous.insert(kid);
+    for jwk in list {
+        match read(jwk, cloud) {
+            Ok((kid, numbers, key)) => {
+                if usable.get(kid).is_some_and(|(known, _)| *known != numbers) {
+                    ambiguous.insert(kid.to_owned());
+                } else if usable.len() < MAX_KEYS {
+                    usable.insert(kid.to_owned(), (numbers, key));
+                } else {
+                    left_out(kid, "there are too many");
                 }
             }
-            Err(reason) => {
-                let kid = key.get("kid").and_then(Value::as_str).unwrap_or_default();
-                tracing::debug!(kid = %kid.escape_debug(), reason, "a key of the identity provider is left out");
-            }
+            Err(reason) => left_out(jwk.get("kid").and_then(Value::as_str).unwrap_or_default(), reason),
         }
     }
-    keys.retain(|kid, _| !ambiguous.contains(kid));
-    if keys.is_empty() {
+    for kid in &ambiguous {
+        left_out(kid, "its name is that of another key too");
+        usable.remove(kid);
+    }
+    if usable.is_empty() {
         return Err(KeySetError::Empty);
     }
-    Ok(keys.into_iter().map(|(kid, (_, key))| (kid, key)).collect())
+    Ok(usable.into_iter().map(|(kid, (_, key))| (kid, key)).collect())
 }
 
-type Usable = (String, String, DecodingKey);
+fn left_out(kid: &str, reason: &str) {
+    let kid: String = kid.escape_debug().take(64).collect();
+    tracing::warn!(kid, reason, "a key of the identity provider is left out");
+}
 
-fn usable(key: &Map<String, Value>, issuer: &str, tenant_id: &str) -> Result<Usable, &'static str> {
-    let text = |name: &str| key.get(name).and_then(Value::as_str);
-    if PRIVATE.iter().any(|member| key.contains_key(*member)) {
-        return Err("it is private");
+/// Modulus and exponent, as written.
+type Numbers<'v> = (&'v str, &'v str);
+
+/// The key with its name and its numbers, or why it cannot be used.
+fn read<'v>(jwk: &'v Value, cloud: Option<&str>) -> Result<(&'v str, Numbers<'v>, Key), &'static str> {
+    let members = jwk.as_object().ok_or("it is no JWK")?;
+    check_purpose(members)?;
+    if let (Some(cloud), Some(of)) = (cloud, text(members, "cloud_instance_name")?)
+        && cloud != of
+    {
+        return Err("it belongs to another cloud");
     }
-    if text("kty") != Some("RSA") {
-        return Err("it is not an RSA key");
-    }
-    if text("use").is_some_and(|usage| usage != "sig") || text("alg").is_some_and(|alg| alg != "RS256") {
-        return Err("it is for another use");
-    }
-    let operations = key.get("key_ops").map(|ops| ops.as_array().is_some_and(|ops| ops.iter().any(|op| op == "verify")));
-    if operations == Some(false) {
-        return Err("it is not for verifying");
-    }
-    if let Some(template) = text("issuer") {
-        let filled = template.replace("{tenantid}", tenant_id).replace("{tenantId}", tenant_id);
-        if filled != issuer {
-            return Err("it belongs to another issuer");
-        }
-    }
-    let kid = text("kid").filter(|kid| !kid.is_empty() && kid.len() <= MAX_KID).ok_or("it has no name")?;
-    let (n, e) = (text("n").ok_or("it has no modulus")?, text("e").ok_or("it has no exponent")?);
+    let kid = text(members, "kid")?.filter(|kid| !kid.is_empty() && kid.len() <= MAX_KID).ok_or("it has no name")?;
+    let (n, e) = (text(members, "n")?.ok_or("it has no modulus")?, text(members, "e")?.ok_or("it has no exponent")?);
     if !is_sound(n, e) {
-        return Err("its size or exponent is out of bounds");
+        return Err("its size or its exponent is out of bounds");
     }
     let decoding = DecodingKey::from_rsa_components(n, e).map_err(|_error| "it cannot be decoded")?;
-    Ok((kid.to_owned(), n.to_owned(), decoding))
+    Ok((kid, (n, e), Key::new(decoding, text(members, "issuer")?)))
 }
 
-/// 2048 to 8192 bits, and an odd exponent of 3 or more.
+fn check_purpose(members: &Map<String, Value>) -> Result<(), &'static str> {
+    if PRIVATE.iter().any(|member| members.contains_key(*member)) {
+        return Err("it is private; the identity provider published a secret");
+    }
+    if text(members, "kty")? != Some("RSA") {
+        return Err("it is not an RSA key");
+    }
+    if text(members, "use")?.is_some_and(|usage| usage != "sig") {
+        return Err("it is for another use");
+    }
+    if text(members, "alg")?.is_some_and(|alg| alg != "RS256") {
+        return Err("it is for another algorithm");
+    }
+    let verifies = |ops: &Value| ops.as_array().is_some_and(|ops| ops.iter().any(|op| op == "verify"));
+    if members.get("key_ops").is_some_and(|ops| !verifies(ops)) {
+        return Err("it is not for verifying");
+    }
+    Ok(())
+}
+
+/// A member that is a text when it is there; a mistyped one spoils the key.
+fn text<'v>(members: &'v Map<String, Value>, name: &str) -> Result<Option<&'v str>, &'static str> {
+    match members.get(name) {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(_) => Err("one of its members is mistyped"),
+    }
+}
+
+/// A modulus of 2048 to 8192 bits and an odd exponent from 3 up, both in the fewest bytes (RFC 7518 section 2).
 fn is_sound(n: &str, e: &str) -> bool {
     let (Ok(n), Ok(e)) = (URL_SAFE_NO_PAD.decode(n), URL_SAFE_NO_PAD.decode(e)) else { return false };
-    let significant = |bytes: &[u8]| bytes.iter().skip_while(|byte| **byte == 0).copied().collect::<Vec<u8>>();
-    let (n, e) = (significant(&n), significant(&e));
-    let bits = n.len() * 8 - n.first().map_or(0, |byte| byte.leading_zeros() as usize);
+    let (Some(first), Some(last)) = (n.first(), n.last()) else { return false };
+    let bits = n.len() * 8 - first.leading_zeros() as usize;
+    let modulus = *first != 0 && last % 2 == 1 && MODULUS.contains(&bits);
     let odd = e.last().is_some_and(|byte| byte % 2 == 1);
-    (2048..=8192).contains(&bits) && odd && e.len() <= 8 && e != [1]
+    let exponent = odd && e.first() != Some(&0) && e.len() <= 8 && e != [1];
+    modulus && exponent
 }

@@ -1,13 +1,28 @@
-use std::sync::Mutex;
-use std::sync::atomic::AtomicUsize;
+use std::sync::Mutex as Lock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use jsonwebtoken::DecodingKey;
 
 use super::*;
 use crate::clock::ManualClock;
 
+mod documents;
+mod over_http;
+
+/// What the source does next.
+#[derive(Clone, Debug)]
+enum Next {
+    Keys(Vec<&'static str>),
+    Fail,
+    Panic,
+    Stall,
+}
+
 #[derive(Debug, Clone)]
 struct Double {
-    keys: Arc<Mutex<Option<Vec<&'static str>>>>,
+    next: Arc<Lock<Next>>,
     fetches: Arc<AtomicUsize>,
+    gate: Arc<Semaphore>,
 }
 
 #[async_trait]
@@ -15,139 +30,224 @@ impl KeySource for Double {
     async fn fetch(&self) -> Result<Keys, FetchError> {
         self.fetches.fetch_add(1, Ordering::SeqCst);
         tokio::task::yield_now().await;
-        match &*self.keys.lock().unwrap() {
-            Some(kids) => Ok(kids.iter().map(|kid| ((*kid).to_owned(), DecodingKey::from_secret(b"x"))).collect()),
-            None => Err(FetchError::Discovery { url: String::new(), what: "down" }),
+        let next = self.next.lock().unwrap().clone();
+        match next {
+            Next::Keys(kids) => Ok(kids.iter().map(|kid| ((*kid).to_owned(), key())).collect()),
+            Next::Fail => Err(FetchError::Discovery { url: "https://idp".to_owned(), what: "is down" }),
+            Next::Panic => panic!("a bug"),
+            Next::Stall => {
+                let _open = self.gate.acquire().await;
+                Ok(Keys::from([("late".to_owned(), key())]))
+            }
         }
     }
 }
 
-fn world(kids: Option<Vec<&'static str>>) -> (KeySet, Double, ManualClock) {
-    let clock = ManualClock::new(Timestamp::from_secs(1_000_000));
-    let source = Double { keys: Arc::new(Mutex::new(kids)), fetches: Arc::default() };
-    (KeySet::new(Box::new(source.clone()), Arc::new(clock.clone())), source, clock)
+fn key() -> Key {
+    Key::new(DecodingKey::from_secret(b"x"), None)
 }
 
-fn fetches(source: &Double) -> usize {
-    source.fetches.load(Ordering::SeqCst)
+struct World {
+    set: Arc<KeySet>,
+    source: Double,
+    clock: ManualClock,
+}
+
+impl World {
+    fn new(next: Next) -> Self {
+        let clock = ManualClock::new(Timestamp::from_secs(1_000_000));
+        let gate = Arc::new(Semaphore::new(0));
+        let source = Double { next: Arc::new(Lock::new(next)), fetches: Arc::default(), gate };
+        let set = Arc::new(KeySet::new(Box::new(source.clone()), Arc::new(clock.clone())));
+        Self { set, source, clock }
+    }
+
+    fn then(&self, next: Next) {
+        *self.source.next.lock().unwrap() = next;
+    }
+
+    fn fetches(&self) -> usize {
+        self.source.fetches.load(Ordering::SeqCst)
+    }
+
+    async fn finds(&self, kid: &str) -> &'static str {
+        match self.set.find(kid).await {
+            Lookup::Found(_) => "found",
+            Lookup::Unknown => "unknown",
+            Lookup::Unavailable => "unavailable",
+        }
+    }
+
+    /// Somebody asks for a key that nobody knows, and waits for the fetch.
+    fn ask(&self, kid: &'static str) -> tokio::task::JoinHandle<bool> {
+        let set = Arc::clone(&self.set);
+        tokio::spawn(async move { matches!(set.find(kid).await, Lookup::Found(_)) })
+    }
+
+    async fn until_fetches(&self, count: usize) {
+        while self.fetches() < count {
+            tokio::task::yield_now().await;
+        }
+    }
 }
 
 #[tokio::test]
 async fn a_known_key_is_found_and_fetched_once() {
-    let (set, source, _) = world(Some(vec!["a"]));
-    assert!(matches!(set.find("a").await, Lookup::Found(_)));
-    assert!(matches!(set.find("a").await, Lookup::Found(_)));
-    assert_eq!(fetches(&source), 1);
+    let world = World::new(Next::Keys(vec!["a"]));
+    assert_eq!(world.finds("a").await, "found");
+    assert_eq!(world.finds("a").await, "found");
+    assert_eq!(world.fetches(), 1);
 }
 
 #[tokio::test]
 async fn unknown_names_cause_one_fetch_in_a_while() {
-    let (set, source, clock) = world(Some(vec!["a"]));
-    set.refresh().await;
+    let world = World::new(Next::Keys(vec!["a"]));
+    world.set.refresh().await;
     for number in 0..1000 {
-        assert!(matches!(set.find(&format!("x{number}")).await, Lookup::Unknown));
+        assert_eq!(world.finds(&format!("x{number}")).await, "unknown");
     }
-    assert_eq!(fetches(&source), 1);
-    clock.advance(COOL_DOWN);
-    *source.keys.lock().unwrap() = Some(vec!["a", "b"]);
-    assert!(matches!(set.find("b").await, Lookup::Found(_)));
-    assert_eq!(fetches(&source), 2);
+    assert_eq!(world.fetches(), 1);
+    world.clock.advance(COOL_DOWN);
+    for number in 0..1000 {
+        assert_eq!(world.finds(&format!("x{number}")).await, "unknown");
+    }
+    assert_eq!(world.fetches(), 2);
+}
+
+#[tokio::test]
+async fn a_rolled_key_is_found_after_exactly_one_fetch() {
+    let world = World::new(Next::Keys(vec!["a"]));
+    world.set.refresh().await;
+    world.then(Next::Keys(vec!["a", "b"]));
+    world.clock.advance(COOL_DOWN);
+    assert_eq!(world.finds("b").await, "found");
+    assert_eq!(world.fetches(), 2);
 }
 
 #[tokio::test]
 async fn those_who_wait_share_one_fetch() {
-    let (set, source, _) = world(Some(vec!["a"]));
-    let set = Arc::new(set);
-    let waiting: Vec<_> = (0..50).map(|_| { let set = Arc::clone(&set); tokio::spawn(async move { set.find("a").await }) }).collect();
+    let world = World::new(Next::Keys(vec!["a"]));
+    let waiting: Vec<_> = (0..50).map(|_| world.ask("a")).collect();
     for waiter in waiting {
-        assert!(matches!(waiter.await.unwrap(), Lookup::Found(_)));
+        assert!(waiter.await.unwrap());
     }
-    assert_eq!(fetches(&source), 1);
+    assert_eq!(world.fetches(), 1);
+}
+
+#[tokio::test]
+async fn a_stalled_fetch_holds_up_nobody_whose_key_is_known() {
+    let world = World::new(Next::Keys(vec!["a"]));
+    world.set.refresh().await;
+    world.clock.advance(COOL_DOWN);
+    world.then(Next::Stall);
+    let waiting = world.ask("late");
+    world.until_fetches(2).await;
+    // No await in between can wait for the fetch: it does not end before the gate opens.
+    assert_eq!(world.finds("a").await, "found");
+    world.source.gate.add_permits(1);
+    assert!(waiting.await.unwrap());
+}
+
+#[tokio::test]
+async fn whoever_hangs_up_does_not_end_the_fetch_of_the_others() {
+    let world = World::new(Next::Stall);
+    let gone = world.ask("late");
+    world.until_fetches(1).await;
+    gone.abort();
+    assert!(gone.await.is_err());
+    let waiting = world.ask("late");
+    tokio::task::yield_now().await;
+    world.source.gate.add_permits(1);
+    assert!(waiting.await.unwrap());
+    assert_eq!(world.fetches(), 1);
+}
+
+#[tokio::test]
+async fn only_so_many_wait_for_one_fetch() {
+    let world = World::new(Next::Keys(vec!["a"]));
+    world.set.refresh().await;
+    world.clock.advance(COOL_DOWN);
+    world.then(Next::Stall);
+    let waiting: Vec<_> = (0..MAX_WAITING).map(|_| world.ask("late")).collect();
+    world.until_fetches(2).await;
+    assert_eq!(world.finds("one too many").await, "unknown");
+    world.source.gate.add_permits(1);
+    for waiter in waiting {
+        assert!(waiter.await.unwrap());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fetch_that_never_ends_is_given_up() {
+    let world = World::new(Next::Stall);
+    assert_eq!(world.finds("late").await, "unavailable");
+    assert!(world.set.status().last_error.unwrap().contains("did not arrive in time"));
 }
 
 #[tokio::test]
 async fn a_failed_fetch_keeps_the_last_good_set_for_a_day() {
-    let (set, source, clock) = world(Some(vec!["a"]));
-    set.refresh().await;
-    *source.keys.lock().unwrap() = None;
-    clock.advance(Duration::from_secs(23 * 3600));
-    set.refresh().await;
-    assert!(matches!(set.find("a").await, Lookup::Found(_)));
-    clock.advance(Duration::from_secs(2 * 3600));
-    assert!(matches!(set.find("a").await, Lookup::Unavailable));
-    assert!(!set.is_ready());
+    for failure in [Next::Fail, Next::Panic, Next::Keys(Vec::new())] {
+        let world = World::new(Next::Keys(vec!["a"]));
+        assert!(world.set.refresh().await);
+        world.then(failure);
+        world.clock.advance(Duration::from_hours(23));
+        assert!(!world.set.refresh().await);
+        assert_eq!(world.finds("a").await, "found");
+        assert!(world.set.is_ready());
+        world.clock.advance(Duration::from_hours(2));
+        assert_eq!(world.finds("a").await, "unavailable");
+        assert!(!world.set.is_ready());
+        world.then(Next::Keys(vec!["a"]));
+        world.clock.advance(COOL_DOWN);
+        assert_eq!(world.finds("a").await, "found");
+    }
 }
 
 #[tokio::test]
 async fn a_removed_key_is_dead_after_a_fetch() {
-    let (set, source, _) = world(Some(vec!["a", "b"]));
-    set.refresh().await;
-    *source.keys.lock().unwrap() = Some(vec!["b"]);
-    set.refresh().await;
-    assert!(matches!(set.find("a").await, Lookup::Unknown));
-    assert!(matches!(set.find("b").await, Lookup::Found(_)));
+    let world = World::new(Next::Keys(vec!["a", "b"]));
+    world.set.refresh().await;
+    assert_eq!(world.finds("a").await, "found");
+    world.then(Next::Keys(vec!["b"]));
+    world.set.refresh().await;
+    assert_eq!(world.finds("a").await, "unknown");
+    assert_eq!(world.finds("b").await, "found");
 }
 
 #[tokio::test]
 async fn nothing_verifies_before_the_first_set() {
-    let (set, _, _) = world(None);
-    assert!(matches!(set.find("a").await, Lookup::Unavailable));
-    assert!(!set.is_ready());
+    let world = World::new(Next::Fail);
+    assert_eq!(world.finds("a").await, "unavailable");
+    assert_eq!(world.finds("a").await, "unavailable");
+    assert_eq!(world.fetches(), 1);
+    assert!(!world.set.is_ready());
 }
 
-mod documents {
-    use super::super::*;
+#[tokio::test]
+async fn the_status_tells_age_size_and_the_last_failure() {
+    let world = World::new(Next::Keys(vec!["a", "b"]));
+    assert_eq!(world.set.status(), Status { age: None, keys: 0, last_error: None });
+    world.set.refresh().await;
+    world.clock.advance(Duration::from_secs(7));
+    assert_eq!(world.set.status(), Status { age: Some(Duration::from_secs(7)), keys: 2, last_error: None });
+    world.then(Next::Fail);
+    world.set.refresh().await;
+    let status = world.set.status();
+    assert_eq!((status.age, status.keys), (Some(Duration::from_secs(7)), 2));
+    assert!(status.last_error.unwrap().contains("is down"));
+}
 
-    const N: &str = "u1SU1LfVLPHCozMxH2Mo4lgOEePzNm0tRgeLezV6ffAt0gunVTLw7onLRnrq0_IzW7yWR7QkrmBL7jTKEn5u-qKhbwKfBstIs-bMY2Zkp18gnTxKLxoS2tFczGkPLPgizskuemMghRniWaoLcyehkd3qqGElvW_VDL5AaWTg0nLVkjRo9z-40RQzuVaE8AkAFmxZzow3x-VJYKdjykkJ0iT9wCS0DRTXu269V264Vf_3jvredZiKRkgwlL9xNAwxXFg0x_XFw005UWVRIkdgcKWTjpBP2dPwVZ4WWC-9aGVd-Gyn1o0CLelf4rEjGoXbAAEgAqeGUxrcIlbjXfbcmw";
-
-    fn parse(keys: &str) -> Result<Vec<String>, KeySetError> {
-        let document = format!(r#"{{"keys":[{keys}]}}"#);
-        super::super::parse(document.as_bytes(), "https://idp/t/v2.0", "t").map(|keys| {
-            let mut kids: Vec<String> = keys.into_keys().collect();
-            kids.sort();
-            kids
-        })
-    }
-
-    fn key(kid: &str, more: &str) -> String {
-        format!(r#"{{"kty":"RSA","kid":"{kid}","n":"{N}","e":"AQAB"{more}}}"#)
-    }
-
-    #[test]
-    fn good_keys_are_taken_and_bad_ones_left_out() {
-        let good = key("good", r#","use":"sig","issuer":"https://idp/{tenantid}/v2.0","x5c":["x"],"cloud_instance_name":"m""#);
-        assert_eq!(parse(&good), Ok(vec!["good".to_owned()]));
-        for bad in [
-            key("bad", r#","use":"enc""#),
-            key("bad", r#","alg":"RS512""#),
-            key("bad", r#","key_ops":["encrypt"]"#),
-            key("bad", r#","d":"AQAB""#),
-            key("bad", r#","issuer":"https://idp/other/v2.0""#),
-            key("", ""),
-            key("bad", "").replace("AQAB", "AQ"),
-            key("bad", "").replace("AQAB", "AQAA"),
-            key("bad", "").replace(N, "AQAB"),
-            key("bad", "").replace("RSA", "oct"),
-            r#"{"kty":"EC","crv":"P-256","kid":"bad","x":"AQ","y":"AQ"}"#.to_owned(),
-            r#""text""#.to_owned(),
-        ] {
-            assert_eq!(parse(&format!("{bad},{good}")), Ok(vec!["good".to_owned()]), "{bad}");
-            assert_eq!(parse(&bad), Err(KeySetError::Empty), "{bad}");
-        }
-    }
-
-    #[test]
-    fn one_name_for_two_keys_is_no_name() {
-        let other = key("a", "").replace("u1SU", "v1SU");
-        assert_eq!(parse(&format!("{},{other},{}", key("a", ""), key("b", ""))), Ok(vec!["b".to_owned()]));
-        assert_eq!(parse(&format!("{},{}", key("a", ""), key("a", ""))), Ok(vec!["a".to_owned()]));
-    }
-
-    #[test]
-    fn what_is_no_set_is_refused() {
-        for bad in ["", "{}", r#"{"keys":null}"#, r#"{"keys":{}}"#, r#"{"keys":[{"kty":"RSA","#, "<html>"] {
-            assert_eq!(super::super::parse(bad.as_bytes(), "i", "t").err(), Some(KeySetError::Malformed), "{bad}");
-        }
-        assert_eq!(super::super::parse(br#"{"keys":[]}"#, "i", "t").err(), Some(KeySetError::Empty));
-    }
+#[tokio::test(start_paused = true)]
+async fn the_background_fetches_hourly_and_sooner_after_a_failure() {
+    let world = World::new(Next::Fail);
+    let set = Arc::clone(&world.set);
+    let background = tokio::spawn(async move { set.refresh_forever().await });
+    time::sleep(RETRY + Duration::from_secs(1)).await;
+    assert_eq!(world.fetches(), 2);
+    world.then(Next::Keys(vec!["a"]));
+    time::sleep(RETRY).await;
+    assert_eq!(world.fetches(), 3);
+    time::sleep(REFRESH).await;
+    assert_eq!(world.fetches(), 4);
+    background.abort();
 }

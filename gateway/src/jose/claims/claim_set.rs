@@ -1,0 +1,111 @@
+//! The claims of one token by name and type (RFC 7519 section 4), read strictly: no member twice, no look-alike of
+//! a type, no length without a bound.
+
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use super::ClaimsError;
+use crate::clock::Timestamp;
+use crate::jose::jwt::{self, JwtError, Payload};
+use crate::json;
+
+/// Longer than any honest identifier.
+pub(super) const MAX_TEXT: usize = 256;
+/// Entra stops listing groups at 200; no principal holds more roles than that on one API.
+pub(super) const MAX_LIST: usize = 200;
+/// The year 5138; a later time is not a time in seconds.
+const MAX_DATE: u64 = 100_000_000_000;
+
+/// The claims of a token.
+pub(super) struct ClaimSet(Map<String, Value>);
+
+/// What a list that ought to hold texts turned out to be.
+pub(super) enum Texts {
+    /// Not there.
+    Absent,
+    /// A list of texts.
+    Listed(Vec<String>),
+    /// Anything else.
+    Mistyped,
+}
+
+impl ClaimSet {
+    pub(super) fn parse(payload: Payload<'_>) -> Result<Self, ClaimsError> {
+        jwt::object(payload.bytes()).map(Self).map_err(|_error: JwtError| ClaimsError::Unreadable)
+    }
+
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    /// Whether a lenient reader could take another claim for this one.
+    pub(super) fn has_look_alike(&self, name: &str) -> bool {
+        self.0.keys().any(|key| json::resembles(key, &[name]))
+    }
+
+    /// The members of a claim that is an object.
+    pub(super) fn members(&self, name: &str) -> Option<&Map<String, Value>> {
+        self.0.get(name).and_then(Value::as_object)
+    }
+
+    pub(super) fn is_true(&self, name: &str) -> bool {
+        matches!(self.0.get(name), Some(Value::Bool(true)))
+    }
+
+    pub(super) fn text(&self, name: &'static str) -> Result<&str, ClaimsError> {
+        self.optional_text(name)?.ok_or(ClaimsError::Missing(name))
+    }
+
+    /// A text of 1 to 256 bytes without control characters.
+    pub(super) fn optional_text(&self, name: &'static str) -> Result<Option<&str>, ClaimsError> {
+        match self.0.get(name) {
+            None => Ok(None),
+            Some(Value::String(text)) if super::is_text(text, MAX_TEXT) => Ok(Some(text)),
+            Some(_) => Err(ClaimsError::Mistyped(name)),
+        }
+    }
+
+    /// A GUID in its usual form, in lower case.
+    pub(super) fn guid(&self, name: &'static str) -> Result<String, ClaimsError> {
+        let text = self.text(name)?;
+        if is_guid(text) { Ok(text.to_ascii_lowercase()) } else { Err(ClaimsError::Mistyped(name)) }
+    }
+
+    pub(super) fn date(&self, name: &'static str) -> Result<Timestamp, ClaimsError> {
+        self.optional_date(name)?.ok_or(ClaimsError::Missing(name))
+    }
+
+    /// A `NumericDate` (RFC 7519 section 2): a number that is not negative; fractions are cut off.
+    pub(super) fn optional_date(&self, name: &'static str) -> Result<Option<Timestamp>, ClaimsError> {
+        let Some(value) = self.0.get(name) else { return Ok(None) };
+        let whole = value.as_u64().or_else(|| value.as_f64().and_then(floor));
+        let date = whole.filter(|date| *date <= MAX_DATE).ok_or(ClaimsError::Mistyped(name))?;
+        Ok(Some(Timestamp::from_secs(date)))
+    }
+
+    /// A list of texts; how lenient to be with anything else differs by claim.
+    pub(super) fn texts(&self, name: &'static str) -> Result<Texts, ClaimsError> {
+        let Some(value) = self.0.get(name) else { return Ok(Texts::Absent) };
+        let Some(items) = value.as_array() else { return Ok(Texts::Mistyped) };
+        if items.len() > MAX_LIST {
+            return Err(ClaimsError::Mistyped(name));
+        }
+        let texts: Option<Vec<&str>> = items.iter().map(Value::as_str).collect();
+        match texts {
+            Some(texts) if texts.iter().any(|text| text.len() > MAX_TEXT) => Err(ClaimsError::Mistyped(name)),
+            Some(texts) => Ok(Texts::Listed(texts.into_iter().map(str::to_owned).collect())),
+            None => Ok(Texts::Mistyped),
+        }
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "bounded below and above just before")]
+fn floor(number: f64) -> Option<u64> {
+    // Compared as a number of 12 digits, which a double holds exactly.
+    (0.0..1e12).contains(&number).then_some(number as u64)
+}
+
+/// A GUID in its usual form: 36 characters with hyphens.
+pub(super) fn is_guid(text: &str) -> bool {
+    text.len() == 36 && Uuid::try_parse(text).is_ok()
+}

@@ -1,0 +1,21 @@
+//! Why a token does not verify: one closed enum for every issuer. For logs and metrics; the caller is told nothing.
+
+use super::claims::ClaimsError;
+use super::jwt::JwtError;
+
+/// Why a token is not believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum VerifyError {
+    /// Its form, its header or its signature.
+    #[error(transparent)]
+    Jwt(#[from] JwtError),
+    /// What it says.
+    #[error(transparent)]
+    Claims(#[from] ClaimsError),
+    /// It names a key that its issuer does not have.
+    #[error("the issuer has no key of this `kid`")]
+    UnknownKey,
+    /// The issuer's keys are not to be had at the moment: nothing can be said of the token.
+    #[error("the issuer's keys are not available")]
+    Unavailable,
+}
