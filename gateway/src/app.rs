@@ -11,17 +11,19 @@ use tokio::runtime::Runtime;
 
 use crate::admin::{Admin, Readiness};
 use crate::audit::{Auditor, Sink};
-use crate::authn::{Audience, Authenticator};
+use crate::authn::{self, Audience, Authenticator};
 use crate::backend::{self, Upstream};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::entra::{self, Entra};
 use crate::jose::claims::EntraExpectations;
+use crate::jose::access_token;
+use crate::jose::entra_token;
 use crate::jose::key_set::{EntraKeys, KeySet};
 use crate::jose::signing_key::SigningKey;
 use crate::metrics::Metrics;
 use crate::oauth;
-use crate::outbound;
+use crate::outbound::{self, Outbound};
 use crate::proxy::listener::Listener;
 use crate::proxy::{self, Door, Mount, RouteTable};
 use crate::store::{Sealer, SqliteStore, Store};
@@ -99,15 +101,15 @@ impl Gateway {
         let metrics = Arc::new(Metrics::new().map_err(start("the metrics"))?);
         let (store, sealer) = open_state(&config.state).await?;
         let signing_key = signing_key(&*store, &sealer).await?;
-        let http = outbound::client().map_err(start("the HTTP client"))?;
-        let keys = EntraKeys::new(http.clone(), &config.entra.authority_host, &config.entra.tenant_id);
+        let outbound = Outbound::new(&outbound::Settings::default()).map_err(start("the HTTP client"))?;
+        let http = outbound.client().clone();
+        let keys = EntraKeys::new(outbound, &config.entra.authority_host, &config.entra.tenant_id);
         let expectations = expectations(config, keys.issuer());
         let entra_keys = Arc::new(KeySet::new(Box::new(keys), Arc::clone(&clock)));
         let entra = Entra::new(
             entra_settings(config),
             http,
-            expectations.clone(),
-            Arc::clone(&entra_keys),
+            entra_token::Verifier::new(expectations.clone(), Arc::clone(&entra_keys)),
             Arc::clone(&clock),
         );
         let state = oauth::State::new(
@@ -119,8 +121,9 @@ impl Gateway {
             Arc::clone(&clock),
         );
         let issuer = config.server.public_url.clone();
-        let authenticator =
-            Authenticator::new(issuer, signing_key, expectations, Arc::clone(&entra_keys), Arc::clone(&clock));
+        let mut trusted = authn::Settings::new(access_token::Verifier::new(issuer, [&signing_key]));
+        trusted.entra = Some(entra_token::Verifier::new(expectations, Arc::clone(&entra_keys)));
+        let authenticator = Authenticator::new(trusted, Arc::clone(&clock));
         let mounts: Vec<Arc<Mount>> = config.backends.iter().map(|backend| Arc::new(mount(config, backend))).collect();
         let upstreams = mounts.iter().map(|mount| Arc::clone(&mount.upstream)).collect();
         let door = Door::new(proxy::Parts {
@@ -215,6 +218,7 @@ fn expectations(config: &Config, issuer: String) -> EntraExpectations {
         issuer,
         tenant_id: config.entra.tenant_id.clone(),
         client_id: config.entra.client_id.clone(),
+        allowed_tenants: Vec::new(),
         scopes: config.entra.scopes.iter().map(short).collect(),
         clock_skew: config.entra.clock_skew,
     }

@@ -7,7 +7,6 @@ pub mod errors;
 
 use std::sync::Arc;
 
-use jsonwebtoken::Algorithm;
 use openidconnect::core::{CoreAuthenticationFlow, CoreClient, CoreErrorResponseType, CoreTokenResponse};
 use openidconnect::{
     AuthType, AuthUrl, AuthorizationCode, ClientId, ClientSecret, CsrfToken, EndpointNotSet, EndpointSet, IssuerUrl,
@@ -16,9 +15,9 @@ use openidconnect::{
 };
 
 use crate::clock::Clock;
-use crate::jose::claims::{EntraExpectations, EntraIdentity};
-use crate::jose::jwt;
-use crate::jose::key_set::{KeySet, Lookup};
+use crate::jose::claims::EntraIdentity;
+use crate::jose::entra_token::Verifier;
+use crate::jose::VerifyError;
 
 /// Hints of a client that Entra may see.
 pub const HINTS: [&str; 3] = ["login_hint", "domain_hint", "prompt"];
@@ -70,8 +69,7 @@ pub struct Entra {
     client: Client,
     http: reqwest::Client,
     scopes: Vec<Scope>,
-    expectations: EntraExpectations,
-    keys: Arc<KeySet>,
+    verifier: Verifier,
     clock: Arc<dyn Clock>,
 }
 
@@ -104,13 +102,12 @@ impl Entra {
     pub fn new(
         settings: Settings,
         http: reqwest::Client,
-        expectations: EntraExpectations,
-        keys: Arc<KeySet>,
+        verifier: Verifier,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, EntraError> {
         let setup = |error: openidconnect::url::ParseError| EntraError::Setup(error.to_string());
         let base = format!("{}/{}/oauth2/v2.0", settings.authority_host, settings.tenant_id);
-        let issuer = IssuerUrl::new(expectations.issuer.clone()).map_err(setup)?;
+        let issuer = IssuerUrl::new(format!("{}/{}/v2.0", settings.authority_host, settings.tenant_id)).map_err(setup)?;
         let client = CoreClient::new(ClientId::new(settings.client_id), issuer, JsonWebKeySet::default())
             .set_client_secret(ClientSecret::new(settings.client_secret))
             .set_auth_type(AuthType::RequestBody)
@@ -119,7 +116,7 @@ impl Entra {
             .set_redirect_uri(RedirectUrl::new(settings.redirect_uri).map_err(setup)?);
         let scopes = settings.scopes.into_iter().chain(["profile".to_owned(), "offline_access".to_owned()]);
         let scopes = scopes.map(Scope::new).collect();
-        Ok(Self { client, http, scopes, expectations, keys, clock })
+        Ok(Self { client, http, scopes, verifier, clock })
     }
 
     /// Begins a login whose answer will carry `state`.
@@ -166,20 +163,15 @@ impl Entra {
     async fn signed_in(&self, response: &CoreTokenResponse, nonce: Option<&str>) -> Result<SignedIn, EntraError> {
         let unacceptable = |what: String| EntraError::Unacceptable(what);
         let id_token = response.id_token().ok_or_else(|| unacceptable("there is no ID token".to_owned()))?.to_string();
-        let jws = jwt::parse(&id_token).map_err(|error| unacceptable(error.to_string()))?;
-        let key = match self.keys.find(&jws.kid).await {
-            Lookup::Found(key) => key,
-            Lookup::Unknown => return Err(unacceptable("the ID token's key is unknown".to_owned())),
-            Lookup::Unavailable => return Err(EntraError::Unavailable("its keys are not available".to_owned())),
-        };
-        let payload = jws.verify(&key, Algorithm::RS256, &[Some("JWT"), None]);
-        let payload = payload.map_err(|error| unacceptable(error.to_string()))?;
         let now = self.clock.now();
-        let identity = match nonce {
-            Some(nonce) => self.expectations.id_token(payload, nonce, now),
-            None => self.expectations.refreshed_id_token(payload, now),
+        let verified = match nonce {
+            Some(nonce) => self.verifier.id_token(&id_token, nonce, now).await,
+            None => self.verifier.refreshed_id_token(&id_token, now).await,
         };
-        let identity = identity.map_err(|error| unacceptable(error.to_string()))?;
+        let identity = verified.map_err(|error| match error {
+            VerifyError::Unavailable => EntraError::Unavailable("its keys are not available".to_owned()),
+            error => unacceptable(error.to_string()),
+        })?;
         let refresh_token = response.refresh_token().map(|token| token.secret().clone());
         Ok(SignedIn { identity, refresh_token })
     }

@@ -17,7 +17,7 @@ use super::error::OAuthError;
 use super::form::{self, Parameters};
 use super::{State as Server, secret};
 use crate::entra::{EntraError, SignedIn};
-use crate::jose::access_token::AccessTokenClaims;
+use crate::jose::access_token::{AccessTokenClaims, IdType};
 use crate::store::{Client, Digest256, Grant, Presentation, Presented, Redemption, Refused, Rotation};
 
 pub(super) async fn token(
@@ -187,8 +187,11 @@ fn answer(server: &Server, grant: &Grant, refresh_token: Option<String>) -> Resu
         scope: scope.clone(),
         tid: grant.tid.clone(),
         oid: grant.oid.clone(),
+        idtyp: IdType::User,
         roles: grant.roles.clone(),
         groups: grant.groups.clone(),
+        auth_time: None,
+        acrs: Vec::new(),
     };
     let access_token = claims.mint(&server.signing_key).map_err(|error| {
         tracing::error!(%error, "an access token cannot be signed");

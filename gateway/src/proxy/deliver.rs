@@ -28,7 +28,6 @@ pub(super) struct Reader<'a> {
     session: &'a Session,
     /// The request that is answered; none on the stream of a session.
     id: Option<RequestId>,
-    kind: Kind,
     method: Option<Method>,
     era: Era,
 }
@@ -46,11 +45,11 @@ enum Passed {
 impl<'a> Reader<'a> {
     pub(super) fn of_message(message: &ClientMessage, identity: &'a VerifiedIdentity, session: &'a Session) -> Self {
         let id = if message.kind() == Kind::Request { message.id().cloned() } else { None };
-        Self { identity, session, id, kind: message.kind(), method: message.method(), era: message.era() }
+        Self { identity, session, id, method: message.method(), era: message.era() }
     }
 
     pub(super) fn of_stream(identity: &'a VerifiedIdentity, session: &'a Session) -> Self {
-        Self { identity, session, id: None, kind: Kind::Notification, method: None, era: Era::Legacy }
+        Self { identity, session, id: None, method: None, era: Era::Legacy }
     }
 
     /// The list that the answer holds, if it is one that is filtered.
@@ -94,7 +93,6 @@ impl Visit<'_> {
                 if answer.whole(limit).await.is_ok() {
                     answer.release().await;
                 }
-                let status = if reader.kind == Kind::Request || status == StatusCode::OK { status } else { StatusCode::ACCEPTED };
                 Ok(exchange.answer(response(status, headers, Bytes::new())).await?)
             }
             _ => Err(self.unusable(reader, "its media type is not one of MCP").into()),

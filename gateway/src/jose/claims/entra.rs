@@ -103,6 +103,7 @@ impl EntraExpectations {
     pub fn access_token(&self, payload: Payload<'_>, now: Timestamp) -> Result<EntraIdentity, ClaimsError> {
         let common = self.common(payload, now)?;
         let claims = &common.claims;
+        claims.date("nbf")?;
         // An ID token has our audience and a good signature too, and may carry roles.
         if claims.has("nonce") || !claims.has("azp") {
             return Err(ClaimsError::IdToken);
@@ -184,7 +185,9 @@ impl EntraExpectations {
             return Err(ClaimsError::Expired);
         }
         let latest = now.plus(skew);
-        if claims.date("nbf")? > latest || claims.date("iat")? > latest {
+        // OpenID Connect asks for no `nbf` in an ID token.
+        let begins = claims.optional_date("nbf")?;
+        if begins.is_some_and(|begins| begins > latest) || claims.date("iat")? > latest {
             return Err(ClaimsError::NotYet);
         }
         Ok(exp)
