@@ -1,1 +1,17 @@
-//! The world the end-to-end tests live in.
+//! The world that the end-to-end tests live in: a gateway of its own for each test, on free ports, with an identity
+//! provider and a backend, all gone when the test is over.
+//!
+//! Nothing here reaches into the gateway: it is a process, configured by a file and asked over sockets.
+
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot be set up has failed")]
+
+pub mod backend;
+pub mod flow;
+pub mod process;
+pub mod raw;
+pub mod world;
+
+pub use backend::{Answer, Backend};
+pub use flow::{Flow, Tokens};
+pub use process::{Process, free_port, tool};
+pub use world::{World, WorldBuilder};

@@ -1,0 +1,149 @@
+//! A scripted MCP server that keeps every byte it gets: what it did not get, nobody forwarded.
+
+use std::sync::{Arc, Mutex};
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+/// What the backend answers: raw bytes, by the request's head and body.
+pub type Answer = Arc<dyn Fn(&Request) -> Vec<u8> + Send + Sync>;
+
+/// One request as it arrived.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Request line and headers, as sent.
+    pub head: String,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+impl Request {
+    /// The body as JSON.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or(Value::Null)
+    }
+
+    /// The value of a header.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<String> {
+        let prefix = format!("{}:", name.to_ascii_lowercase());
+        let line = self.head.lines().find(|line| line.to_ascii_lowercase().starts_with(&prefix))?;
+        line.split_once(':').map(|(_, value)| value.trim().to_owned())
+    }
+}
+
+/// A backend that is running.
+#[derive(Clone, Debug)]
+pub struct Backend {
+    port: u16,
+    requests: Arc<Mutex<Vec<Request>>>,
+    closed: Arc<Mutex<usize>>,
+}
+
+impl Backend {
+    /// Starts a backend that answers with `answer`.
+    pub async fn start(answer: Answer) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let backend = Self { port, requests: Arc::default(), closed: Arc::default() };
+        let shared = backend.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (shared, answer) = (shared.clone(), Arc::clone(&answer));
+                tokio::spawn(async move {
+                    let _ = shared.serve(stream, answer).await;
+                    *shared.closed.lock().unwrap() += 1;
+                });
+            }
+        });
+        backend
+    }
+
+    /// A backend that answers as a small MCP server would.
+    pub async fn plain() -> Self {
+        Self::start(Arc::new(|request: &Request| json_answer(&mcp(&request.json())))).await
+    }
+
+    /// Its endpoint.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}/mcp", self.port)
+    }
+
+    /// Every request so far.
+    #[must_use]
+    pub fn requests(&self) -> Vec<Request> {
+        self.requests.lock().unwrap().clone()
+    }
+
+    /// How many connections have ended.
+    #[must_use]
+    pub fn closed(&self) -> usize {
+        *self.closed.lock().unwrap()
+    }
+
+    async fn serve(&self, mut stream: TcpStream, answer: Answer) -> std::io::Result<()> {
+        let mut buffer = Vec::new();
+        loop {
+            let Some(end) = find(&buffer, b"\r\n\r\n") else {
+                if stream.read_buf(&mut buffer).await? == 0 {
+                    return Ok(());
+                }
+                continue;
+            };
+            let head = String::from_utf8_lossy(buffer.get(..end + 4).unwrap_or_default()).into_owned();
+            let mut request = Request { head, body: Vec::new() };
+            let length = request.header("content-length").and_then(|value| value.parse().ok()).unwrap_or(0);
+            while buffer.len() < end + 4 + length {
+                if stream.read_buf(&mut buffer).await? == 0 {
+                    return Ok(());
+                }
+            }
+            request.body = buffer.get(end + 4..end + 4 + length).unwrap_or_default().to_vec();
+            buffer.drain(..end + 4 + length);
+            self.requests.lock().unwrap().push(request.clone());
+            let bytes = answer(&request);
+            if bytes.is_empty() {
+                // Silence: only the other side can end it.
+                let mut rest = [0; 1];
+                stream.read_exact(&mut rest).await?;
+            }
+            stream.write_all(&bytes).await?;
+            if bytes.ends_with(b"\r\n\r\nCLOSE") || find(&bytes, b"connection: close").is_some() {
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
+    haystack.windows(needle.len()).position(|window| window == needle)
+}
+
+/// A 200 with JSON.
+#[must_use]
+pub fn json_answer(body: &Value) -> Vec<u8> {
+    answer("200 OK", "application/json", &body.to_string())
+}
+
+/// An answer with a true length.
+#[must_use]
+pub fn answer(status: &str, media: &str, body: &str) -> Vec<u8> {
+    format!("HTTP/1.1 {status}\r\ncontent-type: {media}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes()
+}
+
+/// What a small MCP server answers.
+#[must_use]
+pub fn mcp(message: &Value) -> Value {
+    let result = match message["method"].as_str().unwrap_or_default() {
+        "tools/list" => json!({ "tools": [
+            { "name": "get_forecast", "inputSchema": { "type": "object" } },
+            { "name": "delete_station", "inputSchema": { "type": "object" } },
+            { "name": "untagged", "inputSchema": { "type": "object" } } ], "nextCursor": "next", "_meta": { "x": 1 } }),
+        "initialize" => json!({ "protocolVersion": "2025-11-25", "capabilities": { "tools": {} }, "serverInfo": { "name": "x", "version": "1" } }),
+        _ => json!({ "content": [{ "type": "text", "text": "done" }], "isError": false }),
+    };
+    json!({ "jsonrpc": "2.0", "id": message["id"], "result": result })
+}

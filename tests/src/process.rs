@@ -1,0 +1,83 @@
+//! Processes that belong to a test, and the ports they listen on.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::process::{Child, Command};
+
+/// A process that ends with the test; what it said is in a file.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts a command whose output goes to `log`.
+    pub fn start(mut command: Command, log: PathBuf) -> Self {
+        let file = std::fs::File::create(&log).unwrap();
+        command.stdout(file.try_clone().unwrap()).stderr(file).stdin(Stdio::null()).kill_on_drop(true);
+        let program = format!("{command:?}");
+        let child = command.spawn().unwrap_or_else(|error| panic!("{program}: {error}; run `make test`, which builds it"));
+        Self { child, log }
+    }
+
+    /// Everything it has said so far.
+    #[must_use]
+    pub fn said(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Ends it as an operator would (SIGTERM), and waits.
+    pub async fn terminate(&mut self) {
+        if let Some(id) = self.child.id() {
+            let _ = Command::new("kill").arg(id.to_string()).status().await;
+        }
+        let _ = tokio::time::timeout(Duration::from_secs(20), self.child.wait()).await;
+    }
+
+    /// Ends it without a word (SIGKILL).
+    pub async fn kill(&mut self) {
+        let _ = self.child.kill().await;
+    }
+}
+
+/// A port that nobody listens on.
+#[must_use]
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).map(|address| address.port()).unwrap()
+}
+
+/// A program of this workspace.
+#[must_use]
+pub fn binary(name: &str) -> PathBuf {
+    let tests = std::env::current_exe().unwrap();
+    tests.parent().and_then(Path::parent).unwrap().join(name)
+}
+
+/// A file under `tests/`.
+#[must_use]
+pub fn file(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(name)
+}
+
+/// A program that `tests/setup.sh` installs; the message says so when it is missing.
+#[must_use]
+pub fn tool(name: &str) -> PathBuf {
+    let path = file(name);
+    assert!(path.exists(), "`{}` is missing; run `tests/setup.sh all`", path.display());
+    path
+}
+
+/// Waits until a port answers.
+pub async fn until_listening(port: u16) {
+    for _ in 0..600 {
+        if tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    panic!("nothing listens on port {port}");
+}

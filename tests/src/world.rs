@@ -1,0 +1,230 @@
+//! A gateway with everything around it.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use identity::{Options, Running};
+use reqwest::{Client, Response, redirect};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::process::Command;
+
+use crate::backend::Backend;
+use crate::process::{Process, binary, free_port};
+
+/// The policy of most tests.
+pub const POLICY: &str = "
+  roles: { Task.Read: { opens: [read] }, Task.Write: { opens: [read, write] }, Task.Delete: { opens: [delete] }, Task.All: { opens: [read, write, delete] }, MCPServer.Admin: { opens: [admin] } }
+  tools: { weather: { read: ['get_*', 'list_*'], write: ['add_*', 'update_*'], delete: ['delete_*'], admin: [rotate_keys] } }
+  prompts: { weather: { read: ['*'] } }
+  resources: { weather: { read: ['weather://stations/**'], admin: ['weather://keys/**'] } }
+";
+
+/// How a world is to be.
+#[derive(Clone, Debug)]
+pub struct WorldBuilder {
+    backends: Vec<(String, String)>,
+    accept_entra_tokens: bool,
+    policy: String,
+    more: String,
+    authority: Option<(String, u16, String)>,
+}
+
+/// A gateway, its identity provider and its files.
+#[derive(Debug)]
+pub struct World {
+    /// The identity provider.
+    pub identity: Running,
+    /// The gateway's process.
+    pub gateway: Process,
+    /// Its port for clients.
+    pub port: u16,
+    /// Its port for operators.
+    pub admin_port: u16,
+    directory: TempDir,
+    http: Client,
+}
+
+impl WorldBuilder {
+    /// A world with one backend called `weather`.
+    #[must_use]
+    pub fn new(backend: &Backend) -> Self {
+        Self::with_url(&backend.url())
+    }
+
+    /// A world whose backend `weather` is somewhere.
+    #[must_use]
+    pub fn with_url(url: &str) -> Self {
+        Self {
+            backends: vec![("weather".to_owned(), url.to_owned())],
+            accept_entra_tokens: true,
+            policy: POLICY.to_owned(),
+            more: String::new(),
+            authority: None,
+        }
+    }
+
+    /// With another backend.
+    #[must_use]
+    pub fn backend(mut self, name: &str, url: &str) -> Self {
+        self.backends.push((name.to_owned(), url.to_owned()));
+        self
+    }
+
+    /// Taking the gateway's own tokens only.
+    #[must_use]
+    pub fn own_tokens_only(mut self) -> Self {
+        self.accept_entra_tokens = false;
+        self
+    }
+
+    /// With another policy.
+    #[must_use]
+    pub fn policy(mut self, policy: &str) -> Self {
+        policy.clone_into(&mut self.policy);
+        self
+    }
+
+    /// With more lines of configuration.
+    #[must_use]
+    pub fn more(mut self, lines: &str) -> Self {
+        lines.clone_into(&mut self.more);
+        self
+    }
+
+    /// With an identity provider of its own: its origin, the gateway's port that it knows, the client secret.
+    #[must_use]
+    pub fn authority(mut self, origin: &str, port: u16, secret: &str) -> Self {
+        self.authority = Some((origin.to_owned(), port, secret.to_owned()));
+        self
+    }
+
+    /// Starts it.
+    pub async fn start(self) -> World {
+        let port = self.authority.as_ref().map_or_else(free_port, |(_, port, _)| *port);
+        let admin_port = free_port();
+        let url = format!("http://127.0.0.1:{port}");
+        let listen = ([127, 0, 0, 1], 0).into();
+        let options = Options { listen, redirect_uris: vec![format!("{url}/auth/callback")], ..Options::default() };
+        let secret = options.client_secret.clone();
+        let identity = Running::start(options).await.unwrap();
+        let (authority, secret) = match &self.authority {
+            Some((origin, _, secret)) => (origin.clone(), secret.clone()),
+            None => (identity.origin(), secret),
+        };
+        let directory = TempDir::new().unwrap();
+        let config = self.config(&url, port, admin_port, &authority);
+        std::fs::write(directory.path().join("gateway.yaml"), config).unwrap();
+        std::fs::write(directory.path().join("secret"), format!("{secret}\n")).unwrap();
+        let gateway = start(directory.path());
+        let http = Client::builder().redirect(redirect::Policy::none()).build().unwrap();
+        let world = World { identity, gateway, port, admin_port, directory, http };
+        world.until_ready().await;
+        world
+    }
+
+    fn config(&self, url: &str, port: u16, admin_port: u16, authority: &str) -> String {
+        let backends: String = self
+            .backends
+            .iter()
+            .map(|(name, url)| format!("  {name}: {{ url: '{url}', accept_entra_tokens: {} }}\n", self.accept_entra_tokens))
+            .collect();
+        let Options { tenant_id, client_id, .. } = Options::default();
+        format!(
+            "server: {{ listen: '127.0.0.1:{port}', public_url: '{url}', admin_listen: '127.0.0.1:{admin_port}', threads: 2 }}\n\
+             state: {{ path: state }}\n\
+             entra: {{ tenant_id: '{tenant_id}', client_id: '{client_id}', client_secret_file: secret, authority_host: '{authority}' }}\n\
+             audit: {{ path: audit.jsonl }}\n\
+             backends:\n{backends}{}\n\
+             policy:\n{}\n",
+            self.more, self.policy
+        )
+    }
+}
+
+fn start(directory: &Path) -> Process {
+    let mut command = Command::new(binary("portcullis"));
+    command.args(["serve", "--config"]).arg(directory.join("gateway.yaml")).env("RUST_LOG", "debug");
+    Process::start(command, directory.join(format!("gateway-{}.log", free_port())))
+}
+
+impl World {
+    /// The gateway's origin.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// The endpoint of the single backend.
+    #[must_use]
+    pub fn mcp(&self) -> String {
+        format!("{}/mcp", self.url())
+    }
+
+    /// A client that follows no redirects.
+    #[must_use]
+    pub fn http(&self) -> &Client {
+        &self.http
+    }
+
+    /// The directory of configuration, state, log and audit trail.
+    #[must_use]
+    pub fn directory(&self) -> PathBuf {
+        self.directory.path().to_owned()
+    }
+
+    /// Starts the gateway again with the same files.
+    pub async fn restart(&mut self) {
+        self.gateway.terminate().await;
+        self.gateway = start(self.directory.path());
+        self.until_ready().await;
+    }
+
+    /// Sends a JSON-RPC message with a token, in the way of the revisions up to 2025-11-25.
+    pub async fn post(&self, token: &str, message: &Value) -> Response {
+        self.post_with(token, message, &[]).await
+    }
+
+    /// As [`World::post`], with more headers.
+    pub async fn post_with(&self, token: &str, message: &Value, headers: &[(&str, &str)]) -> Response {
+        let mut request = self.http.post(self.mcp()).header("accept", "application/json, text/event-stream").json(message);
+        if !token.is_empty() {
+            request = request.bearer_auth(token);
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.send().await.unwrap()
+    }
+
+    /// A request and its answer as JSON.
+    pub async fn ask(&self, token: &str, method: &str, params: Value) -> Value {
+        let message = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
+        let text = self.post(token, &message).await.text().await.unwrap();
+        let data = text.lines().filter_map(|line| line.strip_prefix("data:")).last().unwrap_or(&text);
+        serde_json::from_str(data).unwrap_or_else(|error| panic!("{error}: {text}"))
+    }
+
+    /// The audit trail so far, once it has `lines` lines.
+    pub async fn audit(&self, lines: usize) -> Vec<Value> {
+        for _ in 0..100 {
+            let text = std::fs::read_to_string(self.directory.path().join("audit.jsonl")).unwrap_or_default();
+            if text.lines().count() >= lines {
+                return text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("the audit trail does not reach {lines} lines");
+    }
+
+    async fn until_ready(&self) {
+        let url = format!("http://127.0.0.1:{}/readyz", self.admin_port);
+        for _ in 0..400 {
+            if self.http.get(&url).send().await.is_ok_and(|response| response.status().is_success()) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+        panic!("the gateway does not get ready; it said:\n{}", self.gateway.said());
+    }
+}
