@@ -62,6 +62,25 @@ impl Clock for SystemClock {
     }
 }
 
+/// Measures how long something takes, on the monotonic clock.
+#[derive(Clone, Copy, Debug)]
+pub struct Stopwatch(std::time::Instant);
+
+impl Stopwatch {
+    /// Starts now.
+    #[expect(clippy::disallowed_methods, reason = "this is the one door to the monotonic clock")]
+    #[must_use]
+    pub fn start() -> Self {
+        Self(std::time::Instant::now())
+    }
+
+    /// How long it has been running.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
 /// A clock that stands still until it is moved; for tests.
 #[derive(Clone, Debug)]
 pub struct ManualClock(Arc<AtomicU64>);

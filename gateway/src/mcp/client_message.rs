@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use super::jsonrpc::{Envelope, RequestId, members};
 use super::method::{Governance, Method};
 use super::refusal::Refusal;
-use super::request_metadata::{RequestMetadata, trim};
+use super::request_metadata::{RequestMetadata, encode_header, trim};
 use crate::json::resembles;
 use super::version::{Era, ProtocolVersion};
 
@@ -250,6 +250,12 @@ impl ClientMessage {
     #[must_use]
     pub fn target(&self) -> Option<&Target> {
         self.target.as_ref()
+    }
+
+    /// What `Mcp-Name` says to a backend, encoded as a header value.
+    #[must_use]
+    pub fn mirrored_name(&self) -> Option<String> {
+        self.target().and_then(Target::mirrored).map(encode_header)
     }
 
     /// The message as a backend gets it: members in one order, each value as it was checked.
