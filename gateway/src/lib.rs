@@ -12,7 +12,7 @@
 // pub mod app;
 pub mod audit;
 pub mod authn;
-// pub mod backend;
+pub mod backend;
 // pub mod cli;
 pub mod clock;
 pub mod config;
@@ -23,5 +23,5 @@ pub mod mcp;
 pub mod metrics;
 pub mod oauth;
 pub mod outbound;
-// pub mod proxy;
+pub mod proxy;
 pub mod store;

@@ -1,0 +1,322 @@
+//! One request and its answer on the client's side, over HTTP/1.1 or HTTP/2.
+//!
+//! A body is read whole or not at all. An answer has a true length, or is a stream that ends or is visibly cut. What
+//! is refused before its body was read is answered in a way that the client gets to see, and its connection is closed
+//! rather than left out of step. Only heads that passed `head_gate` get here; what is answered is the caller's affair.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version, header};
+use pingora_core::apps::HttpPersistentSettings;
+use pingora_core::protocols::http::{ReusableHttpStream, ServerSession};
+use pingora_http::ResponseHeader;
+
+use super::body;
+pub use super::body::BodyFault;
+
+/// How long a connection is kept between two requests.
+pub(super) const KEEP_ALIVE: Duration = Duration::from_mins(1);
+/// A client that does not take a piece of its answer within this time is gone.
+const WRITE_DEADLINE: Duration = Duration::from_secs(30);
+const WRITE_PIECE: usize = 64 * 1024;
+/// An unread body up to here is read to keep the connection.
+const SMALL_BODY: usize = 64 * 1024;
+const SMALL_BODY_DEADLINE: Duration = Duration::from_secs(1);
+
+/// The client is gone, or its connection is broken: there is nobody to answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the client is gone")]
+pub struct Gone;
+
+/// How far an answer has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    Unanswered,
+    Streaming,
+    Answered,
+    Cut,
+}
+
+/// One request and its answer.
+pub struct Exchange {
+    session: ServerSession,
+    progress: Progress,
+    /// Whether nothing of the request is left unread.
+    body_read: bool,
+    /// Whether the client sent on before it had its answer. One of its bytes is lost by then, and the connection
+    /// with it.
+    ahead: bool,
+    status: u16,
+    sent: u64,
+}
+
+impl Exchange {
+    pub(super) fn new(mut session: ServerSession, shutting_down: bool) -> Self {
+        let head = session.req_header();
+        let keep = !shutting_down && head.version == Version::HTTP_11 && !wants_close(&head.headers);
+        session.set_keepalive(keep.then_some(KEEP_ALIVE.as_secs()));
+        let body_read = session.is_body_empty();
+        Self { session, progress: Progress::Unanswered, body_read, ahead: false, status: 0, sent: 0 }
+    }
+
+    /// The method.
+    #[must_use]
+    pub fn method(&self) -> &Method {
+        &self.session.req_header().method
+    }
+
+    /// The path, without the query.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        self.session.req_header().uri.path()
+    }
+
+    /// The header fields.
+    #[must_use]
+    pub fn headers(&self) -> &HeaderMap {
+        &self.session.req_header().headers
+    }
+
+    /// The only value of a field; `None` when it is absent, there twice, or not visible ASCII.
+    #[must_use]
+    pub fn header(&self, name: &HeaderName) -> Option<&str> {
+        let mut values = self.headers().get_all(name).iter();
+        let value = values.next()?.to_str().ok()?;
+        values.next().is_none().then_some(value)
+    }
+
+    /// Whether a field is there more than once, or not visible ASCII.
+    #[must_use]
+    pub fn is_ambiguous(&self, name: &HeaderName) -> bool {
+        self.headers().contains_key(name) && self.header(name).is_none()
+    }
+
+    /// The host that was asked for: `:authority`, or `Host`.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        let authority = self.session.req_header().uri.authority().map(http::uri::Authority::as_str);
+        authority.or_else(|| self.header(&header::HOST)).unwrap_or_default()
+    }
+
+    /// The address at the other end of the connection.
+    #[must_use]
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.session.client_addr()?.as_inet().copied()
+    }
+
+    /// The request without its body, for the in-process router.
+    #[must_use]
+    pub fn parts(&self) -> http::request::Parts {
+        self.session.req_header().as_owned_parts()
+    }
+
+    /// What was answered: the status, 0 for none, and the bytes of the body.
+    #[must_use]
+    pub fn answered(&self) -> (u16, u64) {
+        (self.status, self.sent)
+    }
+
+    /// Reads the whole body, at most `limit` bytes.
+    ///
+    /// # Errors
+    ///
+    /// Returns a [`BodyFault`]; it can be answered, and the connection ends with that.
+    pub async fn read_body(&mut self, limit: usize) -> Result<Bytes, BodyFault> {
+        let body = body::read(&mut self.session, limit).await?;
+        self.body_read = true;
+        Ok(body)
+    }
+
+    /// Answers at once, with a true `Content-Length`.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Gone`] when there is nobody to read it, or something was answered before.
+    pub async fn answer(&mut self, response: Response<Bytes>) -> Result<(), Gone> {
+        if self.progress != Progress::Unanswered {
+            return Err(Gone);
+        }
+        if !self.body_read {
+            self.body_read = body::finish_small(&mut self.session, SMALL_BODY, SMALL_BODY_DEADLINE).await;
+        }
+        if !self.body_read {
+            self.session.set_keepalive(None);
+        }
+        self.progress = Progress::Cut;
+        self.status = response.status().as_u16();
+        self.sent = response.body().len() as u64;
+        let without_body = *self.method() == Method::HEAD;
+        write(&mut self.session, response, without_body).await?;
+        self.progress = Progress::Answered;
+        if !self.body_read {
+            close_gently(&mut self.session, true).await;
+        }
+        Ok(())
+    }
+
+    /// Answers a request whose head is refused; nothing more is read from this connection.
+    pub(super) async fn refuse(&mut self, response: Response<Bytes>) -> Result<(), Gone> {
+        self.body_read = false;
+        self.session.set_keepalive(None);
+        self.progress = Progress::Cut;
+        let without_body = *self.method() == Method::HEAD;
+        write(&mut self.session, response, without_body).await?;
+        self.progress = Progress::Answered;
+        close_gently(&mut self.session, true).await;
+        Ok(())
+    }
+
+    /// Begins an answer whose length is not known.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Gone`] when there is nobody to read it, or something was answered before.
+    pub async fn begin_stream(&mut self, status: StatusCode, fields: &HeaderMap) -> Result<(), Gone> {
+        if self.progress != Progress::Unanswered {
+            return Err(Gone);
+        }
+        let mut head = head(status, fields)?;
+        if self.session.req_header().version == Version::HTTP_11 {
+            insert(&mut head, header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"))?;
+        }
+        self.progress = Progress::Streaming;
+        self.status = status.as_u16();
+        in_time(self.session.write_response_header(Box::new(head))).await
+    }
+
+    /// Sends a piece of a stream; returns when the connection has taken it.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Gone`] when there is nobody to read it, or no stream was begun.
+    pub async fn send(&mut self, piece: Bytes) -> Result<(), Gone> {
+        if self.progress != Progress::Streaming {
+            return Err(Gone);
+        }
+        self.sent += piece.len() as u64;
+        write_pieces(&mut self.session, piece).await
+    }
+
+    /// Ends a stream: the client sees that it is complete.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Gone`] when there is nobody to read it, or no stream was begun.
+    pub async fn finish_stream(&mut self) -> Result<(), Gone> {
+        if self.progress != Progress::Streaming {
+            return Err(Gone);
+        }
+        in_time(self.session.write_response_body(Bytes::new(), true)).await?;
+        self.progress = Progress::Answered;
+        Ok(())
+    }
+
+    /// Cuts the connection: what was sent so far must not look complete.
+    pub fn cut(&mut self) {
+        self.progress = Progress::Cut;
+    }
+
+    /// Waits until the client goes away; for use beside whatever the client is waiting for, once its body was read.
+    pub async fn gone(&mut self) -> Gone {
+        if self.body_read && !self.ahead {
+            match self.session.read_body_or_idle(true).await {
+                Err(error) if body::is_ahead(&error) => {
+                    self.ahead = true;
+                    self.session.set_keepalive(None);
+                }
+                _ => return Gone,
+            }
+        }
+        // A client that is ahead may well be gone too; the write tells.
+        std::future::pending().await
+    }
+
+    /// Gives the connection back when it is in step, and ends it otherwise.
+    pub(super) async fn end(
+        mut self,
+        outcome: Result<(), Gone>,
+    ) -> Option<(ReusableHttpStream, HttpPersistentSettings)> {
+        let whole = self.progress == Progress::Answered && outcome.is_ok();
+        if whole && (self.session.is_http2() || (self.body_read && !self.ahead)) {
+            let settings = HttpPersistentSettings::for_session(&self.session);
+            return Some((self.session.finish().await.ok()??, settings));
+        }
+        self.session.shutdown().await;
+        None
+    }
+}
+
+/// Answers a request whose head could not be read.
+pub(super) async fn answer_unread(session: &mut ServerSession, response: Response<Bytes>) {
+    session.set_keepalive(None);
+    if write(session, response, false).await.is_ok() {
+        close_gently(session, false).await;
+    }
+}
+
+fn wants_close(fields: &HeaderMap) -> bool {
+    let values = fields.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|token| token.trim().eq_ignore_ascii_case("close"))
+}
+
+async fn write(session: &mut ServerSession, response: Response<Bytes>, without_body: bool) -> Result<(), Gone> {
+    let (parts, body) = response.into_parts();
+    let mut head = head(parts.status, &parts.headers)?;
+    let bodiless = matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    if !bodiless {
+        insert(&mut head, header::CONTENT_LENGTH, HeaderValue::from(body.len()))?;
+    }
+    in_time(session.write_response_header(Box::new(head))).await?;
+    if !bodiless && !without_body {
+        write_pieces(session, body).await?;
+    }
+    in_time(session.write_response_body(Bytes::new(), true)).await
+}
+
+/// A deadline for each piece: a slow reader is no dead one.
+async fn write_pieces(session: &mut ServerSession, mut rest: Bytes) -> Result<(), Gone> {
+    while !rest.is_empty() {
+        let piece = rest.split_to(rest.len().min(WRITE_PIECE));
+        in_time(session.write_response_body(piece, false)).await?;
+    }
+    Ok(())
+}
+
+/// Says that nothing more comes, and lets the client read what came.
+async fn close_gently(session: &mut ServerSession, has_head: bool) {
+    if !session.is_http2() {
+        session.shutdown().await;
+    }
+    body::linger(session, has_head).await;
+}
+
+async fn in_time(write: impl Future<Output = pingora_core::Result<()>>) -> Result<(), Gone> {
+    match tokio::time::timeout(WRITE_DEADLINE, write).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "an answer cannot be written");
+            Err(Gone)
+        }
+        Err(_) => Err(Gone),
+    }
+}
+
+/// Status and fields of an answer; framing and connection are this module's own.
+fn head(status: StatusCode, fields: &HeaderMap) -> Result<ResponseHeader, Gone> {
+    let mut head = ResponseHeader::build_no_case(status, Some(fields.len() + 3)).map_err(|_invalid| Gone)?;
+    for (name, value) in fields.iter().filter(|(name, _)| !is_ours(name)) {
+        head.append_header(name.clone(), value.clone()).map_err(|_invalid| Gone)?;
+    }
+    Ok(head)
+}
+
+fn is_ours(name: &HeaderName) -> bool {
+    [header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::CONNECTION, header::UPGRADE, header::TRAILER]
+        .contains(name)
+}
+
+fn insert(head: &mut ResponseHeader, name: HeaderName, value: HeaderValue) -> Result<(), Gone> {
+    head.insert_header(name, value).map_err(|_invalid| Gone)
+}
