@@ -124,7 +124,8 @@ impl Gateway {
         let mut trusted = authn::Settings::new(access_token::Verifier::new(issuer, [&signing_key]));
         trusted.entra = Some(entra_token::Verifier::new(expectations, Arc::clone(&entra_keys)));
         let authenticator = Authenticator::new(trusted, Arc::clone(&clock));
-        let mounts: Vec<Arc<Mount>> = config.backends.iter().map(|backend| Arc::new(mount(config, backend))).collect();
+        let mounts = config.backends.iter().map(|backend| mount(config, backend).map(Arc::new));
+        let mounts = mounts.collect::<Result<Vec<Arc<Mount>>, StartError>>()?;
         let upstreams = mounts.iter().map(|mount| Arc::clone(&mount.upstream)).collect();
         let door = Door::new(proxy::Parts {
             routes: RouteTable::new(mounts, &config.server.public_url),
@@ -255,9 +256,17 @@ fn scopes(config: &Config, backend: &crate::config::settings::Backend) -> Vec<oa
     tags.map(|tag| oauth::Scope { title: tag.title.unwrap_or_else(|| tag.name.clone()), name: tag.name }).collect()
 }
 
-fn mount(config: &Config, backend: &crate::config::settings::Backend) -> Mount {
+fn mount(config: &Config, backend: &crate::config::settings::Backend) -> Result<Mount, StartError> {
     let scope: Vec<String> = scopes(config, backend).into_iter().map(|scope| scope.name).collect();
-    Mount {
+    let upstream = Upstream::new(backend::Settings {
+        name: backend.name.clone(),
+        url: backend.url.clone(),
+        ca_file: backend.ca_file.clone(),
+        connect_timeout: backend.connect_timeout,
+        timeout: backend.timeout,
+        idle_timeout: backend.idle_timeout,
+    });
+    Ok(Mount {
         name: backend.name.clone(),
         path: backend.path.clone(),
         audience: Audience {
@@ -269,12 +278,6 @@ fn mount(config: &Config, backend: &crate::config::settings::Backend) -> Mount {
             config.server.public_url, backend.path
         ),
         scope: scope.join(" "),
-        upstream: Arc::new(Upstream::new(backend::Settings {
-            url: backend.url.clone(),
-            ca_file: backend.ca_file.as_ref().map(|path| path.display().to_string()),
-            connect_timeout: backend.connect_timeout,
-            timeout: backend.timeout,
-            idle_timeout: backend.idle_timeout,
-        })),
-    }
+        upstream: Arc::new(upstream.map_err(start("a backend"))?),
+    })
 }

@@ -1,157 +1,206 @@
-//! Backends: where they are, and the connections to them.
+//! The MCP servers behind the gateway: where they are, how they are reached, which connections are idle.
 //!
-//! One pool for each backend: connections are never shared between two, and one slow backend does not use up what
-//! another needs. Speaks TCP and TLS; what goes over a connection is `proxy`'s business.
+//! An [`Upstream`] hands out connections and takes them back; what is said on one is `proxy::forward`'s affair. It
+//! speaks HTTP/1.1 over TCP or TLS; a certificate is always verified, against the operator's authority when one is
+//! named. Replicas and health checks would stand here.
 
+mod address;
 mod pool;
+mod trust;
 
+use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use pingora_core::connectors::{ConnectorOptions, TransportConnector};
 use pingora_core::protocols::Stream;
 use pingora_core::upstreams::peer::HttpPeer;
+use pingora_core::{Error, ErrorType};
+use portcullis_policy::BackendName;
+use tokio::time::Instant;
 use url::Url;
 
-use pool::Pool;
+use address::Address;
+pub use pool::Pool;
 
-use crate::clock::Stopwatch;
+/// How long a connection may lie idle: below the five seconds after which common Python servers close it, because a
+/// connection that is just being closed is a failed call.
+const KEEP_ALIVE: Duration = Duration::from_secs(4);
+/// More idle connections than this are closed.
+const MAX_IDLE: usize = 256;
 
-/// Below the 5 s after which common servers close: taking a connection that is just being closed is a failed call.
-const POOL_IDLE: Duration = Duration::from_secs(4);
-const POOL_SIZE: usize = 256;
-/// How long an address is used before its name is looked up again.
-const RESOLVE_EVERY: Duration = Duration::from_secs(30);
-
-/// Where a backend is and how long it may take.
+/// One backend, as configured.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Its endpoint.
+    /// Its name in the policy.
+    pub name: BackendName,
+    /// Its Streamable HTTP endpoint, `http` or `https`.
     pub url: Url,
-    /// The authority that signed its certificate, as a PEM file; the system's when absent.
-    pub ca_file: Option<String>,
-    /// How long a connection may take.
+    /// A PEM file with the authority that signed its certificate; the system's when absent.
+    pub ca_file: Option<PathBuf>,
+    /// How long a connection may take, TLS included.
     pub connect_timeout: Duration,
-    /// How long an answer may take to begin, and a JSON answer to end.
+    /// How long an answer may take to begin, and an answer that is no event stream to end.
     pub timeout: Duration,
     /// How long an event stream may be silent.
     pub idle_timeout: Duration,
 }
 
-/// A backend.
+/// Why a backend cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// Not the address of an MCP server.
+    #[error("backend url `{0}` cannot be used; write http:// or https://, a host and a path")]
+    Url(Url),
+    /// The authority cannot be read.
+    #[error("`ca_file` of backend `{0}` cannot be used; name a file with certificates in PEM form")]
+    Authority(BackendName),
+}
+
+/// Why a backend cannot be reached.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// Its name has no address.
+    #[error("the address of backend `{0}` cannot be found")]
+    Name(BackendName, #[source] std::io::Error),
+    /// No connection, or none in time.
+    #[error("backend `{0}` cannot be connected to: {1}")]
+    Connection(BackendName, #[source] Box<pingora_core::Error>),
+}
+
+/// A backend that can be reached.
 pub struct Upstream {
     settings: Settings,
+    address: Address,
     host_header: String,
     target: String,
     connector: TransportConnector,
-    pool: Pool,
-    resolved: tokio::sync::Mutex<Option<(SocketAddr, Stopwatch)>>,
+    pool: Pool<Stream>,
 }
 
-/// A connection could not be made.
-#[derive(Debug, thiserror::Error)]
-#[error("the backend at `{0}` cannot be reached: {1}")]
-pub struct ConnectError(String, String);
-
 impl Upstream {
-    /// A backend; nothing is connected yet.
-    #[must_use]
-    pub fn new(settings: Settings) -> Self {
-        let host = settings.url.host_str().unwrap_or_default();
-        let host_header = settings.url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+    /// Sets a backend up; nothing is connected yet.
+    ///
+    /// # Errors
+    ///
+    /// Returns a [`SetupError`] for settings that cannot be used.
+    pub fn new(settings: Settings) -> Result<Self, SetupError> {
+        let url = &settings.url;
+        let usable = matches!(url.scheme(), "http" | "https") && url.username().is_empty() && url.password().is_none();
+        let (Some(host), Some(port), true) = (url.host_str(), url.port_or_known_default(), usable) else {
+            return Err(SetupError::Url(settings.url));
+        };
         let mut options = ConnectorOptions::new(1);
-        options.ca_file.clone_from(&settings.ca_file);
-        Self {
-            host_header,
-            target: settings.url.path().to_owned(),
+        options.ca_file = trust::authority(&settings)?;
+        Ok(Self {
+            address: Address::new(host.trim_matches(['[', ']']), port),
+            host_header: url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")),
+            target: url.query().map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path())),
             connector: TransportConnector::new(Some(options)),
-            pool: Pool::new(POOL_SIZE, POOL_IDLE),
-            resolved: tokio::sync::Mutex::new(None),
+            pool: Pool::new(MAX_IDLE, KEEP_ALIVE),
             settings,
-        }
+        })
     }
 
-    /// What the `Host` header says.
+    /// Its name in the policy.
     #[must_use]
-    pub fn host_header(&self) -> &str {
-        &self.host_header
+    pub fn name(&self) -> &BackendName {
+        &self.settings.name
     }
 
-    /// The request target.
-    #[must_use]
-    pub fn target(&self) -> &str {
-        &self.target
-    }
-
-    /// Its deadlines and the rest.
+    /// What it was set up with.
     #[must_use]
     pub fn settings(&self) -> &Settings {
         &self.settings
     }
 
-    /// A connection that was used before and is still open.
+    /// What `Host` says to it.
+    #[must_use]
+    pub fn host_header(&self) -> &str {
+        &self.host_header
+    }
+
+    /// The request target of its endpoint, in origin form.
+    #[must_use]
+    pub fn target(&self) -> &str {
+        &self.target
+    }
+
+    /// Whether connections are encrypted.
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        self.settings.url.scheme() == "https"
+    }
+
+    /// An idle connection, if one is still open.
     #[must_use]
     pub fn pooled(&self) -> Option<Stream> {
-        self.pool.take()
-    }
-
-    /// Keeps a connection for the next request.
-    pub fn keep(&self, stream: Stream) {
-        self.pool.put(stream);
-    }
-
-    /// Closes connections that were idle too long or were closed by the backend; to be called every second.
-    pub fn sweep(&self) {
-        self.pool.sweep();
+        self.pool.take(Instant::now())
     }
 
     /// A new connection.
     ///
     /// # Errors
     ///
-    /// Returns a [`ConnectError`] when the name, the address or the certificate is not good.
+    /// Returns a [`ConnectError`]; the last address's when there are several.
     pub async fn connect(&self) -> Result<Stream, ConnectError> {
-        let fault = |what: String| ConnectError(self.host_header.clone(), what);
-        let deadline = self.settings.connect_timeout;
-        let connect = async {
-            let address = self.resolve().await?;
-            let tls = self.settings.url.scheme() == "https";
-            let sni = if tls { self.settings.url.host_str().unwrap_or_default().to_owned() } else { String::new() };
-            let mut peer = HttpPeer::new(address, tls, sni);
-            peer.options.connection_timeout = Some(deadline);
-            peer.options.total_connection_timeout = Some(deadline);
-            self.connector.new_stream(&peer).await.map_err(|error| fault(error.to_string()))
-        };
-        tokio::time::timeout(deadline, connect).await.map_err(|_elapsed| fault("it took too long".to_owned()))?
-    }
-    async fn resolve(&self) -> Result<SocketAddr, ConnectError> {
-        let fault = |what: String| ConnectError(self.host_header.clone(), what);
-        let mut resolved = self.resolved.lock().await;
-        if let Some((address, at)) = *resolved
-            && at.elapsed() < RESOLVE_EVERY
-        {
-            return Ok(address);
+        let name = || self.settings.name.clone();
+        let addresses = self.address.resolve().await.map_err(|error| ConnectError::Name(name(), error))?;
+        let mut failure = Error::new(ErrorType::ConnectNoRoute);
+        for address in addresses {
+            match self.connector.new_stream(&self.peer(address)).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => failure = error,
+            }
         }
-        let host = self.settings.url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-        let port = self.settings.url.port_or_known_default().unwrap_or(80);
-        let found = tokio::net::lookup_host((host, port)).await.map_err(|error| fault(error.to_string()))?;
-        let address = found.into_iter().next().ok_or_else(|| fault("its name has no address".to_owned()))?;
-        *resolved = Some((address, Stopwatch::start()));
-        Ok(address)
+        Err(ConnectError::Connection(name(), failure))
+    }
+
+    /// Keeps a connection on which a whole exchange has ended.
+    pub fn keep(&self, stream: Stream) {
+        self.pool.put(stream, Instant::now());
+    }
+
+    /// Closes idle connections that are aged or dead; call it every second.
+    pub fn sweep(&self) {
+        self.pool.sweep(Instant::now());
+    }
+
+    /// How many connections lie idle.
+    #[must_use]
+    pub fn idle_connections(&self) -> usize {
+        self.pool.len()
+    }
+
+    fn peer(&self, address: SocketAddr) -> HttpPeer {
+        // INVARIANT: over TLS the server name is never empty, for an IP address neither: Pingora takes an empty one as
+        // leave to accept any certificate.
+        let server_name = if self.is_tls() { self.settings.url.host_str().unwrap_or("invalid") } else { "" };
+        let mut peer = HttpPeer::new(address, self.is_tls(), server_name.trim_matches(['[', ']']).to_owned());
+        peer.options.connection_timeout = Some(self.settings.connect_timeout);
+        peer.options.total_connection_timeout = Some(self.settings.connect_timeout);
+        peer
     }
 }
 
-impl std::fmt::Debug for Upstream {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Upstream({})", self.settings.url)
+impl fmt::Debug for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Upstream").field(&self.settings.name).field(&self.host_header).finish()
     }
 }
 
-/// Sweeps the pools of every backend once a second.
+/// Sweeps the pool of every backend once a second.
 pub async fn sweep_forever(upstreams: Vec<Arc<Upstream>>) {
+    let mut seconds = tokio::time::interval(Duration::from_secs(1));
     loop {
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        upstreams.iter().for_each(|upstream| upstream.sweep());
+        seconds.tick().await;
+        for upstream in &upstreams {
+            upstream.sweep();
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -76,7 +76,7 @@ impl Visit<'_> {
         let status = answer.status();
         let media = answer.header(&header::CONTENT_TYPE).unwrap_or_default();
         let media = media.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-        let encoded = answer.headers().is_some_and(|headers| headers.contains_key(header::CONTENT_ENCODING));
+        let encoded = answer.headers().contains_key(header::CONTENT_ENCODING);
         let usable = !encoded && (status.is_success() || matches!(status.as_u16(), 400 | 404 | 405));
         if !usable {
             return Err(self.unusable(reader, "its status or encoding cannot be passed on").into());
@@ -88,11 +88,9 @@ impl Visit<'_> {
             (_, "application/json") if reader.id.is_some() => self.json(exchange, answer, reader).await,
             _ if status.is_success() && reader.id.is_none() => {
                 // A notification was taken, or a session ended: the status is all there is to say.
-                let headers = headers::to_client(answer.headers().unwrap_or(&HeaderMap::new()));
+                let headers = headers::to_client(answer.headers());
                 let limit = self.door.settings.answer_body;
-                if answer.whole(limit).await.is_ok() {
-                    answer.release().await;
-                }
+                let _ = answer.whole(limit).await;
                 Ok(exchange.answer(response(status, headers, Bytes::new())).await?)
             }
             _ => Err(self.unusable(reader, "its media type is not one of MCP").into()),
@@ -119,7 +117,6 @@ impl Visit<'_> {
         };
         let status = answer.status();
         let headers = self.answer_headers(&answer, reader, "application/json");
-        answer.release().await;
         Ok(exchange.answer(response(status, headers, body)).await?)
     }
 
@@ -164,12 +161,7 @@ impl Visit<'_> {
         let result = self.pump(exchange, &mut answer, reader).await;
         self.door.metrics.streams.dec();
         match result {
-            Ok(true) => {
-                exchange.finish_stream().await?;
-                answer.release().await;
-                Ok(())
-            }
-            Ok(false) => Ok(exchange.finish_stream().await?),
+            Ok(()) => Ok(exchange.finish_stream().await?),
             Err(failure) => {
                 exchange.cut();
                 Err(failure)
@@ -177,13 +169,13 @@ impl Visit<'_> {
         }
     }
 
-    /// Whether the backend's stream was read to its end.
+    /// Passes events on until the stream, the answer or the token ends.
     async fn pump(
         &mut self,
         exchange: &mut Exchange,
         answer: &mut BackendAnswer<'_>,
         reader: &Reader<'_>,
-    ) -> Result<bool, Failure> {
+    ) -> Result<(), Failure> {
         let idle = self.mount.upstream.settings().idle_timeout;
         let good_for = reader.identity.expires_at().since(self.door.clock.now());
         let expired = tokio::time::sleep(good_for.max(Duration::from_secs(1)));
@@ -194,11 +186,11 @@ impl Visit<'_> {
                 biased;
                 piece = answer.next_piece(idle) => piece,
                 gone = exchange.gone() => return Err(gone.into()),
-                () = &mut expired => return Ok(false),
+                () = &mut expired => return Ok(()),
             };
             let piece = match piece {
                 Ok(Some(piece)) => piece,
-                Ok(None) => return Ok(true),
+                Ok(None) => return Ok(()),
                 Err(error) => return Err(self.broken(&error)),
             };
             splitter.push(&piece);
@@ -208,7 +200,7 @@ impl Visit<'_> {
                     Ok(Passed::Dropped) => {}
                     Ok(Passed::Last(bytes)) => {
                         exchange.send(bytes).await?;
-                        return Ok(false);
+                        return Ok(());
                     }
                     Err(Unreadable) => return Err(self.broken_text("an event is not for this request, or cannot be read")),
                 }
@@ -263,7 +255,7 @@ impl Visit<'_> {
 
     /// The headers of an answer: the few that cross, the media type, and a sealed session id where one begins.
     fn answer_headers(&self, answer: &BackendAnswer<'_>, reader: &Reader<'_>, media: &'static str) -> HeaderMap {
-        let mut kept = headers::to_client(answer.headers().unwrap_or(&HeaderMap::new()));
+        let mut kept = headers::to_client(answer.headers());
         kept.insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
         kept.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if reader.method == Some(Method::Initialize)

@@ -1,58 +1,64 @@
-//! One request and its answer, over HTTP/1.1 or HTTP/2, on Pingora's server session.
+//! One request and its answer on the client's side, over HTTP/1.1 or HTTP/2.
 //!
-//! The head is held against [`super::head_gate`] before anything else sees it. A body is read whole or not at all; an
-//! answer has a true length, or is a stream. Whatever is refused early is answered in a way that the client gets to
-//! read, and the connection is then closed rather than left out of step.
+//! A body is read whole or not at all. An answer has a true length, or is a stream that ends or is visibly cut. What
+//! is refused before its body was read is answered in a way that the client gets to see, and its connection is closed
+//! rather than left out of step. Only heads that passed `head_gate` get here; what is answered is the caller's affair.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version, header};
-use pingora_core::apps::{HttpPersistentSettings, ReusedHttpStream};
-use pingora_core::protocols::http::ServerSession;
+use pingora_core::apps::HttpPersistentSettings;
+use pingora_core::protocols::http::{ReusableHttpStream, ServerSession};
 use pingora_http::ResponseHeader;
 
-/// A client that is slower than this with its body is not waited for.
-const BODY_DEADLINE: Duration = Duration::from_secs(30);
-/// A client that does not read is not waited for.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+use super::body;
+pub use super::body::BodyFault;
+
+/// How long a connection is kept between two requests.
+pub(super) const KEEP_ALIVE: Duration = Duration::from_mins(1);
+/// A client that does not take a piece of its answer within this time is gone.
+const WRITE_DEADLINE: Duration = Duration::from_secs(30);
+const WRITE_PIECE: usize = 64 * 1024;
 /// An unread body up to here is read to keep the connection.
 const SMALL_BODY: usize = 64 * 1024;
-/// How much of an unread body is thrown away so that the client gets to read the answer.
-const LINGER_BYTES: usize = 16 << 20;
-const LINGER: Duration = Duration::from_millis(500);
-const KEEPALIVE_SECONDS: u64 = 60;
+const SMALL_BODY_DEADLINE: Duration = Duration::from_secs(1);
 
 /// The client is gone, or its connection is broken: there is nobody to answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the client is gone")]
 pub struct Gone;
 
-/// Why a body was not read.
+/// How far an answer has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BodyFault {
-    /// More bytes than the limit.
-    TooLarge,
-    /// It did not come in time.
-    TooSlow,
-    /// It ended early, or its framing is broken.
-    Broken,
+enum Progress {
+    Unanswered,
+    Streaming,
+    Answered,
+    Cut,
 }
 
 /// One request and its answer.
 pub struct Exchange {
     session: ServerSession,
+    progress: Progress,
+    /// Whether nothing of the request is left unread.
     body_read: bool,
-    close: bool,
+    /// Whether the client sent on before it had its answer. One of its bytes is lost by then, and the connection
+    /// with it.
+    ahead: bool,
     status: u16,
     sent: u64,
 }
 
 impl Exchange {
     pub(super) fn new(mut session: ServerSession, shutting_down: bool) -> Self {
-        session.set_keepalive((!shutting_down).then_some(KEEPALIVE_SECONDS));
-        session.set_write_timeout(Some(WRITE_TIMEOUT));
+        let head = session.req_header();
+        let keep = !shutting_down && head.version == Version::HTTP_11 && !wants_close(&head.headers);
+        session.set_keepalive(keep.then_some(KEEP_ALIVE.as_secs()));
         let body_read = session.is_body_empty();
-        Self { session, body_read, close: false, status: 0, sent: 0 }
+        Self { session, progress: Progress::Unanswered, body_read, ahead: false, status: 0, sent: 0 }
     }
 
     /// The method.
@@ -67,13 +73,13 @@ impl Exchange {
         self.session.req_header().uri.path()
     }
 
-    /// The headers.
+    /// The header fields.
     #[must_use]
     pub fn headers(&self) -> &HeaderMap {
         &self.session.req_header().headers
     }
 
-    /// The only value of a header; `None` when it is absent, there twice, or not visible ASCII.
+    /// The only value of a field; `None` when it is absent, there twice, or not visible ASCII.
     #[must_use]
     pub fn header(&self, name: &HeaderName) -> Option<&str> {
         let mut values = self.headers().get_all(name).iter();
@@ -81,7 +87,7 @@ impl Exchange {
         values.next().is_none().then_some(value)
     }
 
-    /// Whether a header is there more than once, or not visible ASCII.
+    /// Whether a field is there more than once, or not visible ASCII.
     #[must_use]
     pub fn is_ambiguous(&self, name: &HeaderName) -> bool {
         self.headers().contains_key(name) && self.header(name).is_none()
@@ -90,9 +96,14 @@ impl Exchange {
     /// The host that was asked for: `:authority`, or `Host`.
     #[must_use]
     pub fn host(&self) -> &str {
-        let head = self.session.req_header();
-        let authority = head.uri.authority().map(http::uri::Authority::as_str);
-        authority.or_else(|| self.header(&header::HOST)).unwrap_or("")
+        let authority = self.session.req_header().uri.authority().map(http::uri::Authority::as_str);
+        authority.or_else(|| self.header(&header::HOST)).unwrap_or_default()
+    }
+
+    /// The address at the other end of the connection.
+    #[must_use]
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.session.client_addr()?.as_inet().copied()
     }
 
     /// The request without its body, for the in-process router.
@@ -101,83 +112,59 @@ impl Exchange {
         self.session.req_header().as_owned_parts()
     }
 
-    /// What was answered: status and bytes of the body.
+    /// What was answered: the status, 0 for none, and the bytes of the body.
     #[must_use]
     pub fn answered(&self) -> (u16, u64) {
         (self.status, self.sent)
     }
 
-    /// Reads the whole body.
+    /// Reads the whole body, at most `limit` bytes.
     ///
     /// # Errors
     ///
-    /// Returns a [`BodyFault`]; the request must then be answered and forgotten.
+    /// Returns a [`BodyFault`]; it can be answered, and the connection ends with that.
     pub async fn read_body(&mut self, limit: usize) -> Result<Bytes, BodyFault> {
-        let length = self.header(&header::CONTENT_LENGTH).and_then(|value| value.parse::<usize>().ok());
-        if length.is_some_and(|length| length > limit) {
-            return Err(BodyFault::TooLarge);
-        }
-        self.send_continue().await?;
-        let read = async {
-            let mut first: Option<Bytes> = None;
-            let mut rest = BytesMut::new();
-            let mut total = 0;
-            while let Some(chunk) = self.session.read_request_body().await.map_err(|_error| BodyFault::Broken)? {
-                total += chunk.len();
-                if total > limit {
-                    return Err(BodyFault::TooLarge);
-                }
-                match &first {
-                    None => first = Some(chunk),
-                    Some(start) => {
-                        if rest.is_empty() {
-                            rest.extend_from_slice(start);
-                        }
-                        rest.extend_from_slice(&chunk);
-                    }
-                }
-                if length.is_some_and(|length| total >= length) && self.session.is_body_done() {
-                    break;
-                }
-            }
-            if length.is_some_and(|length| length != total) {
-                return Err(BodyFault::Broken);
-            }
-            Ok(if rest.is_empty() { first.unwrap_or_default() } else { rest.freeze() })
-        };
-        let body = tokio::time::timeout(BODY_DEADLINE, read).await.map_err(|_elapsed| BodyFault::TooSlow)??;
+        let body = body::read(&mut self.session, limit).await?;
         self.body_read = true;
         Ok(body)
     }
 
-    async fn send_continue(&mut self) -> Result<(), BodyFault> {
-        if self.headers().contains_key(header::EXPECT) && !self.session.is_http2() {
-            self.session.write_continue_response().await.map_err(|_error| BodyFault::Broken)?;
+    /// Answers at once, with a true `Content-Length`.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Gone`] when there is nobody to read it, or something was answered before.
+    pub async fn answer(&mut self, response: Response<Bytes>) -> Result<(), Gone> {
+        if self.progress != Progress::Unanswered {
+            return Err(Gone);
+        }
+        if !self.body_read {
+            self.body_read = body::finish_small(&mut self.session, SMALL_BODY, SMALL_BODY_DEADLINE).await;
+        }
+        if !self.body_read {
+            self.session.set_keepalive(None);
+        }
+        self.progress = Progress::Cut;
+        self.status = response.status().as_u16();
+        self.sent = response.body().len() as u64;
+        let without_body = *self.method() == Method::HEAD;
+        write(&mut self.session, response, without_body).await?;
+        self.progress = Progress::Answered;
+        if !self.body_read {
+            close_gently(&mut self.session, true).await;
         }
         Ok(())
     }
 
-    /// Answers at once.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`Gone`] when there is nobody to read it.
-    pub async fn answer(&mut self, response: Response<Bytes>) -> Result<(), Gone> {
-        self.settle().await;
-        let (parts, body) = response.into_parts();
-        let mut head = head(parts.status, &parts.headers)?;
-        let bodiless = matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-        if !bodiless {
-            insert(&mut head, header::CONTENT_LENGTH, HeaderValue::from(body.len()))?;
-        }
-        let body = if bodiless || *self.method() == Method::HEAD { Bytes::new() } else { body };
-        self.status = parts.status.as_u16();
-        self.sent = body.len() as u64;
-        self.session.write_response_header(Box::new(head)).await.map_err(|_error| Gone)?;
-        self.session.write_response_body(body, true).await.map_err(|_error| Gone)?;
-        if !self.body_read {
-            self.linger().await;
-        }
+    /// Answers a request whose head is refused; nothing more is read from this connection.
+    pub(super) async fn refuse(&mut self, response: Response<Bytes>) -> Result<(), Gone> {
+        self.body_read = false;
+        self.session.set_keepalive(None);
+        self.progress = Progress::Cut;
+        let without_body = *self.method() == Method::HEAD;
+        write(&mut self.session, response, without_body).await?;
+        self.progress = Progress::Answered;
+        close_gently(&mut self.session, true).await;
         Ok(())
     }
 
@@ -185,102 +172,151 @@ impl Exchange {
     ///
     /// # Errors
     ///
-    /// Returns [`Gone`] when there is nobody to read it.
-    pub async fn begin_stream(&mut self, status: StatusCode, headers: &HeaderMap) -> Result<(), Gone> {
-        let mut head = head(status, headers)?;
+    /// Returns [`Gone`] when there is nobody to read it, or something was answered before.
+    pub async fn begin_stream(&mut self, status: StatusCode, fields: &HeaderMap) -> Result<(), Gone> {
+        if self.progress != Progress::Unanswered {
+            return Err(Gone);
+        }
+        let mut head = head(status, fields)?;
         if self.session.req_header().version == Version::HTTP_11 {
             insert(&mut head, header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"))?;
-        } else if !self.session.is_http2() {
-            self.close = true;
-            self.session.set_keepalive(None);
         }
+        self.progress = Progress::Streaming;
         self.status = status.as_u16();
-        self.session.write_response_header(Box::new(head)).await.map_err(|_error| Gone)
+        in_time(self.session.write_response_header(Box::new(head))).await
     }
 
-    /// Sends a piece of a stream; returns when the client has taken it.
+    /// Sends a piece of a stream; returns when the connection has taken it.
     ///
     /// # Errors
     ///
-    /// Returns [`Gone`] when there is nobody to read it.
+    /// Returns [`Gone`] when there is nobody to read it, or no stream was begun.
     pub async fn send(&mut self, piece: Bytes) -> Result<(), Gone> {
+        if self.progress != Progress::Streaming {
+            return Err(Gone);
+        }
         self.sent += piece.len() as u64;
-        self.session.write_response_body(piece, false).await.map_err(|_error| Gone)
+        write_pieces(&mut self.session, piece).await
     }
 
-    /// Ends a stream.
+    /// Ends a stream: the client sees that it is complete.
     ///
     /// # Errors
     ///
-    /// Returns [`Gone`] when there is nobody to read it.
+    /// Returns [`Gone`] when there is nobody to read it, or no stream was begun.
     pub async fn finish_stream(&mut self) -> Result<(), Gone> {
-        self.session.write_response_body(Bytes::new(), true).await.map_err(|_error| Gone)
+        if self.progress != Progress::Streaming {
+            return Err(Gone);
+        }
+        in_time(self.session.write_response_body(Bytes::new(), true)).await?;
+        self.progress = Progress::Answered;
+        Ok(())
     }
 
     /// Cuts the connection: what was sent so far must not look complete.
     pub fn cut(&mut self) {
-        self.close = true;
+        self.progress = Progress::Cut;
     }
 
-    /// Waits until the client goes away; for use beside whatever the client is waiting for.
+    /// Waits until the client goes away; for use beside whatever the client is waiting for, once its body was read.
     pub async fn gone(&mut self) -> Gone {
-        // A client that sends on before it has its answer is out of step: it is treated as gone.
-        let _ = self.session.read_body_or_idle(true).await;
-        self.close = true;
-        Gone
-    }
-
-    /// Gives the connection back when it is in step, and closes it otherwise.
-    pub(super) async fn end(mut self, outcome: Result<(), Gone>) -> Option<ReusedHttpStream> {
-        if outcome.is_err() || self.close {
-            self.session.shutdown().await;
-            return None;
-        }
-        let settings = HttpPersistentSettings::for_session(&self.session);
-        let stream = self.session.finish().await.ok()??;
-        Some(ReusedHttpStream::from_reusable_stream(stream, settings))
-    }
-
-    /// Before an answer: reads a small unread body, so that the connection stays usable.
-    async fn settle(&mut self) {
-        if self.body_read {
-            return;
-        }
-        let length = self.header(&header::CONTENT_LENGTH).and_then(|value| value.parse::<usize>().ok());
-        let waits = self.headers().contains_key(header::EXPECT);
-        if length.is_some_and(|length| length <= SMALL_BODY) && !waits {
-            let read = async { while let Ok(Some(_)) = self.session.read_request_body().await {} };
-            self.body_read = tokio::time::timeout(Duration::from_secs(1), read).await.is_ok();
-        }
-        if !self.body_read {
-            self.session.set_keepalive(None);
-            self.close = true;
-        }
-    }
-
-    /// After an answer to a request that is still being sent: without this the client gets a reset and loses it.
-    async fn linger(&mut self) {
-        let drain = async {
-            let mut total = 0;
-            while let Ok(Some(chunk)) = self.session.read_request_body().await {
-                total += chunk.len();
-                if total > LINGER_BYTES {
-                    break;
+        if self.body_read && !self.ahead {
+            match self.session.read_body_or_idle(true).await {
+                Err(error) if body::is_ahead(&error) => {
+                    self.ahead = true;
+                    self.session.set_keepalive(None);
                 }
+                _ => return Gone,
             }
-        };
-        let _ = tokio::time::timeout(LINGER, drain).await;
+        }
+        // A client that is ahead may well be gone too; the write tells.
+        std::future::pending().await
+    }
+
+    /// Gives the connection back when it is in step, and ends it otherwise.
+    pub(super) async fn end(
+        mut self,
+        outcome: Result<(), Gone>,
+    ) -> Option<(ReusableHttpStream, HttpPersistentSettings)> {
+        let whole = self.progress == Progress::Answered && outcome.is_ok();
+        if whole && (self.session.is_http2() || (self.body_read && !self.ahead)) {
+            let settings = HttpPersistentSettings::for_session(&self.session);
+            return Some((self.session.finish().await.ok()??, settings));
+        }
+        self.session.shutdown().await;
+        None
     }
 }
 
-fn head(status: StatusCode, headers: &HeaderMap) -> Result<ResponseHeader, Gone> {
-    let mut head = ResponseHeader::build_no_case(status, Some(headers.len() + 2)).map_err(|_error| Gone)?;
-    for (name, value) in headers {
-        head.append_header(name.clone(), value.clone()).map_err(|_error| Gone)?;
+/// Answers a request whose head could not be read.
+pub(super) async fn answer_unread(session: &mut ServerSession, response: Response<Bytes>) {
+    session.set_keepalive(None);
+    if write(session, response, false).await.is_ok() {
+        close_gently(session, false).await;
+    }
+}
+
+fn wants_close(fields: &HeaderMap) -> bool {
+    let values = fields.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|token| token.trim().eq_ignore_ascii_case("close"))
+}
+
+async fn write(session: &mut ServerSession, response: Response<Bytes>, without_body: bool) -> Result<(), Gone> {
+    let (parts, body) = response.into_parts();
+    let mut head = head(parts.status, &parts.headers)?;
+    let bodiless = matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    if !bodiless {
+        insert(&mut head, header::CONTENT_LENGTH, HeaderValue::from(body.len()))?;
+    }
+    in_time(session.write_response_header(Box::new(head))).await?;
+    if !bodiless && !without_body {
+        write_pieces(session, body).await?;
+    }
+    in_time(session.write_response_body(Bytes::new(), true)).await
+}
+
+/// A deadline for each piece: a slow reader is no dead one.
+async fn write_pieces(session: &mut ServerSession, mut rest: Bytes) -> Result<(), Gone> {
+    while !rest.is_empty() {
+        let piece = rest.split_to(rest.len().min(WRITE_PIECE));
+        in_time(session.write_response_body(piece, false)).await?;
+    }
+    Ok(())
+}
+
+/// Says that nothing more comes, and lets the client read what came.
+async fn close_gently(session: &mut ServerSession, has_head: bool) {
+    if !session.is_http2() {
+        session.shutdown().await;
+    }
+    body::linger(session, has_head).await;
+}
+
+async fn in_time(write: impl Future<Output = pingora_core::Result<()>>) -> Result<(), Gone> {
+    match tokio::time::timeout(WRITE_DEADLINE, write).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "an answer cannot be written");
+            Err(Gone)
+        }
+        Err(_) => Err(Gone),
+    }
+}
+
+/// Status and fields of an answer; framing and connection are this module's own.
+fn head(status: StatusCode, fields: &HeaderMap) -> Result<ResponseHeader, Gone> {
+    let mut head = ResponseHeader::build_no_case(status, Some(fields.len() + 3)).map_err(|_invalid| Gone)?;
+    for (name, value) in fields.iter().filter(|(name, _)| !is_ours(name)) {
+        head.append_header(name.clone(), value.clone()).map_err(|_invalid| Gone)?;
     }
     Ok(head)
 }
 
+fn is_ours(name: &HeaderName) -> bool {
+    [header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::CONNECTION, header::UPGRADE, header::TRAILER]
+        .contains(name)
+}
+
 fn insert(head: &mut ResponseHeader, name: HeaderName, value: HeaderValue) -> Result<(), Gone> {
-    head.insert_header(name, value).map_err(|_error| Gone)
+    head.insert_header(name, value).map_err(|_invalid| Gone)
 }

@@ -1,31 +1,30 @@
-//! The one way to a backend: one complete request, written at once, and its answer as it comes.
+//! The one way to a backend: one complete request, written once, and its answer as it comes (ADR 0002).
 //!
-//! INVARIANT: an [`UpstreamRequest`] is made from a [`Permitted`] act and from nothing else. The body is the message
-//! as it was decided, its length is ours, and it is sent once: a request is written to a second connection only when
-//! the first was found closed before a byte of an answer came and nothing could have been executed, which is never
-//! assumed of a POST.
+//! INVARIANT: an [`UpstreamRequest`] is made from a [`portcullis_policy::Permitted`] act and from nothing else.
+//! INVARIANT: a POST is never sent twice. A second connection is tried only while the first took not one byte of it.
+//! What an answer means, how large it may be and what a client gets to see of it is decided elsewhere; here it only
+//! has to be one HTTP/1.1 answer, framed in one way, of which an end that is missing is never taken for an end.
 
-use std::time::Duration;
+mod answer;
+mod request;
 
-use bytes::{BufMut, Bytes, BytesMut};
-use http::{HeaderMap, StatusCode, header};
+use bytes::Buf;
+use http::{StatusCode, Version, header};
 use pingora_core::protocols::Stream;
 use pingora_core::protocols::http::v1::client::HttpSession;
-use portcullis_policy::Permitted;
 use tokio::io::AsyncWriteExt;
 
-use super::headers;
-use crate::backend::{ConnectError, Upstream};
-use crate::clock::Stopwatch;
-use crate::mcp::{ClientMessage, EndSession, OpenStream};
+pub use answer::BackendAnswer;
+pub use request::UpstreamRequest;
 
-/// What goes to a backend.
-pub struct UpstreamRequest {
-    bytes: BytesMut,
-    body: Bytes,
-    /// Whether sending it a second time could do something twice.
-    once: bool,
-}
+use super::raw_head;
+use crate::backend::{ConnectError, Upstream};
+
+/// More than any honest server says before it answers.
+const MAX_INTERIM: usize = 8;
+const MAX_HEAD: usize = 64 * 1024;
+/// What Pingora's stream holds back until it is flushed.
+const WRITE_BUFFER: usize = 1460;
 
 /// Why there is no usable answer.
 #[derive(Debug, thiserror::Error)]
@@ -33,12 +32,15 @@ pub enum ForwardError {
     /// No connection.
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    /// The connection broke, or the answer is not HTTP.
+    /// The connection broke, or what came is not one answer in HTTP/1.1.
     #[error("the backend's answer is broken: {0}")]
     Broken(String),
-    /// No answer in time.
-    #[error("the backend took longer than `timeout`")]
+    /// No answer, or no more of it, in time.
+    #[error("the backend took longer than its `timeout`")]
     Timeout,
+    /// The permit is for another backend; a bug.
+    #[error("the request was permitted for another backend")]
+    WrongBackend,
 }
 
 impl ForwardError {
@@ -49,207 +51,104 @@ impl ForwardError {
             Self::Connect(_) => "connect",
             Self::Broken(_) => "broken",
             Self::Timeout => "timeout",
+            Self::WrongBackend => "wrong_backend",
         }
+    }
+
+    fn broken<E: ToString + ?Sized>(why: &E) -> Self {
+        Self::Broken(why.to_string())
     }
 }
 
-impl UpstreamRequest {
-    /// A message as it was decided.
-    #[must_use]
-    pub fn message(upstream: &Upstream, message: &Permitted<ClientMessage>, from: &HeaderMap, session: Option<&str>) -> Self {
-        let body = message.act().encode();
-        let mut bytes = Self::head(b"POST", upstream, from, session, None);
-        if let (Some(method), crate::mcp::Era::Modern) = (message.act().method(), message.act().era()) {
-            line(&mut bytes, b"mcp-method", method.as_str().as_bytes());
-            if let Some(name) = message.act().mirrored_name() {
-                line(&mut bytes, b"mcp-name", name.as_bytes());
-            }
-        }
-        line(&mut bytes, b"content-type", b"application/json");
-        line(&mut bytes, b"content-length", body.len().to_string().as_bytes());
-        bytes.put_slice(b"\r\n");
-        Self { bytes, body, once: true }
-    }
-
-    /// The stream of a session.
-    #[must_use]
-    pub fn stream(
-        upstream: &Upstream,
-        _act: &Permitted<OpenStream>,
-        from: &HeaderMap,
-        session: &str,
-        last_event: Option<&str>,
-    ) -> Self {
-        let mut bytes = Self::head(b"GET", upstream, from, Some(session), last_event);
-        bytes.put_slice(b"\r\n");
-        Self { bytes, body: Bytes::new(), once: false }
-    }
-
-    /// The end of a session.
-    #[must_use]
-    pub fn end(upstream: &Upstream, _act: &Permitted<EndSession>, from: &HeaderMap, session: &str) -> Self {
-        let mut bytes = Self::head(b"DELETE", upstream, from, Some(session), None);
-        bytes.put_slice(b"\r\n");
-        Self { bytes, body: Bytes::new(), once: true }
-    }
-
-    /// Request line and headers, without the last line break: allow-listed ones, and ours.
-    fn head(method: &[u8], upstream: &Upstream, from: &HeaderMap, session: Option<&str>, last_event: Option<&str>) -> BytesMut {
-        let mut bytes = BytesMut::with_capacity(1024);
-        bytes.put_slice(method);
-        bytes.put_u8(b' ');
-        bytes.put_slice(upstream.target().as_bytes());
-        bytes.put_slice(b" HTTP/1.1\r\n");
-        line(&mut bytes, b"host", upstream.host_header().as_bytes());
-        line(&mut bytes, b"accept-encoding", b"identity");
-        for (name, value) in headers::to_backend(from) {
-            line(&mut bytes, name.as_str().as_bytes(), value);
-        }
-        if let Some(session) = session {
-            line(&mut bytes, b"mcp-session-id", session.as_bytes());
-        }
-        if let Some(event) = last_event {
-            line(&mut bytes, b"last-event-id", event.as_bytes());
-        }
-        bytes
-    }
-}
-
-/// A header line; a value with a line break in it would be two, and is left out.
-fn line(bytes: &mut BytesMut, name: &[u8], value: &[u8]) {
-    if value.iter().any(|b| matches!(b, b'\r' | b'\n' | 0)) {
-        return;
-    }
-    bytes.put_slice(name);
-    bytes.put_slice(b": ");
-    bytes.put_slice(value);
-    bytes.put_slice(b"\r\n");
-}
-
-/// The answer of a backend; dropping it before its end closes the connection, which cancels the work.
-pub struct BackendAnswer<'u> {
-    session: HttpSession,
-    upstream: &'u Upstream,
-    status: StatusCode,
-    started: Stopwatch,
-}
-
-/// Sends a request and waits for the head of its answer.
+/// Sends a request and waits for the head of its answer. Dropping the future, or the answer before its end, closes
+/// the connection, which is how a backend learns that nobody waits any more.
 ///
 /// # Errors
 ///
-/// Returns a [`ForwardError`] when there is none.
+/// Returns a [`ForwardError`] when there is no answer that can be used.
 pub async fn forward(upstream: &Upstream, request: UpstreamRequest) -> Result<BackendAnswer<'_>, ForwardError> {
-    let started = Stopwatch::start();
-    let deadline = upstream.settings().timeout;
-    let exchange = async {
-        if let Some(stream) = upstream.pooled() {
-            match send(stream, &request).await {
-                Ok(session) => return Ok(session),
-                Err(error) if request.once => return Err(error),
-                Err(_) => {}
-            }
-        }
-        send(upstream.connect().await?, &request).await
-    };
-    let session = tokio::time::timeout(deadline, exchange).await.map_err(|_elapsed| ForwardError::Timeout)??;
-    let status = session.get_status().ok_or_else(|| ForwardError::Broken("it has no status".to_owned()))?;
-    if status == StatusCode::SWITCHING_PROTOCOLS {
-        return Err(ForwardError::Broken("it switches protocols unasked".to_owned()));
+    if request.backend() != upstream.name() {
+        return Err(ForwardError::WrongBackend);
     }
-    Ok(BackendAnswer { session, upstream, status, started })
+    let deadline = tokio::time::Instant::now() + upstream.settings().timeout;
+    let session = tokio::time::timeout_at(deadline, exchange(upstream, &request)).await;
+    BackendAnswer::new(upstream, session.map_err(|_elapsed| ForwardError::Timeout)??, deadline).await
 }
 
-async fn send(mut stream: Stream, request: &UpstreamRequest) -> Result<HttpSession, ForwardError> {
-    let broken = |error: std::io::Error| ForwardError::Broken(error.to_string());
-    if request.body.len() <= 16 * 1024 {
-        let mut whole = BytesMut::with_capacity(request.bytes.len() + request.body.len());
-        whole.put_slice(&request.bytes);
-        whole.put_slice(&request.body);
-        stream.write_all(&whole).await.map_err(broken)?;
-    } else {
-        stream.write_all(&request.bytes).await.map_err(broken)?;
-        stream.write_all(&request.body).await.map_err(broken)?;
+async fn exchange(upstream: &Upstream, request: &UpstreamRequest) -> Result<HttpSession, ForwardError> {
+    if let Some(idle) = upstream.pooled() {
+        match attempt(idle, request).await {
+            Ok(session) => return Ok(session),
+            // Over TLS, bytes that were taken may be a whole record or none; that is not looked into.
+            Err(Failure { untaken: true, .. }) if !upstream.is_tls() => {}
+            Err(Failure { silent: true, .. }) if request.is_repeatable() => {}
+            Err(failure) => return Err(failure.error),
+        }
     }
-    stream.flush().await.map_err(broken)?;
+    attempt(upstream.connect().await?, request).await.map_err(|failure| failure.error)
+}
+
+/// A try on one connection that failed.
+struct Failure {
+    error: ForwardError,
+    /// Whether not one byte of the request was taken.
+    untaken: bool,
+    /// Whether not one byte of an answer came.
+    silent: bool,
+}
+
+async fn attempt(mut stream: Stream, request: &UpstreamRequest) -> Result<HttpSession, Failure> {
+    write(&mut stream, request).await?;
     let mut session = HttpSession::new(stream);
-    loop {
-        session.read_response().await.map_err(|error| ForwardError::Broken(error.to_string()))?;
-        // Interim answers are not passed on.
-        match session.get_status() {
-            Some(status) if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS => {}
-            _ => break,
-        }
-    }
-    session.respect_keepalive();
-    Ok(session)
+    read_head(&mut session).await.map(|()| session)
 }
 
-impl BackendAnswer<'_> {
-    /// Its status.
-    #[must_use]
-    pub fn status(&self) -> StatusCode {
-        self.status
-    }
-
-    /// The only value of one of its headers.
-    #[must_use]
-    pub fn header(&self, name: &header::HeaderName) -> Option<&str> {
-        let mut values = self.headers()?.get_all(name).iter();
-        let value = values.next()?.to_str().ok()?;
-        values.next().is_none().then_some(value)
-    }
-
-    /// Its headers.
-    #[must_use]
-    pub fn headers(&self) -> Option<&HeaderMap> {
-        self.session.resp_header().map(|head| &head.headers)
-    }
-
-    /// The next piece of its body, within the idle deadline; `None` at its end.
-    ///
-    /// # Errors
-    ///
-    /// Returns a [`ForwardError`] when the body breaks off or stays silent.
-    pub async fn next_piece(&mut self, idle: Duration) -> Result<Option<Bytes>, ForwardError> {
-        let read = tokio::time::timeout(idle, self.session.read_body_bytes());
-        let piece = read.await.map_err(|_elapsed| ForwardError::Timeout)?;
-        piece.map_err(|error| ForwardError::Broken(error.to_string()))
-    }
-
-    /// The whole body, at most `limit` bytes of it, within the backend's `timeout`.
-    ///
-    /// # Errors
-    ///
-    /// Returns a [`ForwardError`] when it is larger, breaks off or takes too long.
-    pub async fn whole(&mut self, limit: usize) -> Result<Bytes, ForwardError> {
-        let mut first: Option<Bytes> = None;
-        let mut rest = BytesMut::new();
-        let mut total = 0;
-        loop {
-            let left = self.upstream.settings().timeout.saturating_sub(self.started.elapsed());
-            let Some(piece) = self.next_piece(left).await? else { break };
-            total += piece.len();
-            if total > limit {
-                return Err(ForwardError::Broken("it is larger than `limits.answer_body`".to_owned()));
-            }
-            match &first {
-                None => first = Some(piece),
-                Some(start) => {
-                    if rest.is_empty() {
-                        rest.extend_from_slice(start);
-                    }
-                    rest.extend_from_slice(&piece);
-                }
-            }
+async fn write(stream: &mut Stream, request: &UpstreamRequest) -> Result<(), Failure> {
+    let mut bytes = request.bytes();
+    let whole = bytes.remaining();
+    let failure =
+        |error: std::io::Error, untaken| Failure { error: ForwardError::broken(&error), untaken, silent: true };
+    while bytes.has_remaining() {
+        let taken = stream.write_buf(&mut bytes).await.map_err(|error| failure(error, bytes.remaining() == whole))?;
+        if taken == 0 {
+            return Err(failure(std::io::ErrorKind::WriteZero.into(), false));
         }
-        Ok(if rest.is_empty() { first.unwrap_or_default() } else { rest.freeze() })
     }
+    // What fits Pingora's buffer leaves in one piece, and only now.
+    stream.flush().await.map_err(|error| failure(error, whole < WRITE_BUFFER))
+}
 
-    /// Keeps the connection when the answer was read to its end.
-    pub async fn release(self) {
-        if let Some(stream) = self.session.reuse().await {
-            self.upstream.keep(stream);
+/// Reads up to the head of the final answer.
+async fn read_head(session: &mut HttpSession) -> Result<(), Failure> {
+    let mut silent = true;
+    let failure = |error: ForwardError, silent| Failure { error, untaken: false, silent };
+    for _ in 0..=MAX_INTERIM {
+        if let Err(error) = session.read_response().await {
+            let silent = silent && *error.etype() == pingora_core::ErrorType::ConnectionClosed;
+            return Err(failure(ForwardError::broken(&error), silent));
         }
+        silent = false;
+        match session.get_status() {
+            Some(StatusCode::SWITCHING_PROTOCOLS) => {
+                return Err(failure(ForwardError::broken("it switches protocols unasked"), false));
+            }
+            Some(status) if status.is_informational() => {}
+            _ => return check_head(session).map_err(|error| failure(error, false)),
+        }
+    }
+    Err(failure(ForwardError::broken("it has too many interim answers"), false))
+}
+
+/// What Pingora's client is lenient about.
+fn check_head(session: &HttpSession) -> Result<(), ForwardError> {
+    let raw = session.get_headers_raw_bytes();
+    let head = session.resp_header().ok_or_else(|| ForwardError::broken("it has no head"))?;
+    if raw.len() > MAX_HEAD {
+        return Err(ForwardError::broken("its head is too large"));
+    }
+    raw_head::check(&raw, head.version != Version::HTTP_11).map_err(|unsound| ForwardError::broken(&unsound))?;
+    match head.headers.get(header::CONTENT_ENCODING) {
+        Some(coding) if coding != "identity" => Err(ForwardError::broken("it is encoded, which was not asked for")),
+        _ => Ok(()),
     }
 }

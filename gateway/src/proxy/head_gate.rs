@@ -1,108 +1,168 @@
-//! What Pingora accepts of a request's head and this gateway does not (RFC 9112, read strictly).
+//! What the head of a request must be before anything else looks at it (RFC 9110, RFC 9112, read strictly).
 //!
-//! Two readers of one request must see one request: anything whose framing, target or host could be read in two ways
-//! is refused before anything is decided by it.
+//! Two readers of one request must see one request: whatever has its framing, target or host open to two readings is
+//! refused, over HTTP/1.1 and HTTP/2 alike. Knows no route and no policy: which hosts, paths and methods exist is
+//! decided later.
 
-use http::{HeaderMap, Method, StatusCode, Version, header};
+use http::{HeaderMap, Method, StatusCode, Version, header, uri};
 use pingora_core::protocols::http::ServerSession;
 
+use super::{headers, raw_head};
+
+/// As much as common servers take; Pingora would take 1 MiB.
 const MAX_HEAD: usize = 16 * 1024;
-const MAX_HEADERS: usize = 100;
-/// The callback carries codes of the identity provider, which are long.
-const MAX_TARGET: usize = 12 * 1024;
+const MAX_FIELDS: usize = 100;
+/// Room for the identity provider's codes, which come back to the callback in the query.
+const MAX_TARGET: usize = 8 * 1024;
+const MAX_HOST: usize = 255;
 
-/// Why a head is refused: the status and the words.
-pub(super) type Fault = (StatusCode, &'static str);
+/// Why a head is refused: the status, and words for the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Fault(pub(super) StatusCode, pub(super) &'static str);
 
-/// Checks a head that Pingora has accepted.
-pub(super) fn check(session: &ServerSession) -> Result<(), Fault> {
-    let bad = |text| Err((StatusCode::BAD_REQUEST, text));
+const fn bad(text: &'static str) -> Fault {
+    Fault(StatusCode::BAD_REQUEST, text)
+}
+
+/// Checks a head that Pingora's parser has read.
+pub(super) fn check(session: &mut ServerSession) -> Result<(), Fault> {
+    let has_body = !session.is_body_empty();
     let head = session.req_header();
-    let headers = &head.headers;
-    let size: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
-    if size > MAX_HEAD || headers.len() > MAX_HEADERS {
-        return Err((StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "The headers are too large"));
-    }
-    let target = head.raw_path();
-    if target.len() > MAX_TARGET {
-        return Err((StatusCode::URI_TOO_LONG, "The request target is too long"));
-    }
-    if !target.starts_with(b"/") || target.iter().any(|b| !(0x21..0x7f).contains(b) || matches!(b, b'#' | b'\\')) {
-        return bad("The request target is malformed");
-    }
-    check_host(headers, session)?;
+    size(&head.headers)?;
     if let Some(h1) = session.as_http1() {
-        check_raw(&h1.get_headers_raw_bytes())?;
-        check_framing(headers, head.version)?;
+        raw(&h1.get_headers_raw_bytes(), head.version)?;
     }
-    check_method(&head.method, headers, session)?;
-    match headers.get(header::EXPECT).map(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
-        Some(false) => Err((StatusCode::EXPECTATION_FAILED, "The expectation is not known")),
+    method(&head.method, has_body)?;
+    target(head.raw_path())?;
+    host(&head.headers, head.uri.authority())?;
+    fields(&head.headers)
+}
+
+/// Whether Pingora refused to read a head because there was too much of it.
+pub(super) fn is_too_large(error: &pingora_core::Error) -> bool {
+    let said = error.to_string();
+    said.contains("too many headers") || said.contains("header larger than")
+}
+
+pub(super) const TOO_LARGE: Fault =
+    Fault(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "The header fields are too large");
+
+fn size(fields: &HeaderMap) -> Result<(), Fault> {
+    let bytes: usize = fields.iter().map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len()).sum();
+    let fits =
+        bytes <= MAX_HEAD && fields.len() <= MAX_FIELDS && headers::parameters(fields) <= headers::MAX_PARAMETERS;
+    if fits { Ok(()) } else { Err(TOO_LARGE) }
+}
+
+fn raw(head: &[u8], version: Version) -> Result<(), Fault> {
+    raw_head::check(head, version != Version::HTTP_11).map_err(|unsound| {
+        tracing::debug!(%unsound, "a request head is refused");
+        bad("The head of the request is malformed")
+    })
+}
+
+fn method(method: &Method, has_body: bool) -> Result<(), Fault> {
+    match *method {
+        Method::CONNECT | Method::TRACE => Err(Fault(StatusCode::METHOD_NOT_ALLOWED, "The method is not served")),
+        Method::POST => Ok(()),
+        _ if has_body => Err(bad("Only a POST has a body")),
         _ => Ok(()),
     }
 }
 
-/// Every line ends with CR LF, and neither stands anywhere else.
-fn check_raw(raw: &[u8]) -> Result<(), Fault> {
-    let mut previous = 0;
-    for &byte in raw {
-        if (byte == b'\n') != (previous == b'\r') {
-            return Err((StatusCode::BAD_REQUEST, "A line ending is malformed"));
-        }
-        previous = byte;
+/// Origin form only (RFC 9112 section 3.2.1), in printable ASCII.
+///
+/// Pingora percent-encodes what its parser cannot take, a CR for instance; no honest path has an encoded control
+/// character, so those stand for the raw ones here.
+fn target(target: &[u8]) -> Result<(), Fault> {
+    if target.len() > MAX_TARGET {
+        return Err(Fault(StatusCode::URI_TOO_LONG, "The request target is too long"));
     }
-    let twice = raw.split(|&b| b == b'\n').filter(|line| has_name(line, b"content-length")).count();
-    let chunked = raw.split(|&b| b == b'\n').filter(|line| has_name(line, b"transfer-encoding")).count();
-    if twice > 1 || chunked > 1 || (twice > 0 && chunked > 0) {
-        return Err((StatusCode::BAD_REQUEST, "The body is framed in more than one way"));
+    let printable = target.iter().all(|byte| (0x21..0x7f).contains(byte) && !matches!(byte, b'#' | b'\\'));
+    let path = target.split(|byte| *byte == b'?').next().unwrap_or_default();
+    let control = path.windows(2).any(|pair| matches!(pair, [b'%', b'0' | b'1']));
+    if target.first() == Some(&b'/') && printable && !control {
+        Ok(())
+    } else {
+        Err(bad("The request target is malformed"))
     }
-    Ok(())
 }
 
-fn has_name(line: &[u8], name: &[u8]) -> bool {
-    line.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name))
-        && line.get(name.len()).is_some_and(|next| matches!(next, b':' | b' ' | b'\t'))
-}
-
-fn check_framing(headers: &HeaderMap, version: Version) -> Result<(), Fault> {
-    let Some(coding) = headers.get(header::TRANSFER_ENCODING) else { return Ok(()) };
-    if version != Version::HTTP_11 || !coding.as_bytes().eq_ignore_ascii_case(b"chunked") {
-        return Err((StatusCode::BAD_REQUEST, "The transfer coding is not accepted"));
-    }
-    Ok(())
-}
-
-fn check_host(headers: &HeaderMap, session: &ServerSession) -> Result<(), Fault> {
-    let bad = Err((StatusCode::BAD_REQUEST, "The host is missing or malformed"));
-    let mut hosts = headers.get_all(header::HOST).iter();
-    let (host, second) = (hosts.next(), hosts.next());
-    let authority = session.req_header().uri.authority();
-    if second.is_some() {
-        return bad;
-    }
-    let host = match (host, authority) {
-        (Some(host), None) => host.as_bytes(),
-        (None, Some(authority)) if session.is_http2() => authority.as_str().as_bytes(),
-        (Some(host), Some(authority)) if session.is_http2() && host.as_bytes() == authority.as_str().as_bytes() => {
-            host.as_bytes()
-        }
-        _ => return bad,
+/// Exactly one host, written as `uri-host [":" port]` (RFC 9110 section 7.2); HTTP/2 has it in `:authority`.
+fn host(fields: &HeaderMap, authority: Option<&uri::Authority>) -> Result<(), Fault> {
+    const MALFORMED: Fault = bad("The host is missing or malformed");
+    let mut hosts = fields.get_all(header::HOST).iter().map(http::HeaderValue::as_bytes);
+    let (first, second) = (hosts.next(), hosts.next());
+    let host = match (first, authority.map(|authority| authority.as_str().as_bytes())) {
+        (Some(host), None) | (None, Some(host)) => host,
+        (Some(host), Some(authority)) if host == authority => host,
+        _ => return Err(MALFORMED),
     };
-    let plain = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':' | b'[' | b']');
-    if host.is_empty() || host.len() > 255 || !host.iter().all(plain) { bad } else { Ok(()) }
+    if second.is_none() && host.len() <= MAX_HOST && is_host(host) { Ok(()) } else { Err(MALFORMED) }
 }
 
-fn check_method(method: &Method, headers: &HeaderMap, session: &ServerSession) -> Result<(), Fault> {
-    if !matches!(*method, Method::GET | Method::POST | Method::DELETE | Method::HEAD | Method::OPTIONS) {
-        return Err((StatusCode::METHOD_NOT_ALLOWED, "The method is not served"));
+fn is_host(host: &[u8]) -> bool {
+    let Ok(host) = std::str::from_utf8(host) else { return false };
+    let (name, port) = match host.strip_prefix('[').map(|rest| rest.split_once(']')) {
+        Some(Some((address, rest))) if address.parse::<std::net::Ipv6Addr>().is_ok() => ("v6", rest),
+        Some(_) => return false,
+        None => host.split_at(host.find(':').unwrap_or(host.len())),
+    };
+    let named =
+        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'));
+    let ported = match port.strip_prefix(':') {
+        Some(port) => port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0),
+        None => port.is_empty(),
+    };
+    named && ported
+}
+
+fn fields(fields: &HeaderMap) -> Result<(), Fault> {
+    if let Some(name) = headers::repeated(fields) {
+        tracing::debug!(%name, "a request repeats a field");
+        return Err(bad("A header field is repeated"));
     }
-    let framed = headers.contains_key(header::TRANSFER_ENCODING)
-        || headers.get(header::CONTENT_LENGTH).is_some_and(|length| length != "0");
-    if *method != Method::POST && framed {
-        return Err((StatusCode::BAD_REQUEST, "Only a POST has a body"));
+    if fields.contains_key(header::UPGRADE) {
+        return Err(bad("Upgrades are not served"));
     }
-    if !session.is_http2() && headers.contains_key(header::UPGRADE) {
-        return Err((StatusCode::BAD_REQUEST, "Upgrades are not accepted"));
+    if fields.get(header::CONTENT_ENCODING).is_some_and(|coding| coding != "identity") {
+        return Err(Fault(StatusCode::UNSUPPORTED_MEDIA_TYPE, "An encoded body is not accepted"));
     }
-    Ok(())
+    match fields.get(header::EXPECT) {
+        Some(expected) if !expected.as_bytes().eq_ignore_ascii_case(b"100-continue") => {
+            Err(Fault(StatusCode::EXPECTATION_FAILED, "The expectation is not known"))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_names_or_addresses_with_an_honest_port() {
+        for host in ["a", "mcp.example.com:443", "127.0.0.1:8080", "[::1]", "[::1]:80", "my_host"] {
+            assert!(is_host(host.as_bytes()), "{host}");
+        }
+        for host in [
+            "", ":80", "a:", "a:0", "a:99999", "a:+8", "a b", "a,b", "a/x", "a?x", "a#x", "u@a", "[::1", "[::1]x",
+            "[a]", "a:1:2",
+        ] {
+            assert!(!is_host(host.as_bytes()), "{host}");
+        }
+    }
+
+    #[test]
+    fn targets_are_in_origin_form_and_printable() {
+        for good in ["/", "/mcp", "/a%20b?x=%0D%0A", "/weather/mcp?a=b%00"] {
+            assert_eq!(target(good.as_bytes()), Ok(()), "{good}");
+        }
+        for malformed in ["", "*", "mcp", "http://a/mcp", "/a#b", "/a\\b", "/a b", "/ä", "/a%0Db", "/%00", "/%1f/mcp"]
+        {
+            assert!(target(malformed.as_bytes()).is_err(), "{malformed}");
+        }
+        assert_eq!(target(&[b'/'; MAX_TARGET]), Ok(()));
+        assert_eq!(target(&[b'/'; MAX_TARGET + 1]).unwrap_err().0, StatusCode::URI_TOO_LONG);
+    }
 }

@@ -15,6 +15,7 @@
 //! Pingora's HTTP lives in [`exchange`], [`listener`] and [`forward`]; the rest knows requests and answers only.
 
 mod asked;
+mod body;
 mod deliver;
 mod door;
 pub mod exchange;
@@ -23,6 +24,7 @@ mod head_gate;
 mod headers;
 pub mod listener;
 mod mount;
+mod raw_head;
 mod rejection;
 mod route;
 mod session;

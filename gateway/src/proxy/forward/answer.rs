@@ -1,0 +1,126 @@
+//! What a backend answers: its head, and its body piece by piece or whole.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::header::{HeaderMap, HeaderName};
+use http::{StatusCode, header};
+use pingora_core::protocols::http::v1::client::HttpSession;
+use tokio::time::Instant;
+
+use super::ForwardError;
+use crate::backend::Upstream;
+
+/// The answer of a backend. Its connection is kept when its body was read to the end, and closed otherwise, which
+/// tells the backend that nobody waits any more.
+pub struct BackendAnswer<'u> {
+    upstream: &'u Upstream,
+    status: StatusCode,
+    headers: HeaderMap,
+    /// Until the end of the body.
+    session: Option<HttpSession>,
+    deadline: Instant,
+}
+
+impl<'u> BackendAnswer<'u> {
+    pub(super) async fn new(
+        upstream: &'u Upstream,
+        session: HttpSession,
+        deadline: Instant,
+    ) -> Result<BackendAnswer<'u>, ForwardError> {
+        let head = session.resp_header().ok_or_else(|| ForwardError::broken("it has no head"))?;
+        let (status, headers) = (head.status, head.headers.clone());
+        let mut answer = Self { upstream, status, headers, session: Some(session), deadline };
+        answer.keep_if_done().await;
+        Ok(answer)
+    }
+
+    /// Its status.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// Its header fields as sent; what a client gets to see of them is `headers::to_client`.
+    #[must_use]
+    pub fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
+    /// The only value of a field; `None` when it is absent, there twice, or not visible ASCII.
+    #[must_use]
+    pub fn header(&self, name: &HeaderName) -> Option<&str> {
+        let mut values = self.headers.get_all(name).iter();
+        let value = values.next()?.to_str().ok()?;
+        values.next().is_none().then_some(value)
+    }
+
+    /// The next piece of the body, which has to come within `idle`; `None` at its end.
+    ///
+    /// # Errors
+    ///
+    /// Returns a [`ForwardError`] when the body breaks off, is malformed or stays silent; it is then not complete.
+    pub async fn next_piece(&mut self, idle: Duration) -> Result<Option<Bytes>, ForwardError> {
+        self.next_piece_until(Instant::now() + idle).await
+    }
+
+    /// The whole body, at most `limit` bytes of it, within the backend's `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// Returns a [`ForwardError`] when it is larger, breaks off, is malformed or takes too long.
+    pub async fn whole(&mut self, limit: usize) -> Result<Bytes, ForwardError> {
+        let expected = self.header(&header::CONTENT_LENGTH).and_then(|length| length.parse().ok()).unwrap_or(0);
+        let (mut only, mut all) = (None::<Bytes>, BytesMut::new());
+        let mut total = 0;
+        while let Some(piece) = self.next_piece_until(self.deadline).await? {
+            total += piece.len();
+            if total > limit || expected > limit {
+                self.session = None;
+                return Err(ForwardError::broken("it is larger than `limits.answer_body`"));
+            }
+            // One piece, which is what most answers are, is not copied.
+            match (only.take(), all.is_empty()) {
+                (None, true) => only = Some(piece),
+                (first, _) => {
+                    all.reserve(expected.saturating_sub(all.len()));
+                    all.extend_from_slice(&first.unwrap_or_default());
+                    all.extend_from_slice(&piece);
+                }
+            }
+        }
+        Ok(only.unwrap_or_else(|| all.freeze()))
+    }
+
+    async fn next_piece_until(&mut self, deadline: Instant) -> Result<Option<Bytes>, ForwardError> {
+        let Some(session) = &mut self.session else { return Ok(None) };
+        match tokio::time::timeout_at(deadline, session.read_body_bytes()).await {
+            Ok(Ok(Some(piece))) => {
+                self.keep_if_done().await;
+                Ok(Some(piece))
+            }
+            Ok(Ok(None)) => {
+                self.keep_if_done().await;
+                self.session = None;
+                Ok(None)
+            }
+            failed => {
+                self.session = None;
+                match failed {
+                    Ok(Err(error)) => Err(ForwardError::broken(&error)),
+                    _ => Err(ForwardError::Timeout),
+                }
+            }
+        }
+    }
+
+    /// Takes the connection back as soon as nothing more of the body can come.
+    async fn keep_if_done(&mut self) {
+        let Some(mut session) = self.session.take_if(HttpSession::is_body_done) else { return };
+        // Also what decides whether the backend said something beyond its answer.
+        session.respect_keepalive();
+        if let Some(stream) = session.reuse().await {
+            self.upstream.keep(stream);
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! What goes to a backend: written from nothing but a permitted act and allow-listed fields.
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use http::HeaderMap;
+use portcullis_policy::{Act, BackendName, Permitted};
+
+use super::super::headers;
+use crate::backend::Upstream;
+use crate::mcp::{ClientMessage, EndSession, Era, OpenStream};
+
+/// A body up to here is written together with the head.
+const ONE_WRITE: usize = 16 * 1024;
+const HEAD_CAPACITY: usize = 1024;
+
+/// One complete request, as bytes.
+pub struct UpstreamRequest {
+    backend: BackendName,
+    head: BytesMut,
+    body: Bytes,
+    /// Whether sending it twice does nothing twice.
+    repeatable: bool,
+}
+
+impl UpstreamRequest {
+    /// A message as it was decided; `session` is the backend's own id.
+    #[must_use]
+    pub fn message(
+        upstream: &Upstream,
+        message: &Permitted<ClientMessage>,
+        sent: &HeaderMap,
+        session: Option<&str>,
+    ) -> Self {
+        let body = message.act().encode();
+        let mut head = begin(b"POST", upstream, sent, session, body.len().min(ONE_WRITE));
+        if let (Some(method), Era::Modern) = (message.act().method(), message.act().era()) {
+            line(&mut head, "mcp-method", method.as_str());
+            if let Some(name) = message.act().mirrored_name() {
+                line(&mut head, "mcp-name", &name);
+            }
+        }
+        line(&mut head, "content-type", "application/json");
+        line(&mut head, "content-length", &body.len().to_string());
+        head.put_slice(b"\r\n");
+        let backend = message.act().backend().clone();
+        if body.len() > ONE_WRITE {
+            return Self { backend, head, body, repeatable: false };
+        }
+        head.put_slice(&body);
+        Self { backend, head, body: Bytes::new(), repeatable: false }
+    }
+
+    /// The stream of a session, from after `last_event` if one is named.
+    #[must_use]
+    pub fn stream(
+        upstream: &Upstream,
+        act: &Permitted<OpenStream>,
+        sent: &HeaderMap,
+        session: &str,
+        last_event: Option<&str>,
+    ) -> Self {
+        let mut head = begin(b"GET", upstream, sent, Some(session), 0);
+        if let Some(event) = last_event {
+            line(&mut head, "last-event-id", event);
+        }
+        Self::without_body(act.act().backend(), head, true)
+    }
+
+    /// The end of a session.
+    #[must_use]
+    pub fn end(upstream: &Upstream, act: &Permitted<EndSession>, sent: &HeaderMap, session: &str) -> Self {
+        Self::without_body(act.act().backend(), begin(b"DELETE", upstream, sent, Some(session), 0), false)
+    }
+
+    fn without_body(backend: &BackendName, mut head: BytesMut, repeatable: bool) -> Self {
+        head.put_slice(b"\r\n");
+        Self { backend: backend.clone(), head, body: Bytes::new(), repeatable }
+    }
+
+    pub(super) fn backend(&self) -> &BackendName {
+        &self.backend
+    }
+
+    pub(super) fn is_repeatable(&self) -> bool {
+        self.repeatable
+    }
+
+    pub(super) fn bytes(&self) -> impl Buf {
+        Buf::chain(&self.head[..], &self.body[..])
+    }
+}
+
+/// Request line and fields, without the last line break.
+fn begin(method: &[u8], upstream: &Upstream, sent: &HeaderMap, session: Option<&str>, body: usize) -> BytesMut {
+    let mut head = BytesMut::with_capacity(HEAD_CAPACITY + body);
+    head.put_slice(method);
+    head.put_u8(b' ');
+    head.put_slice(upstream.target().as_bytes());
+    head.put_slice(b" HTTP/1.1\r\n");
+    line(&mut head, "host", upstream.host_header());
+    line(&mut head, "accept-encoding", "identity");
+    for (name, value) in headers::to_backend(sent) {
+        line(&mut head, name.as_str(), value);
+    }
+    if let Some(session) = session {
+        line(&mut head, "mcp-session-id", session);
+    }
+    head
+}
+
+/// A field line. INVARIANT: nothing that could end the line gets into it; such a value is left out.
+fn line(head: &mut BytesMut, name: &str, value: &str) {
+    if !headers::is_printable(value.as_bytes()) {
+        return;
+    }
+    for part in [name, ": ", value, "\r\n"] {
+        head.put_slice(part.as_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_that_would_end_its_line_is_left_out() {
+        let mut head = BytesMut::new();
+        line(&mut head, "mcp-name", "a\r\nx-evil: 1");
+        line(&mut head, "mcp-name", "ä");
+        line(&mut head, "mcp-name", "a b");
+        assert_eq!(head, "mcp-name: a b\r\n");
+    }
+}
