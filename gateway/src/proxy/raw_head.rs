@@ -28,6 +28,9 @@ pub(super) enum Unsound {
     /// A transfer coding other than exactly `chunked`.
     #[error("a transfer coding other than chunked")]
     Coding,
+    /// A fragment in the request target, which the parser drops silently.
+    #[error("a fragment in the request target")]
+    Fragment,
     /// A transfer coding in an HTTP/1.0 message.
     #[error("Transfer-Encoding in HTTP/1.0")]
     CodingOfOldVersion,
@@ -40,6 +43,9 @@ pub(super) enum Unsound {
 /// Returns the first thing found that two parsers could read in two ways.
 pub(super) fn check(raw: &[u8], http_1_0: bool) -> Result<(), Unsound> {
     bytes(raw)?;
+    if raw.iter().take_while(|byte| **byte != b'\n').any(|byte| *byte == b'#') {
+        return Err(Unsound::Fragment);
+    }
     let (mut length, mut coding) = (None, None);
     for line in raw.split(|byte| *byte == b'\n').skip(1) {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
