@@ -11,7 +11,7 @@ async fn a_person_consents_by_keyboard_and_the_page_cannot_be_framed() {
     let world = WorldBuilder::new(&Backend::plain().await).own_tokens_only().start().await;
     let flow = Flow::register(&world).await;
     let url = Url::parse_with_params(&format!("{}/authorize", world.url()), flow.parameters("rita")).unwrap();
-    tool("interop/node_modules");
+    assert!(tool("interop/node_modules").exists());
     let mut command = Command::new("node");
     command.arg(file("interop/consent.mjs")).arg(url.as_str()).arg(portcullis_tests::flow::REDIRECT).arg(file("../docs/consent-page.png"));
     let output = command.output().await.unwrap();
