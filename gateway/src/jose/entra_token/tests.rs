@@ -68,6 +68,11 @@ async fn an_id_token_with_one_claim_wrong_is_refused() {
 }
 
 #[tokio::test]
+async fn an_id_token_may_begin_at_no_given_time() {
+    assert!(login(&token(&without(id_claims(), "nbf")), NONCE).await.is_ok());
+}
+
+#[tokio::test]
 async fn an_access_token_is_no_id_token() {
     assert_eq!(refresh(&token(&claims())).await, Err(ClaimsError::NotAnIdToken.into()));
     assert_eq!(
