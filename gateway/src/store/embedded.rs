@@ -10,8 +10,8 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{Row, Sqlite, SqlitePool, Transaction};
 
 use super::{
-    Client, CodeRecord, Digest256, Grant, Login, Presentation, Presented, Redemption, Rotation, SpentCode, Store,
-    StoreError,
+    Client, CodeRecord, Digest256, GRACE, Grant, Login, Presentation, Presented, Redemption, Rotation, SpentCode,
+    Store, StoreError, Successor,
 };
 use crate::clock::Timestamp;
 
@@ -19,17 +19,20 @@ use crate::clock::Timestamp;
 const APPLICATION_ID: i64 = 0x5043_554c;
 const SCHEMA_VERSION: i64 = 1;
 /// Logins under way; beyond that the oldest go, so that a flood cannot fill the disk.
-const MAX_LOGINS: i64 = 100_000;
+const MAX_LOGINS: i64 = 20_000;
+/// Registrations that were never used; beyond that the oldest go. Used ones are not touched by a flood.
+const MAX_UNUSED_CLIENTS: i64 = 10_000;
 /// Registrations that were never used to sign in live this long.
-const UNUSED_CLIENT: Duration = Duration::from_secs(24 * 3600);
+const UNUSED_CLIENT: Duration = Duration::from_hours(24);
 
 const SCHEMA: &str = "
 CREATE TABLE client (id TEXT PRIMARY KEY, record TEXT NOT NULL, registered INTEGER NOT NULL, used INTEGER NOT NULL) STRICT;
 CREATE TABLE login (id BLOB PRIMARY KEY, record TEXT NOT NULL, expires INTEGER NOT NULL) STRICT;
 CREATE TABLE consent (id TEXT PRIMARY KEY, client TEXT NOT NULL, record TEXT NOT NULL, expires INTEGER NOT NULL) STRICT;
 CREATE TABLE code (id BLOB PRIMARY KEY, consent TEXT NOT NULL, record TEXT NOT NULL, spent INTEGER NOT NULL, expires INTEGER NOT NULL) STRICT;
-CREATE TABLE refresh (id BLOB PRIMARY KEY, consent TEXT NOT NULL, spent INTEGER NOT NULL, expires INTEGER NOT NULL) STRICT;
+CREATE TABLE refresh (id BLOB PRIMARY KEY, consent TEXT NOT NULL, spent INTEGER, successor BLOB, sealed TEXT, expires INTEGER NOT NULL) STRICT;
 CREATE TABLE signing_key (id INTEGER PRIMARY KEY CHECK (id = 1), sealed BLOB NOT NULL) STRICT;
+CREATE INDEX client_unused ON client (used, registered);
 CREATE INDEX login_expires ON login (expires);
 CREATE INDEX code_consent ON code (consent);
 CREATE INDEX refresh_consent ON refresh (consent);
@@ -39,6 +42,8 @@ CREATE INDEX refresh_consent ON refresh (consent);
 #[derive(Clone, Debug)]
 pub struct SqliteStore {
     pool: SqlitePool,
+    max_logins: i64,
+    max_unused_clients: i64,
 }
 
 impl SqliteStore {
@@ -58,7 +63,9 @@ impl SqliteStore {
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(Duration::from_secs(10));
         let pool = SqlitePoolOptions::new().max_connections(4).connect_with(options).await.map_err(|error| {
-            unusable(&format!("is not a database that can be opened ({error}); restore it from a backup, or move it away"))
+            unusable(&format!(
+                "is not a database that can be opened ({error}); restore it from a backup, or move it away"
+            ))
         })?;
         if is_new {
             let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
@@ -78,7 +85,13 @@ impl SqliteStore {
         if check != "ok" {
             return Err(unusable("is damaged; restore it from a backup"));
         }
-        Ok(Self { pool })
+        Ok(Self { pool, max_logins: MAX_LOGINS, max_unused_clients: MAX_UNUSED_CLIENTS })
+    }
+
+    /// The same store with room for fewer.
+    #[cfg(test)]
+    pub(super) fn with_bounds(self, max_logins: i64, max_unused_clients: i64) -> Self {
+        Self { max_logins, max_unused_clients, ..self }
     }
 
     async fn write(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
@@ -112,12 +125,21 @@ async fn grant(transaction: &mut Transaction<'static, Sqlite>, grant_id: &str) -
 #[async_trait]
 impl Store for SqliteStore {
     async fn register_client(&self, client: &Client) -> Result<(), StoreError> {
+        let mut transaction = self.write().await?;
         sqlx::query("INSERT INTO client (id, record, registered, used) VALUES (?, ?, ?, 0)")
             .bind(&client.client_id)
             .bind(encode(client)?)
             .bind(i64::try_from(client.registered_at).unwrap_or(i64::MAX))
-            .execute(&self.pool)
+            .execute(&mut *transaction)
             .await?;
+        sqlx::query(
+            "DELETE FROM client WHERE id IN
+             (SELECT id FROM client WHERE used = 0 ORDER BY registered DESC, rowid DESC LIMIT -1 OFFSET ?)",
+        )
+        .bind(self.max_unused_clients)
+        .execute(&mut *transaction)
+        .await?;
+        transaction.commit().await?;
         Ok(())
     }
 
@@ -135,7 +157,7 @@ impl Store for SqliteStore {
             .execute(&mut *transaction)
             .await?;
         sqlx::query("DELETE FROM login WHERE id IN (SELECT id FROM login ORDER BY expires DESC LIMIT -1 OFFSET ?)")
-            .bind(MAX_LOGINS)
+            .bind(self.max_logins)
             .execute(&mut *transaction)
             .await?;
         transaction.commit().await?;
@@ -179,7 +201,10 @@ impl Store for SqliteStore {
             .bind(seconds(expires))
             .execute(&mut *transaction)
             .await?;
-        sqlx::query("UPDATE client SET used = 1 WHERE id = ?").bind(&grant.client_id).execute(&mut *transaction).await?;
+        sqlx::query("UPDATE client SET used = 1 WHERE id = ?")
+            .bind(&grant.client_id)
+            .execute(&mut *transaction)
+            .await?;
         transaction.commit().await?;
         Ok(())
     }
@@ -214,7 +239,7 @@ impl Store for SqliteStore {
 
     async fn begin_refresh(&self, token: Digest256, grant_id: &str, expires: Timestamp) -> Result<(), StoreError> {
         let mut transaction = self.write().await?;
-        sqlx::query("INSERT INTO refresh (id, consent, spent, expires) VALUES (?, ?, 0, ?)")
+        sqlx::query("INSERT INTO refresh (id, consent, expires) VALUES (?, ?, ?)")
             .bind(token.as_bytes())
             .bind(grant_id)
             .bind(seconds(expires))
@@ -233,12 +258,22 @@ impl Store for SqliteStore {
         now: Timestamp,
     ) -> Result<Presentation, StoreError> {
         let mut transaction = self.write().await?;
-        let query = sqlx::query("SELECT consent, spent, expires FROM refresh WHERE id = ?").bind(token.as_bytes());
-        let Some(row) = query.fetch_optional(&mut *transaction).await? else { return Ok(Presentation::Unknown) };
+        let query = sqlx::query(
+            "SELECT this.consent, this.spent, this.sealed, this.expires, next.id IS NOT NULL AS successor_is_current
+             FROM refresh AS this LEFT JOIN refresh AS next ON next.id = this.successor AND next.spent IS NULL
+             WHERE this.id = ?",
+        );
+        let row = query.bind(token.as_bytes()).fetch_optional(&mut *transaction).await?;
+        let Some(row) = row else { return Ok(Presentation::Unknown) };
         let grant_id: String = row.try_get("consent")?;
         let grant = grant(&mut transaction, &grant_id).await?;
         let Some(grant) = grant.filter(|grant| grant.client_id == client_id) else { return Ok(Presentation::Unknown) };
-        if row.try_get::<i64, _>("spent")? != 0 {
+        if let Some(spent) = row.try_get::<Option<i64>, _>("spent")? {
+            let is_in_time = seconds(now) < seconds(Timestamp::from_secs(spent.unsigned_abs()).plus(GRACE));
+            let sealed = row.try_get::<Option<String>, _>("sealed")?;
+            if let (Some(successor), true, true) = (sealed, is_in_time, row.try_get("successor_is_current")?) {
+                return Ok(Presentation::Superseded { grant: Box::new(grant), successor });
+            }
             end_grant(&mut transaction, &grant_id).await?;
             transaction.commit().await?;
             return Ok(Presentation::Reused);
@@ -252,26 +287,31 @@ impl Store for SqliteStore {
     async fn rotate_refresh_token(
         &self,
         token: Digest256,
-        successor: Digest256,
+        successor: &Successor,
         grant: &Grant,
-        expires: Timestamp,
+        now: Timestamp,
     ) -> Result<Rotation, StoreError> {
         let mut transaction = self.write().await?;
-        let query = sqlx::query("UPDATE refresh SET spent = 1 WHERE id = ? AND spent = 0").bind(token.as_bytes());
-        if query.execute(&mut *transaction).await?.rows_affected() != 1 {
-            end_grant(&mut transaction, &grant.id).await?;
-            transaction.commit().await?;
-            return Ok(Rotation::Reused);
+        let spent =
+            sqlx::query("UPDATE refresh SET spent = ?, successor = ?, sealed = ? WHERE id = ? AND spent IS NULL")
+                .bind(seconds(now))
+                .bind(successor.token.as_bytes())
+                .bind(&successor.sealed)
+                .bind(token.as_bytes())
+                .execute(&mut *transaction)
+                .await?;
+        if spent.rows_affected() != 1 {
+            return Ok(Rotation::Superseded);
         }
-        sqlx::query("INSERT INTO refresh (id, consent, spent, expires) VALUES (?, ?, 0, ?)")
-            .bind(successor.as_bytes())
+        sqlx::query("INSERT INTO refresh (id, consent, expires) VALUES (?, ?, ?)")
+            .bind(successor.token.as_bytes())
             .bind(&grant.id)
-            .bind(seconds(expires))
+            .bind(seconds(successor.expires))
             .execute(&mut *transaction)
             .await?;
         sqlx::query("UPDATE consent SET record = ?, expires = ? WHERE id = ?")
             .bind(encode(grant)?)
-            .bind(seconds(expires))
+            .bind(seconds(successor.expires))
             .bind(&grant.id)
             .execute(&mut *transaction)
             .await?;
