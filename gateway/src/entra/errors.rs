@@ -31,10 +31,12 @@ impl Advice {
     pub fn cause(&self, error: &str) -> Cause {
         match (self.user, error) {
             (LATER, _) | (_, "temporarily_unavailable" | "server_error") => Cause::Passing,
-            (CONTACT, _) | (_, "invalid_client" | "unauthorized_client" | "invalid_scope" | "invalid_target") => {
-                Cause::Setup
+            (CONTACT, _) => Cause::Setup,
+            (_, "access_denied" | "consent_required" | "interaction_required" | "invalid_grant" | "login_required") => {
+                Cause::Person
             }
-            _ => Cause::Person,
+            // What is not known to be about the person ends nobody's grant, and signs nobody in either.
+            _ => Cause::Setup,
         }
     }
 }
@@ -189,5 +191,6 @@ mod tests {
         assert_eq!(cause("invalid_client", 7_000_222), Cause::Setup);
         assert_eq!(cause("invalid_client", 0), Cause::Setup);
         assert_eq!(cause("invalid_target", 9_010_010), Cause::Setup);
+        assert_eq!(cause("unheard_of", 50173), Cause::Setup);
     }
 }

@@ -281,6 +281,8 @@ async fn what_is_over_is_forgotten_and_a_used_client_is_not() {
     assert!(store.purge(later(25 * 3600)).await.unwrap() >= 3);
     assert!(store.client("client").await.unwrap().is_some());
     assert!(store.client("unused").await.unwrap().is_none());
+    store.purge(later(366 * 24 * 3600)).await.unwrap();
+    assert!(store.client("client").await.unwrap().is_none(), "nobody signed in through it for a year");
 }
 
 #[tokio::test]
@@ -296,14 +298,41 @@ async fn the_first_signing_key_stays() {
 #[tokio::test]
 async fn a_file_that_is_not_ours_or_damaged_is_refused() {
     let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("x.db");
-    std::fs::write(&path, b"this is not a database, and it is long enough to be looked at").unwrap();
-    assert!(matches!(SqliteStore::open(&path).await, Err(StoreError::Unusable { .. })));
-    let foreign = directory.path().join("foreign.db");
-    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&foreign).create_if_missing(true);
-    let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let refused = async |name: &str| {
+        let error = SqliteStore::open(&path(name)).await.unwrap_err();
+        assert!(matches!(error, StoreError::Unusable { .. }), "{error}");
+        error.to_string()
+    };
+    let ours = SqliteStore::open(&path("ours")).await.unwrap();
+    for number in 0..100 {
+        ours.begin_login(Digest256::of(&number.to_string()), &login(), later(600)).await.unwrap();
+    }
+    ours.close().await;
+    assert!(SqliteStore::open(&path("ours")).await.is_ok(), "the control");
+    let good = std::fs::read(path("ours")).unwrap();
+    let half = good.len() / 2;
+    let damaged: Vec<u8> = good[..half].iter().copied().chain(std::iter::repeat_n(0xa5, half)).collect();
+    let foreign = sqlx::sqlite::SqliteConnectOptions::new().filename(path("foreign")).create_if_missing(true);
+    let pool = sqlx::SqlitePool::connect_with(foreign).await.unwrap();
     sqlx::raw_sql("CREATE TABLE other (x)").execute(&pool).await.unwrap();
     pool.close().await;
-    let error = SqliteStore::open(&foreign).await.unwrap_err();
-    assert!(error.to_string().contains("another program"), "{error}");
+    for (name, content) in [
+        ("text", b"this is not a database, and it is long enough to be looked at".as_slice()),
+        ("empty", b""),
+        ("damaged", &damaged),
+        ("cut", &good[..half]),
+    ] {
+        std::fs::write(path(name), content).unwrap();
+    }
+    for (name, says) in [
+        ("text", "not a database"),
+        ("empty", "is empty"),
+        ("foreign", "another program"),
+        ("damaged", "restore it"),
+        ("cut", "restore it"),
+    ] {
+        let error = refused(name).await;
+        assert!(error.contains(says), "{name}: {error}");
+    }
 }

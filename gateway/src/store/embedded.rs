@@ -24,6 +24,8 @@ const MAX_LOGINS: i64 = 20_000;
 const MAX_UNUSED_CLIENTS: i64 = 10_000;
 /// Registrations that were never used to sign in live this long.
 const UNUSED_CLIENT: Duration = Duration::from_hours(24);
+/// Registrations that nobody signed in through live this long after the last time.
+const IDLE_CLIENT: Duration = Duration::from_hours(365 * 24);
 
 const SCHEMA: &str = "
 CREATE TABLE client (id TEXT PRIMARY KEY, record TEXT NOT NULL, registered INTEGER NOT NULL, used INTEGER NOT NULL) STRICT;
@@ -34,6 +36,7 @@ CREATE TABLE refresh (id BLOB PRIMARY KEY, consent TEXT NOT NULL, spent INTEGER,
 CREATE TABLE signing_key (id INTEGER PRIMARY KEY CHECK (id = 1), sealed BLOB NOT NULL) STRICT;
 CREATE INDEX client_unused ON client (used, registered);
 CREATE INDEX login_expires ON login (expires);
+CREATE INDEX consent_client ON consent (client);
 CREATE INDEX code_consent ON code (consent);
 CREATE INDEX refresh_consent ON refresh (consent);
 ";
@@ -55,10 +58,10 @@ impl SqliteStore {
     /// store instead.
     pub async fn open(path: &Path) -> Result<Self, StoreError> {
         let unusable = |what: &str| StoreError::Unusable { path: path.display().to_string(), what: what.to_owned() };
-        let is_new = std::fs::metadata(path).map_or(true, |file| file.len() == 0);
+        let is_new = !path.exists();
         let options = SqliteConnectOptions::new()
             .filename(path)
-            .create_if_missing(true)
+            .create_if_missing(is_new)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(Duration::from_secs(10));
@@ -68,23 +71,9 @@ impl SqliteStore {
             ))
         })?;
         if is_new {
-            let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
-            sqlx::raw_sql(SCHEMA).execute(&mut *transaction).await?;
-            let mark = format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};");
-            sqlx::raw_sql(sqlx::AssertSqlSafe(mark)).execute(&mut *transaction).await?;
-            transaction.commit().await?;
+            create(&pool).await?;
         }
-        let pragma = async |query: &'static str| sqlx::query_scalar::<_, i64>(query).fetch_one(&pool).await;
-        if pragma("PRAGMA application_id").await.ok() != Some(APPLICATION_ID) {
-            return Err(unusable("is another program's database; name another `state.path`"));
-        }
-        if pragma("PRAGMA user_version").await? != SCHEMA_VERSION {
-            return Err(unusable("is of another version; run the Portcullis that wrote it"));
-        }
-        let check: String = sqlx::query_scalar("PRAGMA quick_check(1)").fetch_one(&pool).await?;
-        if check != "ok" {
-            return Err(unusable("is damaged; restore it from a backup"));
-        }
+        check(&pool).await.map_err(unusable)?;
         Ok(Self { pool, max_logins: MAX_LOGINS, max_unused_clients: MAX_UNUSED_CLIENTS })
     }
 
@@ -94,9 +83,43 @@ impl SqliteStore {
         Self { max_logins, max_unused_clients, ..self }
     }
 
+    /// Lets go of the file.
+    #[cfg(test)]
+    pub(super) async fn close(self) {
+        self.pool.close().await;
+    }
+
     async fn write(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
         Ok(self.pool.begin_with("BEGIN IMMEDIATE").await?)
     }
+}
+
+async fn create(pool: &SqlitePool) -> Result<(), StoreError> {
+    let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
+    sqlx::raw_sql(SCHEMA).execute(&mut *transaction).await?;
+    let mark = format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};");
+    sqlx::raw_sql(sqlx::AssertSqlSafe(mark)).execute(&mut *transaction).await?;
+    transaction.commit().await?;
+    Ok(())
+}
+
+/// Whether the file is ours, of this version, and whole.
+async fn check(pool: &SqlitePool) -> Result<(), &'static str> {
+    const DAMAGED: &str = "is damaged; restore it from a backup";
+    let number = async |query: &'static str| sqlx::query_scalar::<_, i64>(query).fetch_one(pool).await.ok();
+    match number("SELECT count(*) FROM sqlite_schema").await {
+        Some(0) => return Err("is empty; restore it from a backup, or remove it to begin anew"),
+        Some(_) => {}
+        None => return Err(DAMAGED),
+    }
+    if number("PRAGMA application_id").await != Some(APPLICATION_ID) {
+        return Err("is another program's database; name another `state.path`");
+    }
+    if number("PRAGMA user_version").await != Some(SCHEMA_VERSION) {
+        return Err("is of another version; run the Portcullis that wrote it");
+    }
+    let verdict = sqlx::query_scalar::<_, String>("PRAGMA quick_check(1)").fetch_one(pool).await;
+    if verdict.is_ok_and(|verdict| verdict == "ok") { Ok(()) } else { Err(DAMAGED) }
 }
 
 fn encode(record: &impl Serialize) -> Result<String, StoreError> {
@@ -201,7 +224,8 @@ impl Store for SqliteStore {
             .bind(seconds(expires))
             .execute(&mut *transaction)
             .await?;
-        sqlx::query("UPDATE client SET used = 1 WHERE id = ?")
+        sqlx::query("UPDATE client SET used = ? WHERE id = ?")
+            .bind(seconds(expires))
             .bind(&grant.client_id)
             .execute(&mut *transaction)
             .await?;
@@ -339,13 +363,17 @@ impl Store for SqliteStore {
             "DELETE FROM refresh WHERE expires <= ?",
             "DELETE FROM consent WHERE expires <= ?",
             "DELETE FROM code WHERE expires + 600 <= ?",
+            "UPDATE refresh SET sealed = NULL WHERE sealed IS NOT NULL AND spent + 10 <= ?",
         ];
         for statement in expired {
             gone += sqlx::query(statement).bind(seconds(now)).execute(&self.pool).await?.rows_affected();
         }
-        let unused = now.as_secs().saturating_sub(UNUSED_CLIENT.as_secs());
-        let query = sqlx::query("DELETE FROM client WHERE used = 0 AND registered <= ?");
-        let query = query.bind(i64::try_from(unused).unwrap_or(i64::MAX));
+        let before = |age: Duration| i64::try_from(now.as_secs().saturating_sub(age.as_secs())).unwrap_or(i64::MAX);
+        let query = sqlx::query(
+            "DELETE FROM client WHERE used = 0 AND registered <= ? OR used BETWEEN 1 AND ?
+             AND NOT EXISTS (SELECT 1 FROM consent WHERE consent.client = client.id)",
+        );
+        let query = query.bind(before(UNUSED_CLIENT)).bind(before(IDLE_CLIENT));
         Ok(gone + query.execute(&self.pool).await?.rows_affected())
     }
 }

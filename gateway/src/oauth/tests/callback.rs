@@ -169,7 +169,7 @@ async fn the_words_of_the_identity_provider_reach_nobody_and_ours_say_what_to_do
         ("server_error", "AADSTS90033: A transient error", "temporarily_unavailable", "moment"),
         ("temporarily_unavailable", "", "temporarily_unavailable", "moment"),
         ("invalid_client", "AADSTS650053: no such scope", "server_error", "administrator"),
-        ("<script>", "x\r\nx", "access_denied", "again"),
+        ("<script>", "x\r\nx", "server_error", "administrator"),
     ] {
         let (mut browser, departure) = departed(&world, &client_id).await;
         let answer = browser.get(&world.entra.fail(&departure, error, description)).await;

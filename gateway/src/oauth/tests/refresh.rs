@@ -159,6 +159,8 @@ async fn silence_of_the_identity_provider_costs_nothing() {
         Fault::Status(429),
         Fault::Refused("temporarily_unavailable", 90033),
         Fault::Refused("invalid_client", 7_000_222),
+        Fault::Refused("invalid_scope", 70011),
+        Fault::Refused("unheard_of", 1),
         Fault::NoIdToken,
         Fault::ForeignKey,
         Fault::Claim("iss", json!("https://evil.example")),
