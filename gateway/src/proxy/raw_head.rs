@@ -28,9 +28,6 @@ pub(super) enum Unsound {
     /// A transfer coding other than exactly `chunked`.
     #[error("a transfer coding other than chunked")]
     Coding,
-    /// A fragment in the request target, which the parser drops silently.
-    #[error("a fragment in the request target")]
-    Fragment,
     /// A transfer coding in an HTTP/1.0 message.
     #[error("Transfer-Encoding in HTTP/1.0")]
     CodingOfOldVersion,
@@ -43,9 +40,6 @@ pub(super) enum Unsound {
 /// Returns the first thing found that two parsers could read in two ways.
 pub(super) fn check(raw: &[u8], http_1_0: bool) -> Result<(), Unsound> {
     bytes(raw)?;
-    if raw.iter().take_while(|byte| **byte != b'\n').any(|byte| *byte == b'#') {
-        return Err(Unsound::Fragment);
-    }
     let (mut length, mut coding) = (None, None);
     for line in raw.split(|byte| *byte == b'\n').skip(1) {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
@@ -65,6 +59,12 @@ pub(super) fn check(raw: &[u8], http_1_0: bool) -> Result<(), Unsound> {
         (None, Some(coding)) if !coding.eq_ignore_ascii_case(b"chunked") => Err(Unsound::Coding),
         _ => Ok(()),
     }
+}
+
+/// The request target as it was sent, of a head that is sound; parsers drop a fragment from it.
+pub(super) fn target(raw: &[u8]) -> &[u8] {
+    let line = raw.trim_ascii_start().split(|byte| *byte == b'\r').next().unwrap_or_default();
+    line.split(|byte| *byte == b' ').nth(1).unwrap_or_default()
 }
 
 /// Every CR is followed by an LF, every LF preceded by a CR, and nothing else below 0x20 but tabs.
@@ -104,6 +104,13 @@ mod tests {
         ] {
             assert_eq!(check(head, false), Ok(()), "{}", head.escape_ascii());
         }
+    }
+
+    #[test]
+    fn a_target_is_found_as_it_was_sent() {
+        assert_eq!(target(b"GET /a#b HTTP/1.1\r\nhost: a\r\n\r\n"), b"/a#b");
+        assert_eq!(target(b"\r\nGET / HTTP/1.1\r\n\r\n"), b"/");
+        assert_eq!(target(b"\r\n"), b"");
     }
 
     #[test]
