@@ -175,7 +175,7 @@ mod tests {
             r#"{"a":1}{"#,
             r#"{"a":"\ud800"}"#,
             r#"{"a":1,}"#,
-            r#"{'a':1}"#,
+            r"{'a':1}",
             r#"{"a":NaN}"#,
             "{\"a\":\"\u{1}\"}",
             r#"{"a":1e999}"#,
@@ -187,7 +187,7 @@ mod tests {
     #[test]
     fn many_members_are_checked_too() {
         let many = |last: &str| {
-            let body: String = (0..1000).map(|i| format!("\"k{i}\":0,")).collect();
+            let body = (0..1000).map(|i| format!("\"k{i}\":0,")).collect::<Vec<_>>().concat();
             format!("{{{body}\"{last}\":0}}")
         };
         assert!(ok(&many("new")));

@@ -8,16 +8,34 @@ use super::jsonrpc::{Envelope, RequestId, members};
 use super::method::{Governance, Method};
 use super::refusal::Refusal;
 use super::request_metadata::{RequestMetadata, encode_header, trim};
-use crate::json::resembles;
 use super::version::{Era, ProtocolVersion};
+use crate::json::resembles;
 
 const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 const META_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
 /// Members of `params` and `_meta` that something is decided by or that a backend may decide by.
 const KNOWN: [&str; 21] = [
-    "name", "arguments", "uri", "cursor", "_meta", "ref", "argument", "context", "level", "protocolVersion",
-    "capabilities", "clientInfo", "requestId", "reason", "progressToken", "progress", "task", "requestState",
-    "inputResponses", META_VERSION, META_CAPABILITIES,
+    "name",
+    "arguments",
+    "uri",
+    "cursor",
+    "_meta",
+    "ref",
+    "argument",
+    "context",
+    "level",
+    "protocolVersion",
+    "capabilities",
+    "clientInfo",
+    "requestId",
+    "reason",
+    "progressToken",
+    "progress",
+    "task",
+    "requestState",
+    "inputResponses",
+    META_VERSION,
+    META_CAPABILITIES,
 ];
 /// Longer than any honest name or URI.
 const MAX_TARGET: usize = 4096;
@@ -86,7 +104,11 @@ pub struct ClientMessage {
 ///
 /// Returns a [`Refusal`] for whatever could be read in more than one way, is of no known method, or contradicts its
 /// headers.
-pub fn read_message(body: &Bytes, headers: &RequestMetadata<'_>, backend: &BackendName) -> Result<ClientMessage, Refusal> {
+pub fn read_message(
+    body: &Bytes,
+    headers: &RequestMetadata<'_>,
+    backend: &BackendName,
+) -> Result<ClientMessage, Refusal> {
     let envelope = Envelope::read(body)?;
     let id = envelope.id.clone();
     let params = match &envelope.params {
@@ -185,7 +207,9 @@ fn target(method: Method, params: &[(String, &RawValue)], id: Option<&RequestId>
         value.ok_or_else(|| Refusal::params(message, id.cloned()))
     };
     let refuse = |message| Err(Refusal::params(message, id.cloned()));
-    if get(params, "arguments").is_some_and(|arguments| !matches!(arguments.get(), "null") && !arguments.get().starts_with('{')) {
+    if get(params, "arguments")
+        .is_some_and(|arguments| !matches!(arguments.get(), "null") && !arguments.get().starts_with('{'))
+    {
         return refuse("`arguments` must be an object");
     }
     Ok(match method.governance() {

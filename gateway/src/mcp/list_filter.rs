@@ -80,7 +80,7 @@ pub fn filter(
     era: Era,
     keep: &mut dyn FnMut(&str) -> bool,
 ) -> Result<Filtered, Unreadable> {
-    let text = std::str::from_utf8(body).map_err(|_| Unreadable)?;
+    let text = std::str::from_utf8(body).map_err(|_error| Unreadable)?;
     let found = visit::find(text, kind.member()).ok_or(Unreadable)?;
     if found.id != Some(id.as_json()) {
         return Err(Unreadable);
@@ -105,17 +105,13 @@ pub fn filter_by_shape(
     let mut filtered = Filtered { body: body.clone(), shown: 0, hidden: 0 };
     for kind in ListKind::WITH_ITEMS {
         let current = filtered.body.clone();
-        let text = std::str::from_utf8(&current).map_err(|_| Unreadable)?;
+        let text = std::str::from_utf8(&current).map_err(|_error| Unreadable)?;
         let found = visit::find(text, kind.member()).ok_or(Unreadable)?;
         if found.is_error || found.items.is_none() {
             continue;
         }
         let one = rewrite(&current, text, &found, kind, era, &mut |name| keep(kind, name))?;
-        filtered = Filtered {
-            body: one.body,
-            shown: filtered.shown + one.shown,
-            hidden: filtered.hidden + one.hidden,
-        };
+        filtered = Filtered { body: one.body, shown: filtered.shown + one.shown, hidden: filtered.hidden + one.hidden };
     }
     Ok(filtered)
 }

@@ -172,7 +172,12 @@ mod tests {
 
     #[test]
     fn every_line_ending_ends_a_line() {
-        for stream in ["data: a\n\ndata: b\n\n", "data: a\r\n\r\ndata: b\r\n\r\n", "data: a\r\rdata: b\r\r", "data: a\r\n\ndata: b\n\r\n"] {
+        for stream in [
+            "data: a\n\ndata: b\n\n",
+            "data: a\r\n\r\ndata: b\r\n\r\n",
+            "data: a\r\rdata: b\r\r",
+            "data: a\r\n\ndata: b\n\r\n",
+        ] {
             let data: Vec<String> = datas(stream).into_iter().flatten().collect();
             assert_eq!(data, ["a", "b"], "{stream:?}");
         }
@@ -180,7 +185,10 @@ mod tests {
 
     #[test]
     fn fields_are_read_as_the_standard_says() {
-        assert_eq!(datas("\u{feff}data:a\ndata: b\ndata\ndata:  c\n: comment\nid: 1\n\n"), [Some("a\nb\n\n c".to_owned())]);
+        assert_eq!(
+            datas("\u{feff}data:a\ndata: b\ndata\ndata:  c\n: comment\nid: 1\n\n"),
+            [Some("a\nb\n\n c".to_owned())]
+        );
         assert_eq!(datas("id: 1\nretry: 5\n\n"), [None]);
         assert_eq!(datas("data:\n\n"), [Some(String::new())]);
         assert_eq!(datas("dataset: x\n\n"), [None]);

@@ -205,7 +205,9 @@ impl Visit<'_> {
                         exchange.send(bytes).await?;
                         return Ok(());
                     }
-                    Err(Unreadable) => return Err(self.broken_text("an event is not for this request, or cannot be read")),
+                    Err(Unreadable) => {
+                        return Err(self.broken_text("an event is not for this request, or cannot be read"));
+                    }
                 }
             }
         }

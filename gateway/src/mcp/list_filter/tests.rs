@@ -89,11 +89,10 @@ fn an_error_answer_passes_as_it_is() {
 #[test]
 fn a_list_on_a_stream_is_known_by_its_shape() {
     let body = r#"{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"a"},{"name":"b"}],"prompts":[{"name":"p"}]}}"#;
-    let filtered =
-        filter_by_shape(&Bytes::from_static(body.as_bytes()), Era::Legacy, &mut |kind, name| {
-            kind == ListKind::Tools && name == "a"
-        })
-        .unwrap();
+    let filtered = filter_by_shape(&Bytes::from_static(body.as_bytes()), Era::Legacy, &mut |kind, name| {
+        kind == ListKind::Tools && name == "a"
+    })
+    .unwrap();
     assert_eq!((filtered.shown, filtered.hidden), (1, 2));
     assert_eq!(filtered.body, r#"{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"a"}],"prompts":[]}}"#.as_bytes());
 }
