@@ -19,6 +19,10 @@ const KNOWN: [&str; 21] = [
     "capabilities", "clientInfo", "requestId", "reason", "progressToken", "progress", "task", "requestState",
     "inputResponses", META_VERSION, META_CAPABILITIES,
 ];
+/// Members of `_meta` that the protocol gives a meaning.
+const KNOWN_META: [&str; 5] = [
+    META_VERSION, META_CAPABILITIES, "io.modelcontextprotocol/clientInfo", "io.modelcontextprotocol/logLevel", "progressToken",
+];
 /// Longer than any honest name or URI.
 const MAX_TARGET: usize = 4096;
 
@@ -93,7 +97,7 @@ pub fn read_message(body: &Bytes, headers: &RequestMetadata<'_>, backend: &Backe
         Some(params) => object(params).ok_or_else(|| Refusal::params("`params` must be an object", id.clone()))?,
         None => Vec::new(),
     };
-    if params.iter().any(|(name, _)| resembles(name, &KNOWN)) {
+    if params.iter().any(|(name, _)| resembles(name, &KNOWN) || is_respelled(name)) {
         return Err(Refusal::request("A member of `params` resembles a known one", id));
     }
     let era = era(&envelope, &params, headers)?;
@@ -132,6 +136,15 @@ fn response(envelope: Envelope, era: Era, backend: &BackendName) -> Result<Clien
     })
 }
 
+/// Whether a reader that takes `snake_case` for `camelCase`, or a field's name for its alias, sees a known member.
+fn is_respelled(name: &str) -> bool {
+    if KNOWN.contains(&name) {
+        return false;
+    }
+    let flat: String = name.chars().filter(|c| !matches!(c, '_' | '-')).collect();
+    flat.eq_ignore_ascii_case("meta") || (flat.len() < name.len() && KNOWN.iter().any(|known| known.eq_ignore_ascii_case(&flat)))
+}
+
 fn object(json: &Bytes) -> Option<Vec<(String, &RawValue)>> {
     std::str::from_utf8(json).ok().and_then(members)
 }
@@ -155,7 +168,7 @@ fn era(envelope: &Envelope, params: &[(String, &RawValue)], headers: &RequestMet
         Some(meta) => members(meta.get()).ok_or_else(|| Refusal::params("`_meta` must be an object", id()))?,
         None => Vec::new(),
     };
-    if meta.iter().any(|(name, _)| resembles(name, &KNOWN)) {
+    if meta.iter().any(|(name, _)| resembles(name, &KNOWN_META)) {
         return Err(Refusal::request("A member of `_meta` resembles a known one", id()));
     }
     let header_era = header.map(ProtocolVersion::era);

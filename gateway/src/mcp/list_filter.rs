@@ -9,6 +9,7 @@ mod visit;
 
 use bytes::Bytes;
 
+use super::answer;
 use super::jsonrpc::RequestId;
 use super::version::Era;
 use visit::{Found, Span};
@@ -32,6 +33,7 @@ impl ListKind {
     /// Every kind that has items.
     pub const WITH_ITEMS: [Self; 4] = [Self::Tools, Self::Prompts, Self::Resources, Self::ResourceTemplates];
 
+    /// The member of the result that holds the items.
     fn member(self) -> &'static str {
         match self {
             Self::Tools => "tools",
@@ -82,7 +84,11 @@ pub fn filter(
 ) -> Result<Filtered, Unreadable> {
     let text = std::str::from_utf8(body).map_err(|_| Unreadable)?;
     let found = visit::find(text, kind.member()).ok_or(Unreadable)?;
-    if found.id != Some(id.as_json()) {
+    if found.is_error && found.id == Some("null") {
+        let body = answer::address_error(body, id).ok_or(Unreadable)?;
+        return Ok(Filtered { body, shown: 0, hidden: 0 });
+    }
+    if found.id.and_then(RequestId::from_json).as_ref() != Some(id) || found.has_other_list {
         return Err(Unreadable);
     }
     if found.is_error {

@@ -74,6 +74,22 @@ fn lists_that_could_be_read_in_two_ways_are_unreadable() {
         r#"{"jsonrpc":"2.0","id":7,"result":{"tools":[]},"error":{}}"#,
         r#"{"jsonrpc":"2.0","id":7,"result":{"tools":[]}}{"tools":[{"name":"b"}]}"#,
         r#"[{"jsonrpc":"2.0","id":7,"result":{"tools":[]}}]"#,
+        r#"{"jsonrpc":"2.0","id":7,"result":{"tools":[],"prompts":[{"name":"b"}]}}"#,
+        r#"{"jsonrpc":"2.0","id":7,"i\u0064":8,"result":{"tools":[]}}"#,
+        r#"{"jsonrpc":"2.0","id":7,"ID":8,"result":{"tools":[]}}"#,
+        r#"{"jsonrpc":"2.0","id":7.0,"result":{"tools":[]}}"#,
+        r#"{"jsonrpc":"2.0","id":7,"method":"x","result":{"tools":[]}}"#,
+        r#"{"jsonrpc":"2.0","id":7,"result":{"tools":[{"n\u0061me":"b","name":"a"}]}}"#,
+        r#"{"jsonrpc":"2.0","id":7,"result":{"tools":[{"name":"a","name\u200b":"b"}]}}"#,
+        r#"{"jsonrpc":"2.0","id":7,"result":{"tools":[{"name":"a\ud800"}]}}"#,
+        r#"{"jsonrpc":"2.0","id":7,"result":{"tools":[{"name":null}]}}"#,
+        r#"{"jsonrpc":"2.0","id":7,"result":{"tools":[["name","a"]]}}"#,
+        r#"{"jsonrpc":"2.0","id":7,"result":{"tools":null}}"#,
+        r#"{"jsonrpc":"2.0","id":7,"result":{"tools":[{"name":"a"},]}}"#,
+        r#"{"jsonrpc":"2.0","id":7,"result":{"structuredContent":{"tools":[{"name":"b"}]}}}"#,
+        r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"tools":[{"name":"b"}]}}"#,
+        r#"{"jsonrpc":"2.0","id":7,"error":{"code":1,"message":"x"},"error":{"data":[{"name":"b"}]}}"#,
+        "\u{feff}{\"jsonrpc\":\"2.0\",\"id\":7,\"result\":{\"tools\":[]}}",
         "",
     ] {
         assert_eq!(tools(bad, Era::Legacy, &["a"]), Err(Unreadable), "{bad}");
@@ -84,6 +100,17 @@ fn lists_that_could_be_read_in_two_ways_are_unreadable() {
 fn an_error_answer_passes_as_it_is() {
     let body = r#"{"jsonrpc":"2.0","id":7,"error":{"code":-1,"message":"x"}}"#;
     assert_eq!(tools(body, Era::Modern, &[]).unwrap(), body);
+    let unread = r#"{"jsonrpc":"2.0","id":null,"error":{"code":-1,"message":"x"}}"#;
+    assert_eq!(tools(unread, Era::Modern, &[]).unwrap(), body);
+}
+
+#[test]
+fn an_id_is_the_same_however_it_is_escaped() {
+    let body = Bytes::from_static(r#"{"id":"\u00e4\/","result":{"tools":[]}}"#.as_bytes());
+    let asked = |json| RequestId::from_json(json).unwrap();
+    let filtered = |id| filter(&body, ListKind::Tools, &id, Era::Legacy, &mut |_| true).map(|filtered| filtered.body);
+    assert_eq!(filtered(asked("\"ä/\"")), Ok(body.clone()));
+    assert_eq!(filtered(asked("\"ä\"")), Err(Unreadable));
 }
 
 #[test]
