@@ -30,8 +30,8 @@ enum Edit {
 ///
 /// Returns [`Unreadable`] for anything that is not this one answer, read in one way only.
 pub fn trim(body: &Bytes, id: &RequestId, era: Era) -> Result<Bytes, Unreadable> {
-    let text = std::str::from_utf8(body).map_err(|_| Unreadable)?;
-    check(text, MAX_DEPTH).map_err(|_| Unreadable)?;
+    let text = std::str::from_utf8(body).map_err(|_not_utf8| Unreadable)?;
+    check(text, MAX_DEPTH).map_err(|_unsound| Unreadable)?;
     let message = members(text).ok_or(Unreadable)?;
     if message.iter().any(|(name, _)| resembles(name, &["id", "result", "error"])) {
         return Err(Unreadable);
@@ -52,7 +52,7 @@ fn member(name: &str, value: &str, era: Era) -> Result<Edit, Unreadable> {
     match name {
         "capabilities" => rebuild(value, &|name, value| capability(name, value, era)).map(Edit::Replace),
         "supportedVersions" => {
-            let versions: Vec<String> = serde_json::from_str(value).map_err(|_| Unreadable)?;
+            let versions: Vec<String> = serde_json::from_str(value).map_err(|_mistyped| Unreadable)?;
             let spoken: Vec<&String> = versions.iter().filter(|text| ProtocolVersion::parse(text).is_some()).collect();
             Ok(Edit::Replace(serde_json::json!(spoken).to_string()))
         }

@@ -302,4 +302,6 @@ impl ClientMessage {
 }
 
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod tests;

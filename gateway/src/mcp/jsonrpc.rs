@@ -78,7 +78,7 @@ pub(super) struct Envelope {
 impl Envelope {
     /// Reads one message.
     pub(super) fn read(body: &Bytes) -> Result<Self, Refusal> {
-        let text = std::str::from_utf8(body).map_err(|_| Refusal::parse("Parse error: not UTF-8"))?;
+        let text = std::str::from_utf8(body).map_err(|_not_utf8| Refusal::parse("Parse error: not UTF-8"))?;
         if text.trim_start_matches([' ', '\t', '\r', '\n']).starts_with('[') {
             return Err(Refusal::request("Batches are not accepted", None));
         }

@@ -82,7 +82,7 @@ pub fn filter(
     era: Era,
     keep: &mut dyn FnMut(&str) -> bool,
 ) -> Result<Filtered, Unreadable> {
-    let text = std::str::from_utf8(body).map_err(|_| Unreadable)?;
+    let text = std::str::from_utf8(body).map_err(|_not_utf8| Unreadable)?;
     let found = visit::find(text, kind.member()).ok_or(Unreadable)?;
     if found.is_error && found.id == Some("null") {
         let body = answer::address_error(body, id).ok_or(Unreadable)?;
@@ -111,7 +111,7 @@ pub fn filter_by_shape(
     let mut filtered = Filtered { body: body.clone(), shown: 0, hidden: 0 };
     for kind in ListKind::WITH_ITEMS {
         let current = filtered.body.clone();
-        let text = std::str::from_utf8(&current).map_err(|_| Unreadable)?;
+        let text = std::str::from_utf8(&current).map_err(|_not_utf8| Unreadable)?;
         let found = visit::find(text, kind.member()).ok_or(Unreadable)?;
         if found.is_error || found.items.is_none() {
             continue;

@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 
 fn id() -> RequestId {
@@ -123,4 +125,34 @@ fn a_list_on_a_stream_is_known_by_its_shape() {
         .unwrap();
     assert_eq!((filtered.shown, filtered.hidden), (1, 2));
     assert_eq!(filtered.body, r#"{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"a"}],"prompts":[]}}"#.as_bytes());
+}
+
+proptest! {
+    #[test]
+    fn exactly_the_kept_items_stay_and_all_else_is_untouched(
+        names in proptest::collection::vec("[a-c\"ä]{1,2}", 0..12),
+        keep in "[a-c\"ä]{1,2}",
+        cursor in proptest::option::of(".{0,4}"),
+        modern in any::<bool>(),
+        scope in proptest::option::of("public|private"),
+    ) {
+        let items: Vec<_> = names.iter().enumerate().map(|(i, name)| serde_json::json!({ "i": i, "name": name, "x": [1.50] })).collect();
+        let mut answer = serde_json::json!({ "jsonrpc": "2.0", "id": 7, "result": { "tools": items, "nextCursor": cursor, "ttlMs": 5 } });
+        if let Some(scope) = scope {
+            answer["result"]["cacheScope"] = scope.into();
+        }
+        let era = if modern { Era::Modern } else { Era::Legacy };
+        let kept = |name: &str| name == keep || name.starts_with('a');
+        let body = Bytes::from(answer.to_string());
+        let filtered = filter(&body, ListKind::Tools, &id(), era, &mut |name| kept(name)).unwrap();
+        answer["result"]["tools"].as_array_mut().unwrap().retain(|item| kept(item["name"].as_str().unwrap()));
+        if modern {
+            answer["result"]["cacheScope"] = "private".into();
+        }
+        prop_assert_eq!(serde_json::from_slice::<serde_json::Value>(&filtered.body).unwrap(), answer);
+        prop_assert_eq!(filtered.shown + filtered.hidden, names.len());
+        prop_assert_eq!(filtered.shown, names.iter().filter(|name| kept(name)).count());
+        let again = filter(&filtered.body, ListKind::Tools, &id(), era, &mut |name| kept(name)).unwrap();
+        prop_assert_eq!(again.body, filtered.body);
+    }
 }
