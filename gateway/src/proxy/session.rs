@@ -65,7 +65,7 @@ mod tests {
         }
         let elsewhere = BackendName::try_from("crm").unwrap();
         assert!(Session::open(&sealer, &elsewhere, &alice, Some(&id)).is_none());
-        for bad in ["", "raw-1", &id[1..]] {
+        for bad in ["", "raw-1", id.get(1..).unwrap()] {
             assert!(Session::open(&sealer, &backend, &alice, Some(bad)).is_none());
         }
     }

@@ -32,8 +32,7 @@ fn every_spelling_of_a_known_member_is_refused_where_it_would_be_read() {
     assert!(call(r#"{"name":"a","arguments":{"Name":"b","method":"c","PARAMS":1,"n\u0061me":"d","_META":2}}"#).is_ok());
     let variants = |name: &str| {
         let (head, tail) = name.split_at(2);
-        let mut title = name.to_owned();
-        title[..1].make_ascii_uppercase();
+        let title = format!("{}{tail}", head.to_ascii_uppercase());
         let mut all = vec![name.to_ascii_uppercase(), title, format!(" {name}"), format!("{name} "), format!("{name}\\t")];
         all.extend(["\\u0000", "\u{200b}", "\\u200b", "\u{feff}", "\u{ad}", "\u{2060}", "\u{fe0f}", "\u{e0041}"].map(|i| format!("{head}{i}{tail}")));
         all.extend([name.replace('s', "\u{17f}"), name.replace('k', "\u{212a}"), name.replace('i', "\u{131}")]);
@@ -205,7 +204,7 @@ proptest! {
         const INNER: [&str; 9] = ["name", "Name", r"n\u0061me", "uri", "arguments", "_meta", "na\u{200b}me", "NAME ", "title"];
         const VALUES: [&str; 6] = ["\"tools/call\"", "\"ping\"", "\"a\"", "{\"name\":\"b\"}", "1", "null"];
         let text = |parts: &[(usize, usize)], keys: [&str; 9]| {
-            parts.iter().map(|(key, value)| format!(",\"{}\":{}", keys[*key], VALUES[*value])).collect::<String>()
+            parts.iter().flat_map(|(key, value)| [",\"", keys[*key], "\":", VALUES[*value]]).collect::<String>()
         };
         let params = format!("{{\"name\":\"a\"{}}}", text(&inner, INNER));
         let body = format!("{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/call\",\"params\":{params}{}}}", text(&outer, OUTER));
