@@ -37,6 +37,10 @@ const KNOWN: [&str; 21] = [
     META_VERSION,
     META_CAPABILITIES,
 ];
+/// Members of `_meta` that the protocol gives a meaning.
+const KNOWN_META: [&str; 5] = [
+    META_VERSION, META_CAPABILITIES, "io.modelcontextprotocol/clientInfo", "io.modelcontextprotocol/logLevel", "progressToken",
+];
 /// Longer than any honest name or URI.
 const MAX_TARGET: usize = 4096;
 
@@ -115,7 +119,7 @@ pub fn read_message(
         Some(params) => object(params).ok_or_else(|| Refusal::params("`params` must be an object", id.clone()))?,
         None => Vec::new(),
     };
-    if params.iter().any(|(name, _)| resembles(name, &KNOWN)) {
+    if params.iter().any(|(name, _)| resembles(name, &KNOWN) || is_respelled(name)) {
         return Err(Refusal::request("A member of `params` resembles a known one", id));
     }
     let era = era(&envelope, &params, headers)?;
@@ -154,6 +158,15 @@ fn response(envelope: Envelope, era: Era, backend: &BackendName) -> Result<Clien
     })
 }
 
+/// Whether a reader that takes `snake_case` for `camelCase`, or a field's name for its alias, sees a known member.
+fn is_respelled(name: &str) -> bool {
+    if KNOWN.contains(&name) {
+        return false;
+    }
+    let flat: String = name.chars().filter(|c| !matches!(c, '_' | '-')).collect();
+    flat.eq_ignore_ascii_case("meta") || (flat.len() < name.len() && KNOWN.iter().any(|known| known.eq_ignore_ascii_case(&flat)))
+}
+
 fn object(json: &Bytes) -> Option<Vec<(String, &RawValue)>> {
     std::str::from_utf8(json).ok().and_then(members)
 }
@@ -177,7 +190,7 @@ fn era(envelope: &Envelope, params: &[(String, &RawValue)], headers: &RequestMet
         Some(meta) => members(meta.get()).ok_or_else(|| Refusal::params("`_meta` must be an object", id()))?,
         None => Vec::new(),
     };
-    if meta.iter().any(|(name, _)| resembles(name, &KNOWN)) {
+    if meta.iter().any(|(name, _)| resembles(name, &KNOWN_META)) {
         return Err(Refusal::request("A member of `_meta` resembles a known one", id()));
     }
     let header_era = header.map(ProtocolVersion::era);
@@ -312,5 +325,7 @@ impl ClientMessage {
     }
 }
 
+#[cfg(test)]
+mod hostile;
 #[cfg(test)]
 mod tests;
