@@ -101,13 +101,12 @@ fn a_template_is_shown_when_every_expansion_is_inside_the_pattern() {
 fn long_names_and_uris_cost_little_and_open_nothing() {
     let policy = load(RESOURCES);
     let view = policy.view(&holder("owner"), &weather());
-    soon(|| {
-        for size in [100_000, 4 << 20] {
-            assert!(!view.tool(&"a".repeat(size)) && !view.tool(&("get_".to_owned() + &"a".repeat(size))));
-            assert!(!view.resource(&("weather://stations/".to_owned() + &"%61".repeat(size))));
-            assert!(!view.resource_template(&"{a}".repeat(size)));
-        }
-    });
+    for size in [100_000, 4 << 20] {
+        let (name, prefixed) = ("a".repeat(size), "get_".to_owned() + &"a".repeat(size));
+        let (uri, template) = ("weather://stations/".to_owned() + &"%61".repeat(size), "{a}".repeat(size));
+        soon(|| assert!(!view.tool(&name) && !view.tool(&prefixed)));
+        soon(|| assert!(!view.resource(&uri) && !view.resource_template(&template)));
+    }
     assert!(view.tool("get_forecast") && view.tool(&("get_".to_owned() + &"a".repeat(400))));
 }
 
