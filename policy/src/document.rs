@@ -87,6 +87,7 @@ fn options(duplicate_keys: DuplicateKeyPolicy) -> serde_saphyr::Options {
 fn syntax_fault(error: &serde_saphyr::Error) -> Fault {
     let text = error.without_snippet().to_string();
     let text = text.lines().next().unwrap_or("this is not YAML");
+    let text = text.rsplit_once(" at line ").map_or(text, |(text, _)| text);
     let of_alias = ["anchor", "alias"].iter().any(|word| text.to_lowercase().contains(word));
     let remedy = if of_alias { "; a glob that starts with `*` needs quotes, as in `[\"*\"]`" } else { "" };
     fault(error.location().unwrap_or(Location::UNKNOWN), format!("{text}{remedy}"))

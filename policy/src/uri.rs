@@ -40,6 +40,7 @@ const MAX_URI: usize = 2048;
 
 /// The form in which a URI is compared.
 pub(crate) fn canonical(uri: &str) -> Result<String, UriError> {
+    check_length(uri)?;
     if uri.contains(['{', '}']) {
         return Err(UriError::Character);
     }
@@ -53,6 +54,7 @@ pub(crate) fn canonical(uri: &str) -> Result<String, UriError> {
 /// A plain `{name}` expands within its segment; any other expression may expand to anything.
 pub(crate) fn template(uri_template: &str) -> Result<Vec<Step>, UriError> {
     const STAND_IN: char = '\u{e000}';
+    check_length(uri_template)?;
     if uri_template.contains(STAND_IN) {
         return Err(UriError::Character);
     }
@@ -125,10 +127,13 @@ fn decode(uri: &str) -> Result<String, UriError> {
     decode_loosely(uri)
 }
 
+/// First of all checks: what follows reads every byte.
+fn check_length(uri: &str) -> Result<(), UriError> {
+    if uri.len() > MAX_URI { Err(UriError::TooLong) } else { Ok(()) }
+}
+
 fn decode_loosely(uri: &str) -> Result<String, UriError> {
-    if uri.len() > MAX_URI {
-        return Err(UriError::TooLong);
-    }
+    check_length(uri)?;
     if uri.chars().any(|character| character.is_whitespace() || character.is_control() || character == '\\') {
         return Err(UriError::Character);
     }

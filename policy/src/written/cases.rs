@@ -2,7 +2,7 @@
 
 use super::At;
 use super::reader::{Fields, Reader};
-use crate::document::Node;
+use crate::document::{Node, Value};
 use crate::names::BackendName;
 use crate::subject::{Kind, Scopes, Subject};
 
@@ -57,7 +57,7 @@ pub(super) fn read(reader: &mut Reader, node: &Node) -> (Vec<CatalogueEntry>, Ve
     let catalogue = fields.get("catalogue").map(|node| catalogue(reader, node)).unwrap_or_default();
     let mut cases = Vec::new();
     if let Some(list) = fields.get("cases") {
-        for item in reader.items(list, "`cases`") {
+        for item in reader.items(list, "cases") {
             cases.extend(case(reader, item));
         }
     }
@@ -68,11 +68,21 @@ fn catalogue(reader: &mut Reader, node: &Node) -> Vec<CatalogueEntry> {
     let mut entries = Vec::new();
     for (key, value) in reader.entries(node, "backends") {
         let Some(backend) = reader.name::<BackendName>(&key.value, key.referenced) else { continue };
-        for tool in reader.texts(value) {
-            entries.push(CatalogueEntry { backend: backend.clone(), tool });
+        for item in reader.items(value, "tools") {
+            let tool = tool(reader, item);
+            entries.extend(tool.map(|tool| CatalogueEntry { backend: backend.clone(), tool }));
         }
     }
     entries
+}
+
+/// A name, or a mapping with a `name`.
+fn tool(reader: &mut Reader, node: &Node) -> Option<At<String>> {
+    if !matches!(node.value, Value::Mapping(_)) {
+        return reader.located_text(node);
+    }
+    let fields = reader.fields(node, "a catalogue entry", &["name"], &["schema", "meta", "annotations"])?;
+    reader.required(&fields, "name").and_then(|name| reader.located_text(name))
 }
 
 fn case(reader: &mut Reader, node: &Node) -> Option<Case> {
@@ -87,7 +97,8 @@ fn case(reader: &mut Reader, node: &Node) -> Option<Case> {
         }
     }
     let call = call(reader, &fields);
-    if sees.is_empty() && call.is_none() {
+    let asks = ["call", "prompt", "resource", "expect"].iter().any(|key| fields.get(key).is_some());
+    if sees.is_empty() && !asks {
         reader.fault(name.at, "a test case needs `sees`, or `call` and `expect`; add one");
     }
     Some(Case { name, subject, sees, call })

@@ -195,7 +195,7 @@ fn tenants(reader: &mut Reader, node: &Node) -> Vec<Tenant> {
         }
         tenants.push(Tenant { id, roles });
     }
-    if tenants.is_empty() {
+    if matches!(&node.value, Value::Mapping(entries) if entries.is_empty()) {
         reader.fault(node.location, "`tenants` lists none, so that nobody reaches anything; list one or leave it out");
     }
     tenants
@@ -244,7 +244,7 @@ fn on(reader: &mut Reader, node: &Node) -> Vec<At<String>> {
 
 fn opens(reader: &mut Reader, node: &Node) -> Vec<Open> {
     let mut opens = Vec::new();
-    for item in reader.items(node, "`opens`") {
+    for item in reader.items(node, "tags") {
         if matches!(item.value, Value::Mapping(_)) {
             let Some(fields) = reader.fields(item, "a key", &["tag", "on"], &["when"]) else { continue };
             let on = fields.get("on").map(|node| on(reader, node));
@@ -259,7 +259,7 @@ fn opens(reader: &mut Reader, node: &Node) -> Vec<Open> {
 
 fn grants(reader: &mut Reader, node: &Node) -> Vec<Grant> {
     let mut grants = Vec::new();
-    for item in reader.items(node, "`tools`") {
+    for item in reader.items(node, "tools") {
         let Some(fields) = reader.fields(item, "a tool grant", &["name", "ignoring"], &["when"]) else { continue };
         let ignoring = fields.get("ignoring").map(|node| reader.names(node)).unwrap_or_default();
         let Some(name) = reader.required(&fields, "name") else { continue };
@@ -290,7 +290,7 @@ fn taggings(reader: &mut Reader, node: &Node) -> Vec<Tagging> {
 
 fn denies(reader: &mut Reader, node: &Node) -> Vec<Deny> {
     let mut denies = Vec::new();
-    for item in reader.items(node, "`deny`") {
+    for item in reader.items(node, "rules") {
         let known = ["id", "tags", "on", "unless", "reason"];
         let Some(fields) = reader.fields(item, "a deny rule", &known, &["when", "mode"]) else { continue };
         let id = reader.required(&fields, "id").and_then(|node| reader.located_text(node));
@@ -302,7 +302,9 @@ fn denies(reader: &mut Reader, node: &Node) -> Vec<Deny> {
         let on = fields.get("on").map(|node| on(reader, node));
         let unless = fields.get("unless").map(|node| reader.names(node)).unwrap_or_default();
         let reason = fields.get("reason").and_then(|node| reader.text(node));
-        denies.extend(id.map(|id| Deny { id, tags, on, unless, reason }));
+        // A rule without an id is refused, and looked at all the same: every fault at once.
+        let id = id.unwrap_or_else(|| At { value: format!("{}", denies.len()), at: item.location });
+        denies.push(Deny { id, tags, on, unless, reason });
     }
     denies
 }

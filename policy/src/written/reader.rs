@@ -97,11 +97,15 @@ impl Reader {
 
     pub(super) fn items<'a>(&mut self, node: &'a Node, what: &str) -> &'a [Node] {
         if let Value::List(items) = &node.value {
-            items
-        } else {
-            self.expected(node, &format!("a list for {what}"));
-            &[]
+            return items;
         }
+        let found = node.value.kind();
+        let remedy = match &node.value {
+            Value::Text(text) => format!("`[{text}]`"),
+            _ => "`[a, b]`".to_owned(),
+        };
+        self.fault(node.location, format!("found {found} where a list of {what} belongs; write {remedy}"));
+        &[]
     }
 
     pub(super) fn text(&mut self, node: &Node) -> Option<String> {
@@ -127,7 +131,7 @@ impl Reader {
 
     /// A list of texts.
     pub(super) fn texts(&mut self, node: &Node) -> Vec<At<String>> {
-        let items = self.items(node, "texts; write `[a, b]`");
+        let items = self.items(node, "texts");
         items.iter().filter_map(|item| self.located_text(item)).collect()
     }
 
@@ -157,7 +161,7 @@ impl Reader {
     where
         T: for<'t> TryFrom<&'t str, Error = NameError>,
     {
-        let items = self.items(node, "names; write `[a, b]`");
+        let items = self.items(node, "names");
         items.iter().filter_map(|item| self.name_of(item)).collect()
     }
 

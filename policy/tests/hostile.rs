@@ -1,0 +1,213 @@
+//! Input from people who mean harm: callers' names and URIs, and files that are too much.
+
+use std::time::{Duration, Instant};
+
+use portcullis_policy::{Action, BackendName, Document, Kind, Policy, Subject, View};
+
+fn weather() -> BackendName {
+    BackendName::try_from("weather").unwrap()
+}
+
+fn load(text: &str) -> Policy {
+    Policy::from_yaml(text, &[weather()]).unwrap_or_else(|faults| panic!("{faults}"))
+}
+
+fn holder(role: &str) -> Subject {
+    Subject::new(Kind::User, "tenant", "object").with_roles(vec![role.to_owned()])
+}
+
+/// Ten seconds on a busy machine is still far from what a quadratic step would take.
+fn soon<T>(act: impl FnOnce() -> T) -> T {
+    let start = Instant::now();
+    let value = act();
+    assert!(start.elapsed() < Duration::from_secs(10), "took {:?}", start.elapsed());
+    value
+}
+
+const RESOURCES: &str = r#"
+roles:
+  reader: { opens: [read] }
+  owner:  { opens: [read, private] }
+tools: { weather: { read: ["get_*", "*a*a*a*a*a*a*b"] } }
+resources:
+  weather:
+    read:    ["weather://stations/**", "weather://docs/*"]
+    private: ["weather://stations/home", "weather://stations/*/owner"]
+"#;
+
+#[test]
+fn no_spelling_of_a_locked_resource_gets_around_its_lock() {
+    let policy = load(RESOURCES);
+    let view = policy.view(&holder("reader"), &weather());
+    for uri in [
+        "weather://stations/home",
+        "weather://stations/hom%65",
+        "weather://stations/%68%6F%6d%65",
+        "weather://stations/hom%2565",
+        "WEATHER://stations/home",
+        "weather://STATIONS/home",
+        "weather://stations//home",
+        "weather://stations/./home",
+        "weather://stations/x/../home",
+        "weather://stations/x/%2e%2e/home",
+        "weather://stations/x/.%2E/home",
+        "weather://stations/x%2f..%2fhome",
+        "weather://stations/x/..;/home",
+        "weather://stations/x\\..\\home",
+        "weather://stations/home#top",
+        "weather://stations/ho\tme",
+        "weather://stations/home\n",
+        " weather://stations/home",
+        "weather://stations/oslo/owner",
+        "weather://stations/oslo/%6fwner",
+        "weather://stations/{id}/owner",
+        "weather:stations/home",
+        "",
+    ] {
+        assert!(!view.resource(uri), "{uri:?}");
+    }
+    // The control: what is open is open, and the owner holds the key.
+    assert!(view.resource("weather://stations/oslo") && view.resource("weather://stations/oslo/now"));
+    assert!(policy.view(&holder("owner"), &weather()).resource("weather://stations/hom%65"));
+    assert!(view.resource("weather://docs/a") && !view.resource("weather://docs/a/b"));
+}
+
+#[test]
+fn a_template_is_shown_when_every_expansion_is_inside_the_pattern() {
+    let policy = load(RESOURCES);
+    let subject = holder("reader");
+    let view: View<'_> = policy.view(&subject, &weather());
+    for (template, shown) in [
+        ("weather://stations/{id}", true),
+        ("weather://stations/{id}/now", true),
+        ("weather://stations/{+path}", true),
+        ("weather://stations/{id}/owner", false),
+        ("weather://docs/{page}", true),
+        ("weather://docs/{+page}", false),
+        ("weather://docs/{page*}", false),
+        ("weather://docs{/page}", false),
+        ("weather://{area}/home", false),
+        ("{+all}", false),
+        ("weather://stations/{id", false),
+        ("weather://stations/../{id}", false),
+    ] {
+        assert_eq!(view.resource_template(template), shown, "{template}");
+        let explained = policy.explain(&subject, &weather(), &Action::UseTemplate { template });
+        assert_eq!(explained.is_allowed(), shown, "{template}");
+    }
+}
+
+#[test]
+fn long_names_and_uris_cost_little_and_open_nothing() {
+    let policy = load(RESOURCES);
+    let view = policy.view(&holder("owner"), &weather());
+    for size in [100_000, 4 << 20] {
+        let (name, prefixed) = ("a".repeat(size), "get_".to_owned() + &"a".repeat(size));
+        let (uri, template) = ("weather://stations/".to_owned() + &"%61".repeat(size), "{a}".repeat(size));
+        soon(|| assert!(!view.tool(&name) && !view.tool(&prefixed)));
+        soon(|| assert!(!view.resource(&uri) && !view.resource_template(&template)));
+    }
+    assert!(view.tool("get_forecast") && view.tool(&("get_".to_owned() + &"a".repeat(400))));
+}
+
+#[test]
+fn odd_names_open_nothing() {
+    let policy = load("roles: { R: { opens: [read] } }\ntools: { weather: { read: [get, \"put_*\"] } }");
+    let view = policy.view(&holder("R"), &weather());
+    for name in ["", "*", "Get", "get ", " get", "get\0", "gеt", "weather/get", "put", "PUT_x"] {
+        assert!(!view.tool(name), "{name:?}");
+    }
+    assert!(view.tool("get") && view.tool("put_x"));
+}
+
+#[test]
+fn more_tags_than_a_word_has_bits_keep_apart() {
+    let tags: Vec<String> = (0..200).map(|n| format!("t{n}")).collect();
+    let tools: Vec<String> = tags.iter().map(|tag| format!("{tag}: [tool_{tag}]")).collect();
+    let policy =
+        load(&format!("roles: {{ R: {{ opens: [t3, t70, t199] }} }}\ntools:\n  weather: {{ {} }}\n", tools.join(", ")));
+    let view = policy.view(&holder("R"), &weather());
+    let open: Vec<&String> = tags.iter().filter(|tag| view.tool(&format!("tool_{tag}"))).collect();
+    assert_eq!(open, ["t3", "t70", "t199"]);
+}
+
+#[test]
+fn a_policy_for_thousands_of_tools_loads_and_decides_soon() {
+    let tools: Vec<String> = (0..5000).map(|n| format!("tool_{n}")).collect();
+    let text = format!("roles: {{ R: {{ opens: [read] }} }}\ntools: {{ weather: {{ read: [{}] }} }}", tools.join(", "));
+    let policy = soon(|| load(&text));
+    let view = policy.view(&holder("R"), &weather());
+    assert!(soon(|| tools.iter().all(|tool| view.tool(tool))) && !view.tool("tool_5000"));
+}
+
+#[test]
+fn files_that_are_too_much_are_refused_soon() {
+    let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for n in 1..12 {
+        bomb += &format!("a{n}: &a{n} [{}]\n", vec![format!("*a{}", n - 1); 9].join(", "));
+    }
+    for (what, text) in [
+        ("an alias bomb", bomb),
+        ("deep nesting", "[".repeat(20_000)),
+        ("deep block nesting", (0..2_000).map(|n| " ".repeat(n) + "a:\n").collect()),
+        ("ten megabytes", "# ".to_owned() + &"x".repeat(10 << 20)),
+        ("a self-reference", "a: &a [*a]".to_owned()),
+        ("two documents", "roles: {}\ntools: {}\n---\nroles: {}\n".to_owned()),
+        ("a byte order mark", "\u{feff}roles: {}\ntools: {}\n".to_owned()),
+        ("a NUL", "roles: {}\ntools: { \0: {} }\n".to_owned()),
+        ("tabs", "roles:\n\tR: {}\n".to_owned()),
+        ("nothing", String::new()),
+        ("a comment", "# roles to come\n".to_owned()),
+        ("a list", "[roles, tools]".to_owned()),
+        ("a text", "allow everything".to_owned()),
+    ] {
+        assert!(soon(|| Policy::from_yaml(&text, &[weather()])).is_err(), "{what}");
+    }
+    // The control: aliases as such are fine.
+    load("roles: { R: { opens: &tags [read] }, S: { opens: *tags } }\ntools: { weather: { read: [get] } }");
+}
+
+#[test]
+fn layout_does_not_count_for_the_hash_and_meaning_does() {
+    let hash = |text: &str| load(text).hash().to_string();
+    let base = hash("roles: { R: { opens: [read] } }\ntools: { weather: { read: [get] } }");
+    assert_eq!(
+        base,
+        hash("# said twice\nroles:\n  R:\n    opens:\n    - read\ntools: { weather: { \"read\": [ get ] } }")
+    );
+    assert_ne!(base, hash("roles: { R: { opens: [read] } }\ntools: { weather: { read: [put] } }"));
+    assert_ne!(base, hash("roles: { S: { opens: [read] } }\ntools: { weather: { read: [get] } }"));
+}
+
+#[test]
+fn the_lint_says_what_was_probably_not_meant() {
+    let text = r#"
+tags: { read: {}, write: {}, spare: {} }
+roles:
+  reader: { opens: [read, spare] }
+  orphan: { members: {}, opens: [read] }
+  empty:  { members: { roles: [X] } }
+tools:
+  weather: { read: ["get_*", "fetch_*"], write: [put] }
+tests:
+  catalogue: { weather: [get_x, put, echo] }
+"#;
+    let document = Document::from_yaml(text).unwrap();
+    let policy = Policy::compile(&document, &[weather(), BackendName::try_from("crm").unwrap()]);
+    assert!(policy.is_err(), "two backends want `on`");
+    let policy = Policy::compile(&document, &[weather()]).unwrap();
+    let warnings: Vec<String> = policy.lint(&document).iter().map(ToString::to_string).collect();
+    for expected in [
+        "2:30: warning: the tag `spare` is declared and nothing carries it",
+        "4:27: warning: nothing carries the tag `spare`",
+        "5:3: warning: nobody can hold the role `orphan`",
+        "6:3: warning: the role `empty` opens nothing",
+        "8:30: warning: `fetch_*` matches no tool of `weather`",
+        "8:42: warning: no role opens the tag `write`",
+        "10:33: warning: nobody can reach the tool `put`",
+        "10:38: warning: the tool `echo` carries no tag",
+    ] {
+        assert!(warnings.iter().any(|warning| warning.starts_with(expected)), "{expected}\n{}", warnings.join("\n"));
+    }
+    assert_eq!(warnings.len(), 8, "{}", warnings.join("\n"));
+}
