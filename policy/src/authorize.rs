@@ -32,7 +32,12 @@ impl Policy {
         subject.ring(self.0.id, || self.0.ring_of(subject))
     }
 
-    pub(crate) fn decide(&self, subject: &Subject, backend: &BackendName, action: &Action<'_>) -> Result<Permit, Denial> {
+    pub(crate) fn decide(
+        &self,
+        subject: &Subject,
+        backend: &BackendName,
+        action: &Action<'_>,
+    ) -> Result<Permit, Denial> {
         let ring = self.ring(subject);
         let found = self.backend(backend);
         let verdict = match (&found, ring.tenant_listed) {
@@ -46,7 +51,9 @@ impl Policy {
             }
         };
         match verdict {
-            Ok(how) => Ok(Permit { policy: Arc::clone(&self.0), ring, backend: found.map_or(0, |(index, _)| index), how }),
+            Ok(how) => {
+                Ok(Permit { policy: Arc::clone(&self.0), ring, backend: found.map_or(0, |(index, _)| index), how })
+            }
             Err((kind, reasons)) => Err(Denial { kind, reasons, policy_hash: Arc::clone(&self.0.hash) }),
         }
     }
@@ -76,11 +83,14 @@ impl Policy {
         if locks.is_empty() {
             return vec![Reason::Untagged];
         }
-        let roles = self.0.roles_of(subject);
-        let firing = self.0.denies.iter().filter(|rule| {
-            !self.0.exempts(rule, &roles) && rule.tags.get(index).is_some_and(|tags| tags.meets(locks))
-        });
-        let mut reasons: Vec<Reason> = firing.map(|rule| Reason::Denied(rule.id.clone(), rule.reason.clone())).collect();
+        let exempt = self.0.exempt(&self.0.roles_of(subject), subject.tenant());
+        let firing = self
+            .0
+            .denies
+            .iter()
+            .filter(|rule| !rule.exempts(&exempt) && rule.tags.get(index).is_some_and(|tags| tags.meets(locks)));
+        let mut reasons: Vec<Reason> =
+            firing.map(|rule| Reason::Denied(rule.id.clone(), rule.reason.clone())).collect();
         let shut = locks.without(held.keys).iter().filter_map(|bit| table.tags.get(bit));
         reasons.extend(shut.map(|tag| Reason::TagClosed(tag.clone())));
         reasons

@@ -67,7 +67,9 @@ pub(crate) fn run(policy: &Policy, document: &Document) -> CaseReport {
 
 /// A caller without a tenant is of the home tenant: the first listed one without a cap, where tenants are listed.
 fn at_home(written: &Written, subject: &Subject) -> Subject {
-    let Some(tenants) = written.tenants.as_ref().filter(|_| subject.tenant().is_empty()) else { return subject.clone() };
+    let Some(tenants) = written.tenants.as_ref().filter(|_| subject.tenant().is_empty()) else {
+        return subject.clone();
+    };
     let home = tenants.iter().find(|tenant| tenant.roles.is_none()).or_else(|| tenants.first());
     home.map_or_else(|| subject.clone(), |tenant| subject.in_tenant(&tenant.id))
 }
@@ -77,8 +79,9 @@ fn sees(policy: &Policy, catalogue: &[CatalogueEntry], case: &Case, subject: &Su
     for (backend, expected) in &case.sees {
         let view = policy.view(subject, &backend.value);
         let tools = catalogue.iter().filter(|entry| entry.backend.value == backend.value);
-        let seen: BTreeSet<&str> = tools.map(|entry| entry.tool.as_str()).filter(|tool| view.tool(tool)).collect();
-        let expected: BTreeSet<&str> = expected.iter().map(String::as_str).collect();
+        let seen: BTreeSet<&str> =
+            tools.map(|entry| entry.tool.value.as_str()).filter(|tool| view.tool(tool)).collect();
+        let expected: BTreeSet<&str> = expected.iter().map(|tool| tool.value.as_str()).collect();
         if seen != expected {
             messages.push(format!("sees {} of `{}`, expected {}", names(&seen), backend.value, names(&expected)));
         }
@@ -96,7 +99,7 @@ fn decides(policy: &Policy, call: &Call, subject: &Subject) -> Option<String> {
         Target::Prompt(name) => Action::GetPrompt { name },
         Target::Resource(uri) => Action::ReadResource { uri },
     };
-    let (found, why) = match policy.decide(subject, &call.backend, &action) {
+    let (found, why) = match policy.decide(subject, &call.backend.value, &action) {
         Ok(permit) => (Expect::Allow, permit.to_string()),
         Err(denial) => match denial.kind() {
             DenialKind::NotOpen => (Expect::Deny, denial.to_string()),
@@ -107,7 +110,7 @@ fn decides(policy: &Policy, call: &Call, subject: &Subject) -> Option<String> {
         return Some(format!("expected {}, found {}: {why}", word(call.expect), word(found)));
     }
     let because = call.because.as_ref()?;
-    (!plain(&why).contains(&plain(because))).then(|| format!("expected because `{because}`, found: {why}"))
+    (!says(&plain(&why), &plain(because))).then(|| format!("expected because `{because}`, found: {why}"))
 }
 
 fn word(expect: Expect) -> &'static str {
@@ -116,6 +119,16 @@ fn word(expect: Expect) -> &'static str {
         Expect::Deny => "deny",
         Expect::Challenge => "challenge",
     }
+}
+
+/// Whether the text has these words, whole ones.
+fn says(text: &str, words: &str) -> bool {
+    let part = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.'));
+    let whole = |(at, _): (usize, &str)| {
+        let (before, after) = (text.get(..at), text.get(at + words.len()..));
+        !part(before.and_then(|text| text.chars().next_back())) && !part(after.and_then(|text| text.chars().next()))
+    };
+    !words.is_empty() && text.match_indices(words).any(whole)
 }
 
 fn plain(text: &str) -> String {

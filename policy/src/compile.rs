@@ -10,8 +10,10 @@ use sha2::{Digest, Sha256};
 use crate::compiled::{Backend, Bits, DenyRule, Locks, MAX_TAGS, UriLocks};
 use crate::document::{Document, Node, Value};
 use crate::error::Faults;
+use crate::glob::MAX_NAME;
 use crate::names::{BackendName, Tag};
 use crate::policy::Compiled;
+use crate::uri::Pattern;
 use crate::written::{Deny, Tagging, Written};
 use scope::Names;
 
@@ -34,6 +36,7 @@ pub(crate) fn compile(document: &Document, backends: &[BackendName], id: u64) ->
     let (written, faults) = Written::read(document);
     let mut names = Names::new(&written, backends, faults);
     names.check_vocabulary(&written);
+    names.check_cases(&written);
     let tables: Vec<Backend> = backends.iter().map(|name| backend(&mut names, &written, name)).collect();
     let (roles, members) = roles::compile(&mut names, &written, &tables);
     let tenants = written.tenants.as_ref().map(|tenants| {
@@ -66,11 +69,7 @@ fn backend(names: &mut Names<'_>, written: &Written, name: &BackendName) -> Back
     {
         names.fault(first.tag.at, format!("`{name}` has more than {MAX_TAGS} tags; merge some"));
     }
-    for tagging in all.into_iter().flatten() {
-        for pattern in tagging.patterns.iter().filter(|pattern| pattern.value.trim() != pattern.value || pattern.value.is_empty()) {
-            names.fault(pattern.at, "a pattern is empty or has spaces around it; names match exactly, remove them");
-        }
-    }
+    check_patterns(names, &all);
     let bit = |tagging: &Tagging| tags.iter().position(|tag| *tag == tagging.tag.value).unwrap_or(usize::MAX);
     let patterns = |taggings: &[Tagging]| -> Vec<(String, usize)> {
         let one = |tagging: &Tagging| {
@@ -85,8 +84,27 @@ fn backend(names: &mut Names<'_>, written: &Written, name: &BackendName) -> Back
         name: name.clone(),
         tools: borrowed(&patterns(&tools)),
         prompts: borrowed(&patterns(&prompts)),
-        resources: UriLocks::new(uris.iter().map(|(p, bit)| (p.as_str(), *bit))),
+        resources: UriLocks::new(uris.into_iter().filter_map(|(p, bit)| Some((Pattern::parse(&p).ok()?, bit)))),
         tags,
+    }
+}
+
+/// A pattern that could never match is a slip; with a tag as a lock, it is a lock that does not hold.
+fn check_patterns(names: &mut Names<'_>, [tools, prompts, resources]: &[&Vec<Tagging>; 3]) {
+    let patterns =
+        |taggings: &[Tagging]| taggings.iter().flat_map(|tagging| tagging.patterns.clone()).collect::<Vec<_>>();
+    for pattern in patterns(tools).into_iter().chain(patterns(prompts)) {
+        let text = &pattern.value;
+        if text.trim() != text || text.is_empty() || text.chars().any(char::is_control) {
+            names.fault(pattern.at, "a pattern is empty or has spaces around it; names match exactly, remove them");
+        } else if text.len() > MAX_NAME {
+            names.fault(pattern.at, format!("a name has at most {MAX_NAME} characters; shorten the pattern"));
+        }
+    }
+    for pattern in patterns(resources) {
+        if let Err(error) = Pattern::parse(&pattern.value) {
+            names.fault(pattern.at, format!("`{}` matches no resource; {error}", pattern.value.escape_debug()));
+        }
     }
 }
 
@@ -137,13 +155,15 @@ fn feed(hasher: &mut Sha256, node: &Node) {
         Value::Text(value) => text(b"t", value),
         Value::List(items) => {
             text(b"l", &items.len().to_string());
-            items.iter().for_each(|item| feed(hasher, item));
+            for item in items {
+                feed(hasher, item);
+            }
         }
         Value::Mapping(entries) => {
             text(b"m", &entries.len().to_string());
             for (key, value) in entries {
+                hasher.update((key.value.len() as u64).to_be_bytes());
                 hasher.update(key.value.as_bytes());
-                hasher.update([0]);
                 feed(hasher, value);
             }
         }

@@ -5,8 +5,9 @@
 
 use std::collections::HashMap;
 
-use crate::glob::{NameGlob, UriGlob};
+use crate::glob::{MAX_NAME, NameGlob, Step, UriGlob};
 use crate::names::{BackendName, Role, Tag};
+use crate::uri::{self, Pattern};
 
 const WORDS: usize = 4;
 /// Tags that one backend can have.
@@ -97,6 +98,9 @@ impl Locks {
 
     fn by_glob(&self, name: &str) -> Bits {
         let mut bits = Bits::default();
+        if name.len() > MAX_NAME {
+            return bits;
+        }
         for (glob, bit) in &self.globs {
             if !bits.contains(*bit) && glob.matches(name) {
                 bits.insert(*bit);
@@ -108,26 +112,44 @@ impl Locks {
 
 /// What tags resources carry.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct UriLocks(Vec<(UriGlob, usize)>);
+pub(crate) struct UriLocks {
+    exact: HashMap<String, Bits>,
+    globs: Vec<(UriGlob, usize)>,
+}
 
 impl UriLocks {
-    pub(crate) fn new<'a>(patterns: impl Iterator<Item = (&'a str, usize)>) -> Self {
-        Self(patterns.map(|(pattern, bit)| (UriGlob::new(pattern), bit)).collect())
+    pub(crate) fn new(patterns: impl Iterator<Item = (Pattern, usize)>) -> Self {
+        let mut locks = Self::default();
+        for (pattern, bit) in patterns {
+            match pattern {
+                Pattern::Exact(uri) => locks.exact.entry(uri).or_default().insert(bit),
+                Pattern::Glob(glob) => locks.globs.push((glob, bit)),
+            }
+        }
+        let by_glob = |uri: &String| locks.by_globs(|| uri.chars().map(Step::Literal));
+        let united = locks.exact.iter().map(|(uri, bits)| (uri.clone(), bits.or(by_glob(uri)))).collect();
+        Self { exact: united, ..locks }
     }
 
+    /// The tags of the resource that a URI names, however it is spelled; none where that is open to doubt.
     pub(crate) fn of(&self, uri: &str) -> Bits {
-        self.by(|glob| glob.matches(uri))
+        let Ok(uri) = uri::canonical(uri) else { return Bits::default() };
+        self.exact.get(&uri).copied().unwrap_or_else(|| self.by_globs(|| uri.chars().map(Step::Literal)))
     }
 
     /// Tags that every expansion of the template carries decide whether it opens; tags that some may carry do not.
     pub(crate) fn of_template(&self, template: &str) -> Bits {
-        self.by(|glob| glob.matches_template(template))
+        if !template.contains('{') {
+            return self.of(template);
+        }
+        let Ok(steps) = uri::template(template) else { return Bits::default() };
+        self.by_globs(|| steps.iter().copied())
     }
 
-    fn by(&self, matches: impl Fn(&UriGlob) -> bool) -> Bits {
+    fn by_globs<I: Iterator<Item = Step>>(&self, input: impl Fn() -> I) -> Bits {
         let mut bits = Bits::default();
-        for (glob, bit) in &self.0 {
-            if !bits.contains(*bit) && matches(glob) {
+        for (glob, bit) in &self.globs {
+            if !bits.contains(*bit) && glob.matches(input()) {
                 bits.insert(*bit);
             }
         }
@@ -150,8 +172,6 @@ pub(crate) struct Backend {
 #[derive(Clone, Debug)]
 pub(crate) struct CompiledRole {
     pub(crate) name: Role,
-    /// This role and every role it inherits from.
-    pub(crate) closure: Vec<usize>,
     /// Keys, each on one backend.
     pub(crate) keys: Vec<(usize, usize)>,
     pub(crate) grants: Vec<ToolGrant>,
@@ -175,6 +195,13 @@ pub(crate) struct DenyRule {
     pub(crate) tags: Vec<Bits>,
     /// Roles that it does not bind.
     pub(crate) unless: Vec<usize>,
+}
+
+impl DenyRule {
+    /// Whether one of these roles is an exception to the rule.
+    pub(crate) fn exempts(&self, roles: &[usize]) -> bool {
+        roles.iter().any(|role| self.unless.contains(role))
+    }
 }
 
 /// Everything one caller holds under one policy.

@@ -2,10 +2,11 @@
 //!
 //! Shape and meaning are checked afterwards, all at once (see `written`), which is why nothing is typed here.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_saphyr::{Location, Spanned};
+use serde_saphyr::{DuplicateKeyPolicy, Location, MergeKeyPolicy, Spanned};
 
 use crate::error::{Fault, Faults, Severity};
 use crate::names::BackendName;
@@ -20,12 +21,28 @@ impl Document {
     ///
     /// # Errors
     ///
-    /// Returns the first error of syntax: what is not YAML, duplicate keys, aliases that blow up.
+    /// Returns the first error of syntax: what is not YAML, aliases that blow up, merge keys, foreign tags.
     pub fn from_yaml(text: &str) -> Result<Self, Faults> {
-        let options = serde_saphyr::options! { strict_booleans: true };
-        serde_saphyr::from_str_with_options(text, options).map_err(|error| {
-            let location = error.location().unwrap_or(Location::UNKNOWN);
-            Faults::new(vec![fault(location, error.without_snippet().to_string())])
+        if text.len() > MAX_BYTES {
+            let message =
+                format!("the file is larger than {MAX_BYTES} bytes; a policy for thousands of tools is smaller");
+            return Err(Faults::new(vec![fault(Location::UNKNOWN, message)]));
+        }
+        if text.starts_with('\u{feff}') {
+            let message = "the file starts with a byte order mark; save it as UTF-8 without one";
+            return Err(Faults::new(vec![fault(Location::UNKNOWN, message)]));
+        }
+        let read = |duplicates| serde_saphyr::from_str_with_options(text, options(duplicates));
+        let failed = |error: &serde_saphyr::Error| Faults::new(vec![syntax_fault(error)]);
+        read(DuplicateKeyPolicy::Error).map(Self).or_else(|first| match first.without_snippet() {
+            // The parser stops at the first duplicate key. Reading once more with duplicates let through finds the
+            // others, and every other fault with them.
+            serde_saphyr::Error::DuplicateMappingKey { .. } => {
+                let root: Node = read(DuplicateKeyPolicy::LastWins).map_err(|error| failed(&error))?;
+                // INVARIANT: a file with a duplicate key never loads, even where the second reading lost it.
+                if root.value.has_duplicates() { Ok(Self(root)) } else { Err(failed(&first)) }
+            }
+            _ => Err(failed(&first)),
         })
     }
 
@@ -40,6 +57,39 @@ impl<'de> Deserialize<'de> for Document {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Ok(Self(Node { location: Location::UNKNOWN, value: Value::deserialize(deserializer)? }))
     }
+}
+
+/// A policy for thousands of tools fits in a fraction of this.
+const MAX_BYTES: usize = 2 << 20;
+/// The language nests eight levels deep.
+const MAX_DEPTH: usize = 32;
+/// Bounds what aliases unfold to, too.
+const MAX_NODES: usize = 200_000;
+
+fn options(duplicate_keys: DuplicateKeyPolicy) -> serde_saphyr::Options {
+    serde_saphyr::options! {
+        duplicate_keys: duplicate_keys,
+        merge_keys: MergeKeyPolicy::Error,
+        strict_booleans: true,
+        reject_unsupported_tags: true,
+        with_snippet: false,
+        budget: serde_saphyr::budget! {
+            max_depth: MAX_DEPTH,
+            flow_nesting_limit: MAX_DEPTH,
+            max_nodes: MAX_NODES,
+            max_events: MAX_NODES * 3,
+            max_documents: 1,
+        },
+        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: MAX_NODES },
+    }
+}
+
+fn syntax_fault(error: &serde_saphyr::Error) -> Fault {
+    let text = error.without_snippet().to_string();
+    let text = text.lines().next().unwrap_or("this is not YAML");
+    let of_alias = ["anchor", "alias"].iter().any(|word| text.to_lowercase().contains(word));
+    let remedy = if of_alias { "; a glob that starts with `*` needs quotes, as in `[\"*\"]`" } else { "" };
+    fault(error.location().unwrap_or(Location::UNKNOWN), format!("{text}{remedy}"))
 }
 
 pub(crate) fn fault(location: Location, message: impl Into<String>) -> Fault {
@@ -64,6 +114,17 @@ pub(crate) enum Value {
 }
 
 impl Value {
+    fn has_duplicates(&self) -> bool {
+        match self {
+            Self::List(items) => items.iter().any(|item| item.value.has_duplicates()),
+            Self::Mapping(entries) => {
+                let mut seen = HashSet::new();
+                entries.iter().any(|(key, node)| !seen.insert(key.value.as_str()) || node.value.has_duplicates())
+            }
+            _ => false,
+        }
+    }
+
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Null => "nothing",

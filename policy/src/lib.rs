@@ -12,6 +12,7 @@
 //! ```
 //! use portcullis_policy::{Act, Action, BackendName, Kind, Policy, Subject};
 //!
+//! #[derive(Debug)]
 //! struct Call<'a>(BackendName, &'a str);
 //! impl Act for Call<'_> {
 //!     fn backend(&self) -> &BackendName { &self.0 }
@@ -48,6 +49,7 @@ mod names;
 mod policy;
 mod ring;
 mod subject;
+mod uri;
 mod written;
 
 pub use action::{Act, Action};

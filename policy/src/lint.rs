@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use serde_saphyr::Location;
 
-use crate::compiled::Bits;
+use crate::compiled::{Bits, DenyRule};
 use crate::document::Document;
 use crate::error::{Fault, Severity};
-use crate::glob::{NameGlob, UriGlob};
+use crate::glob::NameGlob;
 use crate::names::Tag;
 use crate::policy::Policy;
 use crate::written::Written;
@@ -20,7 +20,9 @@ pub(crate) fn lint(policy: &Policy, document: &Document) -> Vec<Fault> {
     unused_vocabulary(&written, &mut findings);
     unreachable_roles(&written, &mut findings);
     patterns_without_items(&written, &mut findings);
-    untagged_items(policy, &written, &mut findings);
+    shut_items(policy, &written, &mut findings);
+    empty_grants(policy, &written, &mut findings);
+    silent_backends(policy, &mut findings);
     findings.sort_by_key(|fault| (fault.line, fault.column));
     findings
 }
@@ -29,17 +31,16 @@ fn warn(findings: &mut Vec<Fault>, at: Location, message: String) {
     findings.push(Fault { line: at.line(), column: at.column(), severity: Severity::Warning, message });
 }
 
-fn carried(written: &Written) -> BTreeSet<&Tag> {
-    let taggings = [&written.tools, &written.prompts, &written.resources].into_iter().flatten();
-    taggings.filter(|tagging| !tagging.patterns.is_empty()).map(|tagging| &tagging.tag.value).collect()
-}
-
 fn keys_without_locks(written: &Written, findings: &mut Vec<Fault>) {
-    let carried = carried(written);
+    let carried = written.carried();
     for open in written.roles.iter().flat_map(|role| &role.opens) {
         if !carried.contains(&open.tag.value) {
             let tag = &open.tag.value;
-            warn(findings, open.tag.at, format!("nothing carries the tag `{tag}`; tag something, or take the key away"));
+            warn(
+                findings,
+                open.tag.at,
+                format!("nothing carries the tag `{tag}`; tag something, or take the key away"),
+            );
         }
     }
     for tag in written.denies.iter().flat_map(|deny| &deny.tags) {
@@ -50,17 +51,22 @@ fn keys_without_locks(written: &Written, findings: &mut Vec<Fault>) {
 }
 
 fn locks_without_keys(written: &Written, findings: &mut Vec<Fault>) {
-    let opened: BTreeSet<&Tag> = written.roles.iter().flat_map(|role| &role.opens).map(|open| &open.tag.value).collect();
+    let opened: BTreeSet<&Tag> =
+        written.roles.iter().flat_map(|role| &role.opens).map(|open| &open.tag.value).collect();
     for tagging in [&written.tools, &written.prompts, &written.resources].into_iter().flatten() {
         if !opened.contains(&tagging.tag.value) {
             let tag = &tagging.tag.value;
-            warn(findings, tagging.tag.at, format!("no role opens the tag `{tag}`; what carries it opens by a grant or to nobody"));
+            warn(
+                findings,
+                tagging.tag.at,
+                format!("no role opens the tag `{tag}`; what carries it opens by a grant or to nobody"),
+            );
         }
     }
 }
 
 fn unused_vocabulary(written: &Written, findings: &mut Vec<Fault>) {
-    let carried = carried(written);
+    let carried = written.carried();
     for tag in written.tags.iter().flatten().filter(|tag| !carried.contains(&tag.name.value)) {
         warn(findings, tag.name.at, format!("the tag `{}` is declared and nothing carries it", tag.name.value));
     }
@@ -71,7 +77,8 @@ fn unreachable_roles(written: &Written, findings: &mut Vec<Fault>) {
     let inherited: BTreeSet<&str> =
         written.roles.iter().flat_map(|role| &role.inherits).map(|role| role.value.as_ref()).collect();
     for role in &written.roles {
-        let nobody = role.members.as_ref().is_some_and(|m| m.roles.is_empty() && m.apps.is_empty() && m.groups.is_empty());
+        let nobody =
+            role.members.as_ref().is_some_and(|m| m.roles.is_empty() && m.apps.is_empty() && m.groups.is_empty());
         let name = &role.name.value;
         if nobody && !inherited.contains(name.as_ref()) {
             warn(findings, role.name.at, format!("nobody can hold the role `{name}`; name its `members`"));
@@ -90,7 +97,7 @@ fn patterns_without_items(written: &Written, findings: &mut Vec<Fault>) {
         if tools.peek().is_none() {
             continue;
         }
-        let tools: Vec<&str> = tools.map(|entry| entry.tool.as_str()).collect();
+        let tools: Vec<&str> = tools.map(|entry| entry.tool.value.as_str()).collect();
         for pattern in &tagging.patterns {
             let glob = NameGlob::new(&pattern.value);
             if !tools.iter().any(|tool| glob.matches(tool)) {
@@ -99,21 +106,50 @@ fn patterns_without_items(written: &Written, findings: &mut Vec<Fault>) {
             }
         }
     }
-    for pattern in written.resources.iter().flat_map(|tagging| &tagging.patterns) {
-        let sample = pattern.value.replace('*', "x");
-        if !UriGlob::new(&pattern.value).matches(&sample) {
-            warn(findings, pattern.at, format!("`{}` can match no URI; remove dot segments and encoded slashes", pattern.value));
+}
+
+/// Tools of the catalogue that open to nobody, whatever roles they hold.
+fn shut_items(policy: &Policy, written: &Written, findings: &mut Vec<Fault>) {
+    for entry in &written.catalogue {
+        let Some((index, table)) = policy.backend(&entry.backend.value) else { continue };
+        let (tool, locks) = (&entry.tool.value, table.tools.of(&entry.tool.value));
+        if locks.is_empty() {
+            warn(findings, entry.tool.at, format!("the tool `{tool}` carries no tag and opens to nobody; tag it"));
+        } else if !reachable(policy, index, tool, locks) {
+            let text =
+                format!("nobody can reach the tool `{tool}`; no role holds every key, or a deny rule spares nobody");
+            warn(findings, entry.tool.at, text);
         }
     }
 }
 
-/// Tools of the catalogue that open to nobody.
-fn untagged_items(policy: &Policy, written: &Written, findings: &mut Vec<Fault>) {
-    for entry in &written.catalogue {
-        let Some((_, table)) = policy.backend(&entry.backend.value) else { continue };
-        if table.tools.of(&entry.tool) == Bits::default() {
-            let text = format!("the tool `{}` carries no tag and opens to nobody; tag it", entry.tool);
-            warn(findings, entry.backend.at, text);
+/// Whether the holder of every role gets in.
+fn reachable(policy: &Policy, backend: usize, tool: &str, locks: Bits) -> bool {
+    let mut keys = Bits::default();
+    for &(_, bit) in policy.0.roles.iter().flat_map(|role| &role.keys).filter(|(on, _)| *on == backend) {
+        keys.insert(bit);
+    }
+    let mut grants = policy.0.roles.iter().flat_map(|role| &role.grants);
+    let granted = grants.any(|grant| grant.backend == backend && grant.tool == tool && grant.required.within(keys));
+    let shut = |rule: &DenyRule| rule.unless.is_empty() && rule.tags.get(backend).is_some_and(|tags| tags.meets(locks));
+    (granted || locks.within(keys)) && !policy.0.denies.iter().any(shut)
+}
+
+/// Grants of tools that carry no tag.
+fn empty_grants(policy: &Policy, written: &Written, findings: &mut Vec<Fault>) {
+    for grant in written.roles.iter().flat_map(|role| &role.tools) {
+        let table = policy.backend(&grant.backend.value);
+        if table.is_some_and(|(_, table)| table.tools.of(&grant.tool).is_empty()) {
+            let text = format!("the tool `{}` carries no tag, so that this opens nothing; tag it first", grant.tool);
+            warn(findings, grant.backend.at, text);
         }
+    }
+}
+
+/// Configured backends on which nothing carries a tag.
+fn silent_backends(policy: &Policy, findings: &mut Vec<Fault>) {
+    for backend in policy.0.backends.iter().filter(|backend| backend.tags.is_empty()) {
+        let text = format!("nothing on the backend `{}` carries a tag, so that it opens to nobody", backend.name);
+        warn(findings, Location::UNKNOWN, text);
     }
 }

@@ -74,7 +74,9 @@ const MAX_NAME: usize = 128;
 fn check_backend(text: &str) -> Result<(), NameError> {
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_');
     if text.is_empty() || text.len() > 64 || !text.bytes().all(plain) {
-        return Err(NameError(format!("`{text}` is not a backend's name; use lower-case letters, digits, `-` and `_`")));
+        return Err(NameError(format!(
+            "`{text}` is not a backend's name; use lower-case letters, digits, `-` and `_`"
+        )));
     }
     Ok(())
 }
@@ -83,8 +85,13 @@ fn check_role(text: &str) -> Result<(), NameError> {
     if text.trim() != text || text.is_empty() {
         return Err(NameError(format!("`{text}` begins or ends with a space; names match exactly, remove it")));
     }
+    if text.contains('*') {
+        return Err(NameError(format!("`{text}` holds a `*`; roles match exactly, so name each one")));
+    }
     if text.len() > MAX_NAME || text.chars().any(char::is_control) {
-        return Err(NameError("a role's name has control characters or is too long; app-role values have at most 120".to_owned()));
+        return Err(NameError(
+            "a role's name has control characters or is too long; app-role values have at most 120".to_owned(),
+        ));
     }
     Ok(())
 }
@@ -92,7 +99,9 @@ fn check_role(text: &str) -> Result<(), NameError> {
 fn check_tag(text: &str) -> Result<(), NameError> {
     let token = |b: u8| matches!(b, 0x21 | 0x23..=0x5b | 0x5d..=0x7e);
     if text.is_empty() || text.len() > MAX_NAME || !text.bytes().all(token) {
-        return Err(NameError(format!("`{text}` is not a tag; tags are OAuth scopes: visible ASCII without spaces, `\"` and `\\`")));
+        return Err(NameError(format!(
+            "`{text}` is not a tag; tags are OAuth scopes: visible ASCII without spaces, `\"` and `\\`"
+        )));
     }
     if RESERVED_SCOPES.contains(&text) {
         return Err(NameError(format!("`{text}` is a scope of OpenID Connect; choose another tag")));
@@ -116,7 +125,7 @@ mod tests {
         for bad in ["", "Weather", "a/b", "a b", &"a".repeat(65)] {
             assert!(BackendName::try_from(bad).is_err(), "{bad}");
         }
-        for bad in ["", " admin", "admin ", "a\u{0}b"] {
+        for bad in ["", " admin", "admin ", "a\u{0}b", "*", "Task.*"] {
             assert!(Role::try_from(bad).is_err(), "{bad:?}");
         }
         for bad in ["", "a b", "a\"", "openid", "offline_access", "naïve"] {

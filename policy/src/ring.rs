@@ -10,8 +10,9 @@ impl Compiled {
         let held = self.roles_of(subject);
         let mut ring = self.keys_of(&held);
         ring.tenant_listed = self.cap(&mut ring, subject.tenant());
+        let exempt = self.exempt(&held, subject.tenant());
         for (index, backend) in ring.backends.iter_mut().enumerate() {
-            backend.denied = self.denied(index, &held);
+            backend.denied = self.denied(index, &exempt);
             backend.scopes = self.scopes(index, subject.scopes());
         }
         ring
@@ -23,7 +24,8 @@ impl Compiled {
             Kind::User => &self.members.users,
             Kind::App => &self.members.apps,
         };
-        let mut held: Vec<usize> = subject.roles().iter().filter_map(|role| by_role.get(role)).flatten().copied().collect();
+        let mut held: Vec<usize> =
+            subject.roles().iter().filter_map(|role| by_role.get(role)).flatten().copied().collect();
         if subject.kind() == Kind::User {
             held.extend(subject.groups().iter().filter_map(|group| self.members.groups.get(group)).flatten());
         }
@@ -75,18 +77,20 @@ impl Compiled {
         true
     }
 
-    fn denied(&self, backend: usize, held: &[usize]) -> Bits {
+    fn denied(&self, backend: usize, exempt: &[usize]) -> Bits {
         let mut denied = Bits::default();
-        for rule in self.denies.iter().filter(|rule| !self.exempts(rule, held)) {
+        for rule in self.denies.iter().filter(|rule| !rule.exempts(exempt)) {
             denied = denied.or(rule.tags.get(backend).copied().unwrap_or_default());
         }
         denied
     }
 
-    /// Whether one of the roles held, or one that they inherit, is an exception to the rule.
-    pub(crate) fn exempts(&self, rule: &crate::compiled::DenyRule, held: &[usize]) -> bool {
-        let closures = held.iter().filter_map(|role| self.roles.get(*role)).flat_map(|role| &role.closure);
-        closures.into_iter().any(|role| rule.unless.contains(role))
+    /// The roles that count for a rule's `unless`: those the caller is a member of, for membership is not inherited,
+    /// and within the tenant's ceiling, or a guest could hold more than the ceiling's roles do.
+    pub(crate) fn exempt(&self, held: &[usize], tenant: &str) -> Vec<usize> {
+        let listed = self.tenants.iter().flatten().find(|listed| listed.id.eq_ignore_ascii_case(tenant));
+        let ceiling = listed.and_then(|listed| listed.roles.as_ref());
+        held.iter().copied().filter(|role| ceiling.is_none_or(|roles| roles.contains(role))).collect()
     }
 
     fn scopes(&self, backend: usize, scopes: &Scopes) -> Bits {

@@ -18,7 +18,8 @@ pub const REDIRECT: &str = "http://127.0.0.1:33418/callback";
 /// A client on its way to a token.
 #[derive(Debug)]
 pub struct Flow<'w> {
-    world: &'w World,
+    /// Where it is going on.
+    pub world: &'w World,
     /// The registered client.
     pub client_id: String,
     /// Its PKCE verifier.

@@ -39,7 +39,9 @@ pub(super) fn resolve(document: Document, path: &Path, environment: &Environment
     let state = state(&mut resolver, &document.state);
     let audit_path = document.audit.path.as_ref().and_then(|text| resolver.path(text));
     let limits = limits(&mut resolver, &document.limits);
-    let names: Vec<BackendName> = backends.iter().map(|backend| backend.name.clone()).collect();
+    // Also of backends with faults: one fault must not hide or make another.
+    let names = document.backends.keys().filter_map(|name| BackendName::try_from(name.as_str()).ok());
+    let names: Vec<BackendName> = names.collect();
     let policy = policy(&mut resolver, document.policy, &names);
     let (faults, warnings) = resolver.finish();
     match (server, entra, policy) {

@@ -1,7 +1,7 @@
 //! AADSTS codes: what each means for the person who signs in and for the operator. One table.
 //!
-//! Microsoft asks not to branch on numbers, and nothing here does but the choice of words and the question whether a
-//! failure passes by itself. The text of Entra is never shown or passed on.
+//! Microsoft asks not to branch on numbers, and nothing here does but the choice of words and the question whose move it
+//! is. The text of Entra is never shown or passed on.
 
 /// What a code means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +12,33 @@ pub struct Advice {
     pub user: &'static str,
     /// For the operator's log.
     pub operator: &'static str,
+}
+
+/// Whose move it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The person's, or their administrator's: the sign-in or the grant is over.
+    Person,
+    /// The operator's: it says nothing about the person, and a grant stays.
+    Setup,
+    /// Nobody's: it passes by itself, and a grant stays.
+    Passing,
+}
+
+impl Advice {
+    /// Whose move it is after this code came with this OAuth error.
+    #[must_use]
+    pub fn cause(&self, error: &str) -> Cause {
+        match (self.user, error) {
+            (LATER, _) | (_, "temporarily_unavailable" | "server_error") => Cause::Passing,
+            (CONTACT, _) => Cause::Setup,
+            (_, "access_denied" | "consent_required" | "interaction_required" | "invalid_grant" | "login_required") => {
+                Cause::Person
+            }
+            // What is not known to be about the person ends nobody's grant, and signs nobody in either.
+            _ => Cause::Setup,
+        }
+    }
 }
 
 const fn advice(code: u32, user: &'static str, operator: &'static str) -> Advice {
@@ -79,6 +106,18 @@ pub const TABLE: &[Advice] = &[
     advice(90012, LATER, "Entra timed out"),
     advice(50000, LATER, "Entra has an internal problem"),
     advice(90015, CONTACT, "the query is too long"),
+    advice(650_056, CONTACT, "the registration is incomplete; add the API permission and grant admin consent"),
+    advice(700_022, CONTACT, "the scopes belong to several resources; check `entra.scopes`"),
+    advice(700_024, CONTACT, "the assertion's time is off; check the clock"),
+    advice(700_023, CONTACT, "the assertion's audience is wrong; check `entra.authority_host`"),
+    advice(70021, CONTACT, "no federated credential fits; compare its issuer, subject and audience"),
+    advice(700_211, CONTACT, "no federated credential has this issuer"),
+    advice(700_212, CONTACT, "no federated credential has this audience"),
+    advice(700_213, CONTACT, "no federated credential has this subject"),
+    advice(90027, CONTACT, "personal accounts are not supported here; set `entra.tenant_id` to the tenant's GUID"),
+    advice(90124, CONTACT, "the endpoint is for work accounts; set `entra.tenant_id` to the tenant's GUID"),
+    advice(90130, CONTACT, "the application is not known there; set `entra.tenant_id` to the tenant's GUID"),
+    advice(9_001_023, CONTACT, "the grant type is not supported there; set `entra.tenant_id` to the tenant's GUID"),
 ];
 
 /// What to say when a code has no words of its own.
@@ -97,13 +136,6 @@ pub fn code(description: &str) -> u32 {
     let digits = description.split_once("AADSTS").map_or("", |(_, rest)| rest);
     let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
     digits.get(..end).and_then(|digits| digits.parse().ok()).unwrap_or(0)
-}
-
-/// Whether a failure passes by itself, or at least says nothing about the person: the grant stays.
-#[must_use]
-pub fn is_transient(error: &str, code: u32) -> bool {
-    let about_us = matches!(error, "invalid_client" | "unauthorized_client" | "temporarily_unavailable" | "server_error");
-    about_us || find(code).user == LATER
 }
 
 #[cfg(test)]
@@ -128,10 +160,37 @@ mod tests {
     }
 
     #[test]
-    fn only_what_passes_keeps_the_grant() {
-        assert!(is_transient("invalid_grant", 90033));
-        assert!(is_transient("invalid_client", 7_000_222));
-        assert!(!is_transient("invalid_grant", 50173));
-        assert!(!is_transient("interaction_required", 50076));
+    fn the_words_can_stand_in_an_error_description() {
+        let allowed = |c: char| matches!(c, ' '..='~') && c != '"' && c != '\\';
+        for advice in TABLE.iter().chain([&UNKNOWN]) {
+            assert!(advice.user.chars().all(allowed), "RFC 6749 section 4.1.2.1: {}", advice.user);
+        }
+    }
+
+    #[test]
+    fn every_code_that_microsoft_documents_for_sign_ins_has_words() {
+        let documented = [
+            50011, 700_016, 90002, 50194, 7_000_215, 7_000_222, 7_000_218, 700_027, 700_024, 700_023, 70021, 700_211,
+            700_212, 700_213, 700_025, 50105, 65001, 90094, 90095, 65004, 650_053, 500_011, 70011, 28000, 700_022,
+            9_010_010, 901_002, 50020, 50034, 16000, 90072, 50076, 50079, 50074, 50072, 50078, 53000, 53001, 53003,
+            530_032, 53004, 53011, 70008, 700_082, 70043, 50173, 50089, 54005, 501_481, 50147, 501_491, 50196, 90006,
+            90024, 90033, 90012, 50000, 90015, 50058, 90027, 90124, 90130, 9_001_023, 650_056,
+        ];
+        let missing: Vec<u32> = documented.into_iter().filter(|code| find(*code).user == UNKNOWN.user).collect();
+        assert_eq!(missing, [0; 0]);
+    }
+
+    #[test]
+    fn a_grant_ends_by_what_is_said_of_the_person_and_by_nothing_else() {
+        let cause = |error: &str, code| find(code).cause(error);
+        assert_eq!(cause("invalid_grant", 50173), Cause::Person);
+        assert_eq!(cause("interaction_required", 50076), Cause::Person);
+        assert_eq!(cause("invalid_grant", 0), Cause::Person);
+        assert_eq!(cause("invalid_grant", 90033), Cause::Passing);
+        assert_eq!(cause("temporarily_unavailable", 0), Cause::Passing);
+        assert_eq!(cause("invalid_client", 7_000_222), Cause::Setup);
+        assert_eq!(cause("invalid_client", 0), Cause::Setup);
+        assert_eq!(cause("invalid_target", 9_010_010), Cause::Setup);
+        assert_eq!(cause("unheard_of", 50173), Cause::Setup);
     }
 }

@@ -15,15 +15,15 @@ use openidconnect::{
 };
 
 use crate::clock::Clock;
+use crate::jose::VerifyError;
 use crate::jose::claims::EntraIdentity;
 use crate::jose::entra_token::Verifier;
-use crate::jose::VerifyError;
+use errors::{Advice, Cause};
 
 /// Hints of a client that Entra may see.
 pub const HINTS: [&str; 3] = ["login_hint", "domain_hint", "prompt"];
 
 /// What the sign-in needs to know.
-#[derive(Debug)]
 pub struct Settings {
     /// The cloud, without a trailing slash.
     pub authority_host: String,
@@ -42,13 +42,21 @@ pub struct Settings {
 /// Why a sign-in or a refresh failed.
 #[derive(Debug, thiserror::Error)]
 pub enum EntraError {
-    /// Entra said no; the number is the AADSTS code where there is one.
-    #[error("the identity provider refused: {error} (AADSTS{code})")]
+    /// Entra said no to this person or this grant.
+    #[error("the identity provider refused: {error} (AADSTS{code}): {operator}", code = advice.code, operator = advice.operator)]
     Refused {
-        /// The OAuth error code.
-        error: String,
-        /// The AADSTS number; 0 when there is none.
-        code: u32,
+        /// The OAuth error code, when it is one that is known.
+        error: &'static str,
+        /// What to do.
+        advice: Advice,
+    },
+    /// Entra said no to the gateway: nobody can sign in before the operator has acted.
+    #[error("the identity provider refused the gateway: {error} (AADSTS{code}): {operator}", code = advice.code, operator = advice.operator)]
+    Misconfigured {
+        /// The OAuth error code, when it is one that is known.
+        error: &'static str,
+        /// What to do.
+        advice: Advice,
     },
     /// Entra cannot be asked at the moment.
     #[error("the identity provider does not answer: {0}")]
@@ -61,20 +69,54 @@ pub enum EntraError {
     Setup(String),
 }
 
+impl EntraError {
+    /// What an error answer means. Nothing of its text is kept: it is not ours to log or to show.
+    #[must_use]
+    pub fn answered(error: &str, description: &str) -> Self {
+        const KNOWN: [&str; 12] = [
+            "access_denied",
+            "consent_required",
+            "interaction_required",
+            "invalid_client",
+            "invalid_grant",
+            "invalid_request",
+            "invalid_scope",
+            "invalid_target",
+            "login_required",
+            "server_error",
+            "temporarily_unavailable",
+            "unauthorized_client",
+        ];
+        let error = KNOWN.into_iter().find(|known| *known == error).unwrap_or("another error");
+        let advice = errors::find(errors::code(description));
+        match advice.cause(error) {
+            Cause::Person => Self::Refused { error, advice },
+            Cause::Setup => Self::Misconfigured { error, advice },
+            Cause::Passing => Self::Unavailable(format!("{error} (AADSTS{})", advice.code)),
+        }
+    }
+}
+
+impl std::fmt::Debug for Settings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Settings({}/{}, client {})", self.authority_host, self.tenant_id, self.client_id)
+    }
+}
+
 type Client = CoreClient<EndpointSet, EndpointNotSet, EndpointNotSet, EndpointNotSet, EndpointSet, EndpointNotSet>;
 
 /// The sign-in at one tenant.
 #[derive(Debug)]
 pub struct Entra {
     client: Client,
+    issuer: String,
     http: reqwest::Client,
     scopes: Vec<Scope>,
     verifier: Verifier,
     clock: Arc<dyn Clock>,
 }
 
-/// A login that is about to begin: where the browser goes, and what must be kept to finish it.
-#[derive(Debug)]
+/// A login that is about to begin: where the browser goes, and what must be kept to finish it. Does not print.
 pub struct Departure {
     /// Entra's authorization endpoint with everything in it.
     pub url: String,
@@ -84,8 +126,7 @@ pub struct Departure {
     pub verifier: String,
 }
 
-/// Somebody who signed in.
-#[derive(Debug)]
+/// Somebody who signed in. Does not print.
 pub struct SignedIn {
     /// Who.
     pub identity: EntraIdentity,
@@ -107,8 +148,9 @@ impl Entra {
     ) -> Result<Self, EntraError> {
         let setup = |error: openidconnect::url::ParseError| EntraError::Setup(error.to_string());
         let base = format!("{}/{}/oauth2/v2.0", settings.authority_host, settings.tenant_id);
-        let issuer = IssuerUrl::new(format!("{}/{}/v2.0", settings.authority_host, settings.tenant_id)).map_err(setup)?;
-        let client = CoreClient::new(ClientId::new(settings.client_id), issuer, JsonWebKeySet::default())
+        let issuer = format!("{}/{}/v2.0", settings.authority_host, settings.tenant_id);
+        let issuer_url = IssuerUrl::new(issuer.clone()).map_err(setup)?;
+        let client = CoreClient::new(ClientId::new(settings.client_id), issuer_url, JsonWebKeySet::default())
             .set_client_secret(ClientSecret::new(settings.client_secret))
             .set_auth_type(AuthType::RequestBody)
             .set_auth_uri(AuthUrl::new(format!("{base}/authorize")).map_err(setup)?)
@@ -116,7 +158,13 @@ impl Entra {
             .set_redirect_uri(RedirectUrl::new(settings.redirect_uri).map_err(setup)?);
         let scopes = settings.scopes.into_iter().chain(["profile".to_owned(), "offline_access".to_owned()]);
         let scopes = scopes.map(Scope::new).collect();
-        Ok(Self { client, http, scopes, verifier, clock })
+        Ok(Self { client, issuer, http, scopes, verifier, clock })
+    }
+
+    /// Who issues the tokens.
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        &self.issuer
     }
 
     /// Begins a login whose answer will carry `state`.
@@ -182,12 +230,8 @@ fn failure<E: std::error::Error>(
 ) -> EntraError {
     match error {
         RequestTokenError::ServerResponse(response) => {
-            let error = response.error().as_ref().to_owned();
-            let code = response.error_description().map_or(0, |text| errors::code(text));
-            if errors::is_transient(&error, code) {
-                return EntraError::Unavailable(format!("{error} (AADSTS{code})"));
-            }
-            EntraError::Refused { error, code }
+            let description = response.error_description().map_or("", String::as_str);
+            EntraError::answered(response.error().as_ref(), description)
         }
         RequestTokenError::Request(error) => EntraError::Unavailable(error.to_string()),
         // A page instead of JSON is what an overloaded front sends.
@@ -195,4 +239,3 @@ fn failure<E: std::error::Error>(
         RequestTokenError::Other(what) => EntraError::Unavailable(what),
     }
 }
-

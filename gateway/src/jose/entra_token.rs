@@ -89,3 +89,6 @@ impl Verifier {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

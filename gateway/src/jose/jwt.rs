@@ -8,8 +8,9 @@ use std::fmt;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::Algorithm;
-use serde::de::{Deserializer, IgnoredAny};
+use serde::de::Deserializer;
 use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Map, Value};
 
 use super::key::Key;
 use crate::json;
@@ -90,6 +91,9 @@ pub struct Unverified {
     pub tid: Option<String>,
 }
 
+/// Header parameters that would choose a key, an encoding or a meaning by themselves; whatever their value.
+const OWN_CHOICES: [&str; 9] = ["crit", "b64", "jwk", "jku", "x5u", "x5c", "x5t#S256", "zip", "cty"];
+
 #[derive(Deserialize)]
 struct Header {
     alg: String,
@@ -98,31 +102,8 @@ struct Header {
     typ: Option<String>,
     #[serde(default, deserialize_with = "text")]
     x5t: Option<String>,
-    #[serde(default, deserialize_with = "present")]
-    nonce: bool,
-    #[serde(default, deserialize_with = "present")]
-    crit: bool,
-    #[serde(default, deserialize_with = "present")]
-    b64: bool,
-    #[serde(default, deserialize_with = "present")]
-    jwk: bool,
-    #[serde(default, deserialize_with = "present")]
-    jku: bool,
-    #[serde(default, deserialize_with = "present")]
-    x5u: bool,
-    #[serde(default, deserialize_with = "present")]
-    x5c: bool,
-    #[serde(default, deserialize_with = "present", rename = "x5t#S256")]
-    x5t_s256: bool,
-    #[serde(default, deserialize_with = "present")]
-    zip: bool,
-    #[serde(default, deserialize_with = "present")]
-    cty: bool,
-}
-
-/// Any value at all, `null` included.
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
-    IgnoredAny::deserialize(deserializer).map(|_| true)
+    #[serde(flatten)]
+    others: Map<String, Value>,
 }
 
 /// A text when it is there; `null` is no text.
@@ -158,23 +139,11 @@ impl Header {
         }
         // Entra's version 1 tokens repeat the `kid` as `x5t`; another value would name another key.
         let another_key = self.x5t.as_ref().is_some_and(|x5t| *x5t != self.kid);
-        let own_choices = [
-            self.crit,
-            self.b64,
-            self.jwk,
-            self.jku,
-            self.x5u,
-            self.x5c,
-            self.x5t_s256,
-            self.zip,
-            self.cty,
-            another_key,
-        ];
-        if own_choices.contains(&true) {
+        if another_key || OWN_CHOICES.iter().any(|name| self.others.contains_key(*name)) {
             return Err(JwtError::Header);
         }
         // Only Microsoft's own APIs get tokens that are signed over the hash of a nonce.
-        if self.nonce { Err(JwtError::Graph) } else { Ok(()) }
+        if self.others.contains_key("nonce") { Err(JwtError::Graph) } else { Ok(()) }
     }
 }
 

@@ -7,6 +7,8 @@
 pub mod access_token;
 pub mod claims;
 pub mod entra_token;
+#[cfg(test)]
+pub(crate) mod fixture;
 pub mod jwt;
 pub mod key;
 pub mod key_set;

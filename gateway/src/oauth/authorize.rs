@@ -7,14 +7,15 @@ use std::sync::Arc;
 use axum::body::Bytes;
 use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use url::Url;
 
+use super::cookie::fingerprint;
 use super::error::PageError;
 use super::form::{self, Parameters};
 use super::page::{self, Consent};
-use super::{LOGIN_LIFETIME, Resource, State as Server, redirect_uri, scope, secret};
-use crate::entra;
+use super::{LOGIN_LIFETIME, Resource, State as Server, client_name, redirect_uri, scope, secret};
 use crate::store::{Client, Digest256, Login};
 
 const MAX_STATE: usize = 2048;
@@ -42,16 +43,21 @@ pub(super) async fn by_form(
 }
 
 async fn authorize(server: &Server, parameters: &Parameters) -> Result<Response, PageError> {
-    let unknown = PageError::BadRequest("The application is not registered here. Remove the connection in your application and add it again.");
+    let unknown = PageError::BadRequest(
+        "The application is not registered here. Remove the connection in your application and add it again.",
+    );
     let client_id = parameters.get("client_id").ok_or(unknown)?;
     let client = server.store.client(client_id).await?.ok_or(unknown)?;
     let requested = parameters.get("redirect_uri").ok_or(PageError::BadRequest("The redirect URI is missing."))?;
-    if !client.redirect_uris.iter().any(|registered| redirect_uri::matches(registered, requested)) {
+    if !redirect_uri::is_registered(requested, &client.redirect_uris, &server.settings.issuer) {
         return Err(PageError::BadRequest("The redirect URI is not one that the application registered."));
     }
     let state = parameters.get("state");
+    if state.is_some_and(|state| state.len() > MAX_STATE) {
+        return Err(MALFORMED);
+    }
     match login(server, parameters, &client, requested) {
-        Ok((login, resource)) => ask(server, &login, &client, resource).await,
+        Ok((login, resource)) => ask(server, login, &client, resource).await,
         Err((error, text)) => Ok(back(server, requested, state, &[("error", error), ("error_description", text)])),
     }
 }
@@ -72,8 +78,10 @@ fn login<'s>(
     if parameters.get("request_uri").is_some() {
         return Err(("request_uri_not_supported", "Request URIs are not supported"));
     }
-    if parameters.get("response_type") != Some("code") {
-        return Err(("unsupported_response_type", "The only response type is code"));
+    match parameters.get("response_type") {
+        Some("code") => {}
+        Some(_) => return Err(("unsupported_response_type", "The only response type is code")),
+        None => return Err((INVALID, "The response type is missing")),
     }
     if parameters.get("response_mode").is_some_and(|mode| mode != "query") {
         return Err((INVALID, "The only response mode is query"));
@@ -83,10 +91,6 @@ fn login<'s>(
     }
     let challenge = parameters.get("code_challenge").filter(|text| is_challenge(text));
     let code_challenge = challenge.ok_or((INVALID, "The PKCE challenge is missing or malformed"))?.to_owned();
-    let state = parameters.get("state");
-    if state.is_some_and(|state| state.len() > MAX_STATE) {
-        return Err((INVALID, "The state is too long"));
-    }
     let resource = match (parameters.get("resource"), server.settings.resources.as_slice()) {
         (Some(url), _) => server.resource(url).ok_or(("invalid_target", "The resource is not known here"))?,
         (None, [single]) => single,
@@ -100,12 +104,12 @@ fn login<'s>(
     let login = Login {
         client_id: client.client_id.clone(),
         redirect_uri: redirect_uri.to_owned(),
-        state: state.map(str::to_owned),
+        state: parameters.get("state").map(str::to_owned),
         code_challenge,
         resource: resource.url.clone(),
         scopes,
         hints: hints(parameters),
-        csrf: secret(),
+        csrf: String::new(),
         binding: None,
         nonce: None,
         verifier: None,
@@ -115,59 +119,53 @@ fn login<'s>(
 
 /// A SHA-256 as base64url (RFC 7636 section 4.2): 43 characters.
 fn is_challenge(text: &str) -> bool {
-    text.len() == 43 && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+    URL_SAFE_NO_PAD.decode(text).is_ok_and(|digest| digest.len() == 32)
 }
 
 /// The few parameters that the identity provider gets to see.
 fn hints(parameters: &Parameters) -> Vec<(String, String)> {
-    let plain = |value: &str| value.len() <= MAX_HINT && !value.chars().any(char::is_control);
-    let allowed = |name: &str, value: &str| name != "prompt" || matches!(value, "login" | "select_account");
-    entra::HINTS
-        .into_iter()
-        .filter_map(|name| parameters.get(name).map(|value| (name, value)))
-        .filter(|(name, value)| plain(value) && allowed(name, value))
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .collect()
+    let prompt = passed_on(parameters.get("prompt").unwrap_or_default());
+    let text = |name: &'static str| {
+        let plain = |value: &&str| value.len() <= MAX_HINT && !value.chars().any(char::is_control);
+        parameters.get(name).filter(plain).map(|value| (name.to_owned(), value.to_owned()))
+    };
+    // Entra refuses a named account together with the choice of one.
+    let login_hint = if prompt == Some("select_account") { None } else { text("login_hint") };
+    let prompt = prompt.map(|prompt| ("prompt".to_owned(), prompt.to_owned()));
+    login_hint.into_iter().chain(text("domain_hint")).chain(prompt).collect()
 }
 
-async fn ask(server: &Server, login: &Login, client: &Client, resource: &Resource) -> Result<Response, PageError> {
-    let transaction = secret();
+/// What of a `prompt` is for the identity provider; its own consent is not the client's to ask for.
+fn passed_on(prompt: &str) -> Option<&'static str> {
+    ["select_account", "login"].into_iter().find(|known| prompt.split(' ').any(|one| one == *known))
+}
+
+async fn ask(server: &Server, mut login: Login, client: &Client, resource: &Resource) -> Result<Response, PageError> {
+    let (transaction, csrf) = (secret(), secret());
+    login.csrf = fingerprint(&csrf);
     let expires = server.clock.now().plus(LOGIN_LIFETIME);
-    server.store.begin_login(Digest256::of(&transaction), login, expires).await?;
-    let (redirect_host, is_loopback) = redirect_uri::host(&login.redirect_uri);
+    server.store.begin_login(Digest256::of(&transaction), &login, expires).await?;
+    let (redirect_host, is_loopback) = redirect_uri::shown(&login.redirect_uri);
     let asked = resource.scopes.iter().filter(|scope| login.scopes.contains(&scope.name));
-    let name: String = client.client_name.as_deref().unwrap_or("An application").chars().filter(|c| is_shown(*c)).collect();
-    Ok(page::page(
-        StatusCode::OK,
-        &Consent {
-            client_name: &name,
-            redirect_host: &redirect_host,
-            is_loopback,
-            resource: &resource.url,
-            scopes: asked.map(|scope| (scope.title.as_str(), scope.name.as_str())).collect(),
-            transaction: &transaction,
-            csrf: &login.csrf,
-        },
-    ))
-}
-
-/// Characters of a name that cannot rearrange or hide what stands around it.
-fn is_shown(c: char) -> bool {
-    !c.is_control() && !matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    let page = Consent {
+        style: page::STYLE,
+        client_name: &client_name::shown(client.client_name.as_deref()),
+        redirect_host: &redirect_host,
+        is_loopback,
+        resource: &resource.url,
+        scopes: asked.map(|scope| (scope.title.as_str(), scope.name.as_str())).collect(),
+        transaction: &transaction,
+        csrf: &csrf,
+    };
+    Ok(page::page(StatusCode::OK, &page))
 }
 
 /// Sends the browser back to the client, with `state` as it came and `iss` (RFC 9207).
 pub(super) fn back(server: &Server, redirect_uri: &str, state: Option<&str>, answer: &[(&str, &str)]) -> Response {
-    let Ok(mut url) = Url::parse(redirect_uri) else { return PageError::LoginOver.into_response() };
-    {
-        let mut query = url.query_pairs_mut();
-        query.extend_pairs(answer);
-        if let Some(state) = state {
-            query.append_pair("state", state);
-        }
-        query.append_pair("iss", &server.settings.issuer);
-    }
-    see_other(url.as_str())
+    let mut pairs = answer.to_vec();
+    pairs.extend(state.map(|state| ("state", state)));
+    pairs.push(("iss", &server.settings.issuer));
+    see_other(&Parameters::append(redirect_uri, &pairs))
 }
 
 /// A redirect that turns a POST into a GET, and is not kept.

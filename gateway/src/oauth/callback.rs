@@ -7,15 +7,16 @@ use std::sync::Arc;
 
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
-use http::{HeaderMap, HeaderValue, header};
-use subtle::ConstantTimeEq;
+use http::HeaderMap;
 
 use super::authorize::back;
-use super::consent::{binding, cookie_name, set_cookie};
+use super::consent::upstream_leg;
+use super::cookie::{Cookie, Purpose};
 use super::error::PageError;
 use super::form::Parameters;
 use super::{CODE_LIFETIME, State as Server, secret};
-use crate::entra::{EntraError, SignedIn, errors};
+use crate::clock::Timestamp;
+use crate::entra::{EntraError, SignedIn};
 use crate::store::{CodeRecord, Digest256, Grant, Login};
 
 pub(super) async fn arrive(
@@ -28,40 +29,33 @@ pub(super) async fn arrive(
     let state = parameters.get("state").ok_or(PageError::LoginOver)?;
     let taken = server.store.take_login(Digest256::of(state), server.clock.now()).await?;
     let login = taken.ok_or(PageError::LoginOver)?;
-    if !is_same_browser(&server, &headers, state, &login) {
+    let cookie = Cookie::new(&server, Purpose::Login, state);
+    if !login.binding.as_ref().is_some_and(|binding| cookie.matches(&headers, binding)) {
         tracing::warn!(client = %login.client_id, "a login came back in another browser and was ended");
         return Err(PageError::OtherBrowser);
     }
+    // Entra sends no `iss` (RFC 9207); whoever sends one must be it.
+    if parameters.get("iss").is_some_and(|issuer| issuer != server.entra.issuer()) {
+        return Err(malformed);
+    }
     let mut response = match (parameters.get("code"), parameters.get("error")) {
-        (Some(code), None) => finish(&server, &login, code).await?,
+        (Some(code), None) => finish(&server, state, &login, code).await?,
         (None, Some(error)) => {
-            let code = errors::code(parameters.get("error_description").unwrap_or_default());
-            failed(&server, &login, &EntraError::Refused { error: known(error).to_owned(), code })
+            let description = parameters.get("error_description").unwrap_or_default();
+            failed(&server, &login, &EntraError::answered(error, description))
         }
         _ => return Err(malformed),
     };
-    if let Ok(gone) = HeaderValue::from_str(&set_cookie(&server, state, "", 0)) {
-        response.headers_mut().append(header::SET_COOKIE, gone);
-    }
+    cookie.clear(&mut response);
     Ok(response)
 }
 
-/// Whether exactly one cookie of this login came, with the value that consent gave out.
-fn is_same_browser(server: &Server, headers: &HeaderMap, state: &str, login: &Login) -> bool {
-    let Some(expected) = &login.binding else { return false };
-    let name = cookie_name(server, state);
-    let lines = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-    let pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    let values: Vec<&str> = pairs.filter(|(known, _)| *known == name).map(|(_, value)| value).collect();
-    match values.as_slice() {
-        [value] => bool::from(binding(value).as_bytes().ct_eq(expected.as_bytes())),
-        _ => false,
-    }
-}
-
-async fn finish(server: &Server, login: &Login, code: &str) -> Result<Response, PageError> {
+async fn finish(server: &Server, state: &str, login: &Login, code: &str) -> Result<Response, PageError> {
     let (Some(nonce), Some(verifier)) = (&login.nonce, &login.verifier) else { return Err(PageError::LoginOver) };
-    match server.entra.arrive(code.to_owned(), nonce, verifier.clone()).await {
+    let open = |sealed: &str| server.sealer.open(&upstream_leg(state), sealed);
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).map_err(|_error| PageError::LoginOver);
+    let (nonce, verifier) = (text(open(nonce)?)?, text(open(verifier)?)?);
+    match server.entra.arrive(code.to_owned(), &nonce, verifier).await {
         Ok(signed_in) => issue(server, login, signed_in).await,
         Err(error) => Ok(failed(server, login, &error)),
     }
@@ -72,10 +66,7 @@ async fn issue(server: &Server, login: &Login, signed_in: SignedIn) -> Result<Re
     let id = uuid::Uuid::new_v4().to_string();
     let client = server.store.client(&login.client_id).await?.ok_or(PageError::LoginOver)?;
     let upstream = match refresh_token {
-        Some(token) => Some(server.sealer.seal(&upstream_binding(&id), token.as_bytes()).map_err(|error| {
-            tracing::error!(%error, "the identity provider's token cannot be sealed");
-            PageError::Unavailable
-        })?),
+        Some(token) => Some(server.sealer.seal(&upstream_binding(&id), token.as_bytes())?),
         None => None,
     };
     let grant = Grant {
@@ -87,6 +78,8 @@ async fn issue(server: &Server, login: &Login, signed_in: SignedIn) -> Result<Re
         oid: identity.oid,
         roles: identity.roles,
         groups: identity.groups,
+        auth_time: identity.auth_time.map(Timestamp::as_secs),
+        acrs: identity.acrs,
         may_refresh: client.may_refresh && upstream.is_some(),
         upstream,
     };
@@ -111,28 +104,18 @@ pub(super) fn upstream_binding(grant_id: &str) -> Vec<u8> {
 /// The client learns that it failed; the words are ours, never the identity provider's.
 fn failed(server: &Server, login: &Login, error: &EntraError) -> Response {
     let (code, text) = match error {
-        EntraError::Refused { code, .. } => {
-            let advice = errors::find(*code);
-            tracing::warn!(client = %login.client_id, %error, advice = advice.operator, "a sign-in was refused");
-            ("access_denied", advice.user)
-        }
+        EntraError::Refused { advice, .. } => ("access_denied", advice.user),
         EntraError::Unavailable(_) => {
-            tracing::error!(client = %login.client_id, %error, "a sign-in failed");
             ("temporarily_unavailable", "The identity provider does not answer. Please try again in a moment.")
         }
-        EntraError::Unacceptable(_) | EntraError::Setup(_) => {
-            tracing::error!(client = %login.client_id, %error, "a sign-in failed");
+        EntraError::Misconfigured { .. } | EntraError::Unacceptable(_) | EntraError::Setup(_) => {
             ("server_error", "Signing in failed. Please tell your administrator.")
         }
     };
+    if code == "access_denied" {
+        tracing::warn!(client = %login.client_id, %error, "a sign-in was refused");
+    } else {
+        tracing::error!(client = %login.client_id, %error, "a sign-in failed");
+    }
     back(server, &login.redirect_uri, login.state.as_deref(), &[("error", code), ("error_description", text)])
-}
-
-/// Error codes that may stand in a log as they are.
-fn known(error: &str) -> &'static str {
-    const KNOWN: [&str; 8] = [
-        "access_denied", "login_required", "interaction_required", "consent_required", "invalid_request",
-        "server_error", "temporarily_unavailable", "invalid_client",
-    ];
-    KNOWN.into_iter().find(|known| *known == error).unwrap_or("another error")
 }

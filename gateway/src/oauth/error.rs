@@ -7,7 +7,7 @@ use http::{HeaderValue, StatusCode, header};
 use serde_json::json;
 
 use super::page;
-use crate::store::StoreError;
+use crate::store::{SealError, StoreError};
 
 /// An answer of the token or registration endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +56,12 @@ impl IntoResponse for OAuthError {
         let (status, error, description) = self.parts();
         let mut response = (status, Json(json!({ "error": error, "error_description": description }))).into_response();
         response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if status == StatusCode::UNAUTHORIZED {
+            // RFC 6749 section 5.2: in the scheme that a client may have tried.
+            response
+                .headers_mut()
+                .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"portcullis\""));
+        }
         if self == Self::TemporarilyUnavailable {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
         }
@@ -67,6 +73,18 @@ impl From<StoreError> for OAuthError {
     fn from(error: StoreError) -> Self {
         tracing::error!(%error, "the store failed");
         Self::TemporarilyUnavailable
+    }
+}
+
+impl From<SealError> for OAuthError {
+    fn from(error: SealError) -> Self {
+        StoreError::from(error).into()
+    }
+}
+
+impl From<SealError> for PageError {
+    fn from(error: SealError) -> Self {
+        StoreError::from(error).into()
     }
 }
 
@@ -104,9 +122,7 @@ impl IntoResponse for PageError {
                 "This sign-in began elsewhere",
                 "It can only be finished in the browser that it was approved in. Go back to your application and connect again.",
             ),
-            Self::Unavailable => {
-                (StatusCode::SERVICE_UNAVAILABLE, "Not available", "Please try again in a moment.")
-            }
+            Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "Not available", "Please try again in a moment."),
         };
         page::error(status, title, text)
     }

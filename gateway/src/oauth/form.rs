@@ -29,6 +29,14 @@ impl Parameters {
         Ok(Self(parameters))
     }
 
+    /// Appends pairs to the query of a URI, which stays as it is otherwise.
+    pub(super) fn append(uri: &str, pairs: &[(&str, &str)]) -> String {
+        let separator = if uri.contains('?') { '&' } else { '?' };
+        let mut query = url::form_urlencoded::Serializer::new(String::new());
+        query.extend_pairs(pairs);
+        format!("{uri}{separator}{}", query.finish())
+    }
+
     /// The value of a parameter; one that is empty counts as absent (RFC 6749 section 3.1).
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
@@ -54,5 +62,12 @@ mod tests {
         for bad in ["a=1&a=1", "a=1&%61=2", "a[]=1", "a=%ff", &format!("a={}", "x".repeat(17_000))] {
             assert!(Parameters::parse(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn pairs_are_appended_encoded_and_the_uri_stays_as_it_is() {
+        assert_eq!(Parameters::append("https://c/cb", &[("a", "x&y=z")]), "https://c/cb?a=x%26y%3Dz");
+        assert_eq!(Parameters::append("https://c/cb?k=v", &[("s", "\r\n<")]), "https://c/cb?k=v&s=%0D%0A%3C");
+        assert_eq!(Parameters::append("com.example.app:/cb", &[("a", "b")]), "com.example.app:/cb?a=b");
     }
 }

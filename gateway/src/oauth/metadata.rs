@@ -38,7 +38,6 @@ pub(super) async fn document(State(server): State<Arc<Server>>) -> Response {
 pub(super) fn public(document: impl IntoResponse) -> Response {
     let mut response = document.into_response();
     let headers = response.headers_mut();
-    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"));
     response
 }

@@ -7,7 +7,10 @@
 
 mod authorize;
 mod callback;
+mod client_name;
 mod consent;
+mod cookie;
+mod cors;
 mod error;
 mod form;
 mod jwks;
@@ -15,6 +18,7 @@ mod metadata;
 mod page;
 mod protected_resource;
 mod redirect_uri;
+mod refresh;
 mod register;
 mod scope;
 mod token;
@@ -24,9 +28,12 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::middleware;
+use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::{StatusCode, header};
 use moka::sync::Cache;
 
 use crate::clock::Clock;
@@ -37,9 +44,9 @@ use crate::store::{Sealer, Store};
 /// Bodies of every endpoint here; nothing honest is larger.
 const MAX_BODY: usize = 64 * 1024;
 /// From the authorization request to the callback.
-const LOGIN_LIFETIME: Duration = Duration::from_secs(600);
+const LOGIN_LIFETIME: Duration = Duration::from_mins(10);
 /// From the callback to the token endpoint.
-const CODE_LIFETIME: Duration = Duration::from_secs(60);
+const CODE_LIFETIME: Duration = Duration::from_mins(1);
 
 /// What the authorization server needs to know.
 #[derive(Clone, Debug)]
@@ -106,7 +113,7 @@ impl State {
         entra: Entra,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let refreshing = Cache::builder().max_capacity(10_000).time_to_idle(Duration::from_secs(60)).build();
+        let refreshing = Cache::builder().max_capacity(10_000).time_to_idle(Duration::from_mins(1)).build();
         Self { settings, store, sealer, signing_key, entra, clock, refreshing }
     }
 
@@ -122,22 +129,33 @@ impl State {
 
 /// The endpoints, ready to be called in process.
 pub fn router(state: Arc<State>) -> Router {
-    Router::new()
+    let open = Router::new()
         .route("/.well-known/oauth-protected-resource", get(protected_resource::root))
         .route("/.well-known/oauth-protected-resource/{*path}", get(protected_resource::of_path))
         .route("/.well-known/oauth-authorization-server", get(metadata::document))
         .route("/.well-known/openid-configuration", get(metadata::document))
         .route("/jwks", get(jwks::document))
         .route("/register", post(register::register))
-        .route("/authorize", get(authorize::by_query).post(authorize::by_form))
-        .route("/consent", post(consent::decide))
-        .route("/auth/callback", get(callback::arrive))
         .route("/token", post(token::token))
+        .layer(middleware::from_fn(cors::open));
+    // A HEAD must not begin or finish a login that nobody sees: programs that preview links send it.
+    Router::new()
+        .route("/authorize", get(authorize::by_query).post(authorize::by_form).head(no_head))
+        .route("/consent", post(consent::decide))
+        .route("/auth/callback", get(callback::arrive).head(no_head))
+        .merge(open)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(state)
+}
+
+async fn no_head() -> impl IntoResponse {
+    (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, "GET")])
 }
 
 /// 256 bits that nobody can guess, as base64url.
 fn secret() -> String {
     URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,16 +1,29 @@
 //! The pages that people see, and the headers that every page carries: no frames, no scripts, no caching, no referrer.
 
+use std::sync::LazyLock;
+
 use askama::Template;
 use axum::response::{Html, IntoResponse, Response};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use http::{HeaderName, HeaderValue, StatusCode, header};
+use sha2::{Digest, Sha256};
+
+/// The one style sheet, which stands in every page.
+pub(super) const STYLE: &str = include_str!("../../templates/style.css");
 
 /// No `form-action`: browsers apply it to the whole chain of redirects behind the form, which ends at the client.
-const CSP: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'";
+static CSP: LazyLock<HeaderValue> = LazyLock::new(|| {
+    let style = STANDARD.encode(Sha256::digest(STYLE));
+    let policy = format!("default-src 'none'; style-src 'sha256-{style}'; base-uri 'none'; frame-ancestors 'none'");
+    HeaderValue::from_str(&policy).unwrap_or(HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"))
+});
 
 /// The consent page.
 #[derive(Debug, Template)]
 #[template(path = "consent.html")]
 pub(super) struct Consent<'a> {
+    pub(super) style: &'static str,
     pub(super) client_name: &'a str,
     pub(super) redirect_host: &'a str,
     pub(super) is_loopback: bool,
@@ -23,6 +36,7 @@ pub(super) struct Consent<'a> {
 #[derive(Debug, Template)]
 #[template(path = "error.html")]
 struct Error<'a> {
+    style: &'static str,
     title: &'a str,
     text: &'a str,
 }
@@ -34,8 +48,8 @@ pub(super) fn page(status: StatusCode, template: &impl Template) -> Response {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
     let mut response = (status, Html(html)).into_response();
+    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, CSP.clone());
     for (name, value) in [
-        (header::CONTENT_SECURITY_POLICY, CSP),
         (header::X_FRAME_OPTIONS, "DENY"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::REFERRER_POLICY, "no-referrer"),
@@ -49,5 +63,5 @@ pub(super) fn page(status: StatusCode, template: &impl Template) -> Response {
 
 /// A page that says what went wrong.
 pub(super) fn error(status: StatusCode, title: &str, text: &str) -> Response {
-    page(status, &Error { title, text })
+    page(status, &Error { style: STYLE, title, text })
 }

@@ -1,102 +1,137 @@
-//! Redirect URIs: which may be registered, and which a request may name (RFC 8252, OAuth 2.1 section 2.3).
+//! Redirect URIs: which may be registered, and which presented one is a registered one (RFC 6749 section 3.1.2,
+//! RFC 8252 sections 7 and 8, OAuth 2.1 section 4.1.3).
 //!
-//! A request names a registered one, character by character. Only the port of a loopback address may differ, for a
-//! native application gets a free one at every start.
+//! A URI is accepted only in the one spelling that every parser agrees on, and compared as text. The port of a loopback
+//! address is the only thing that may differ later.
 
-use url::{Host, Url};
+use url::Url;
 
+/// Longer than any honest redirect URI.
 const MAX_LENGTH: usize = 2048;
-/// Schemes that a browser would run or read itself.
-const UNSAFE: [&str; 12] = [
-    "javascript", "data", "file", "vbscript", "blob", "about", "ftp", "ws", "wss", "view-source", "filesystem", "mailto",
+const NOT_NORMAL: &str = "A redirect URI is an absolute URI in its normal form";
+/// Characters that a URI has not (RFC 3986 section 2), and that some parsers read as others.
+const ODD: [char; 10] = ['\\', '|', '^', '`', '{', '}', '\'', '<', '>', '"'];
+/// The hosts that mean the person's own machine.
+const LOOPBACK: [&str; 3] = ["127.0.0.1", "[::1]", "localhost"];
+/// Schemes that well-known applications handle; others need a reverse domain name (RFC 8252 section 7.1).
+const APPLICATIONS: [&str; 20] = [
+    "antigravity",
+    "chatgpt",
+    "claude",
+    "code-oss",
+    "codex",
+    "cursor",
+    "goose",
+    "jan",
+    "jetbrains",
+    "kiro",
+    "lmstudio",
+    "opencode",
+    "raycast",
+    "trae",
+    "vscode",
+    "vscode-insiders",
+    "vscodium",
+    "warp",
+    "windsurf",
+    "zed",
 ];
 
-/// Whether a URI may be registered; the text says why not.
-pub(super) fn check(text: &str, issuer: &str) -> Result<(), &'static str> {
-    if text.len() > MAX_LENGTH || !text.bytes().all(|b| (0x21..0x7f).contains(&b)) {
-        return Err("A redirect URI is too long, or has characters that a URI has not");
+/// Checks a URI that a client registers; `issuer` is the gateway's own origin.
+///
+/// # Errors
+///
+/// Returns why the URI cannot be registered, in words for the client.
+pub(super) fn check(uri: &str, issuer: &str) -> Result<(), &'static str> {
+    if uri.len() > MAX_LENGTH {
+        return Err("A redirect URI is too long");
     }
-    if text.contains(['\\', '*', '#', '"', '<', '>', '{', '}', '|', '^', '`']) {
-        return Err("A redirect URI has no wildcard and no fragment");
+    if uri.contains(['#', '*', '@']) {
+        return Err("A redirect URI has no fragment, no wildcard and no user name");
     }
-    let url = Url::parse(text).map_err(|_error| "A redirect URI is not a URI")?;
-    if UNSAFE.contains(&url.scheme()) {
-        return Err("The redirect URI's scheme is not accepted");
+    let parsed = Url::parse(uri).map_err(|_error| NOT_NORMAL)?;
+    // What a parser would change, another parser may read in another way.
+    let is_normal = parsed.as_str() == uri || parsed.as_str().strip_suffix('/') == Some(uri);
+    let is_odd = !uri.bytes().all(|byte| byte.is_ascii_graphic()) || uri.contains(ODD);
+    if !is_normal || is_odd || parsed.cannot_be_a_base() || !is_plainly_encoded(&parsed) {
+        return Err(NOT_NORMAL);
     }
-    if !url.username().is_empty() || url.password().is_some() || text.split(['/', '?']).nth(2).is_some_and(|a| a.contains('@')) {
-        return Err("A redirect URI has no user name");
+    if is_own(&parsed, issuer) {
+        return Err("A redirect URI does not lead back to the gateway");
     }
-    let path = text.split(['?']).next().unwrap_or(text).to_ascii_lowercase();
-    let dots = path.split('/').any(|segment| matches!(segment.replace("%2e", ".").as_str(), "." | ".."));
-    if dots {
-        return Err("A redirect URI has no dot segments");
+    if !is_allowed(&parsed) {
+        return Err("A redirect URI is https, http on a loopback address, or an application's own scheme");
     }
-    match url.scheme() {
-        "https" if url.origin().ascii_serialization() == issuer => Err("A redirect URI is not the gateway's own"),
-        "https" if is_spelled_as_parsed(text, &url) => Ok(()),
-        "http" if url.origin().ascii_serialization() == issuer => Err("A redirect URI is not the gateway's own"),
-        "http" if is_loopback(&url) && is_spelled_as_parsed(text, &url) => Ok(()),
-        "http" => Err("Plain http is for loopback addresses only"),
-        "https" => Err("The redirect URI's host can be read in more than one way"),
-        scheme if is_private_use(scheme) => Ok(()),
-        _ => Err("The redirect URI's scheme is not accepted"),
-    }
+    Ok(())
 }
 
-/// Whether a request may name `requested` when `registered` is registered.
-pub(super) fn matches(registered: &str, requested: &str) -> bool {
-    if registered == requested {
+/// Whether `presented` is a registered URI: the same text, or on a loopback address the same but for the port.
+#[must_use]
+pub(super) fn is_registered(presented: &str, registered: &[String], issuer: &str) -> bool {
+    if registered.iter().any(|known| known == presented) {
         return true;
     }
-    let (Ok(known), Ok(asked)) = (Url::parse(registered), Url::parse(requested)) else { return false };
-    let loopback = known.scheme() == "http" && is_loopback(&known) && is_loopback(&asked);
-    loopback && without_port(registered, &known) == without_port(requested, &asked) && check(requested, "").is_ok()
+    let Some(presented_parts) = loopback_parts(presented) else { return false };
+    let is_same = registered.iter().any(|known| loopback_parts(known) == Some(presented_parts));
+    is_same && check(presented, issuer).is_ok()
 }
 
-/// What the consent page shows of where the answer goes.
-pub(super) fn host(text: &str) -> (String, bool) {
-    match Url::parse(text) {
-        Ok(url) if matches!(url.scheme(), "http" | "https") => {
-            (url.host_str().unwrap_or_default().to_owned(), is_loopback(&url))
-        }
-        Ok(url) => (format!("{}: (an application on this device)", url.scheme()), true),
-        Err(_) => (String::new(), false),
+/// What a person sees of where the answer goes, and whether that is a program on their own device.
+#[must_use]
+pub(super) fn shown(uri: &str) -> (String, bool) {
+    let Ok(parsed) = Url::parse(uri) else { return (uri.to_owned(), true) };
+    let host = parsed.host_str().unwrap_or_default();
+    match (parsed.scheme(), parsed.port()) {
+        ("https" | "http", Some(port)) => (format!("{host}:{port}"), LOOPBACK.contains(&host)),
+        ("https" | "http", None) => (host.to_owned(), LOOPBACK.contains(&host)),
+        (scheme, _) => (format!("{scheme}: (an application on this device)"), true),
     }
 }
 
-/// The URI without its port, as written; `None` when there is no such thing.
-fn without_port(text: &str, url: &Url) -> Option<String> {
-    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
-    let (scheme, rest) = text.split_once("://")?;
-    let end = rest.find(['/', '?']).unwrap_or(rest.len());
-    let (authority, tail) = rest.split_at_checked(end)?;
-    let host = authority.strip_suffix(&port)?;
-    Some(format!("{scheme}://{host}{tail}"))
+fn is_allowed(uri: &Url) -> bool {
+    let host = uri.host_str().unwrap_or_default();
+    match uri.scheme() {
+        "https" => !host.is_empty() && !host.ends_with('.'),
+        "http" => LOOPBACK.contains(&host),
+        scheme => APPLICATIONS.contains(&scheme) || is_reverse_domain(scheme),
+    }
 }
 
-/// A host that every reader takes for the same: no `127.1`, no percent codes, no missing slashes.
-fn is_spelled_as_parsed(text: &str, url: &Url) -> bool {
-    let Some((_, rest)) = text.split_once("://") else { return false };
-    let authority = rest.split(['/', '?']).next().unwrap_or(rest);
-    let host = match url.port() {
-        Some(port) => authority.strip_suffix(&format!(":{port}")),
-        None => Some(authority),
+/// A name like `com.example.app`, which only its owner has a claim to.
+fn is_reverse_domain(scheme: &str) -> bool {
+    scheme.contains('.') && scheme.split('.').all(|label| !label.is_empty() && !label.starts_with('-'))
+}
+
+/// Encoded dots, slashes, backslashes and control characters mean one thing here and another behind.
+fn is_plainly_encoded(uri: &Url) -> bool {
+    let encoded = uri.as_str().split('%').skip(1);
+    let mut bytes = encoded.map(|rest| rest.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok()));
+    bytes.all(|byte| byte.is_some_and(|byte| !byte.is_ascii_control() && !b"./\\".contains(&byte)))
+}
+
+/// Whether the URI leads to the gateway; on the person's own machine every loopback name does.
+fn is_own(uri: &Url, issuer: &str) -> bool {
+    let Ok(own) = Url::parse(issuer) else { return true };
+    if !matches!(uri.scheme(), "https" | "http") {
+        return false;
+    }
+    let is_loopback = |url: &Url| url.host_str().is_some_and(|host| LOOPBACK.contains(&host));
+    let same_host = uri.host_str() == own.host_str() || is_loopback(uri) && is_loopback(&own);
+    same_host && uri.port_or_known_default() == own.port_or_known_default()
+}
+
+/// Host and everything behind the port of an `http` URI on a loopback address.
+fn loopback_parts(uri: &str) -> Option<(&str, &str)> {
+    let rest = uri.strip_prefix("http://")?;
+    let host = LOOPBACK.into_iter().find(|host| rest.starts_with(host))?;
+    let rest = rest.strip_prefix(host)?;
+    let Some(port_and_rest) = rest.strip_prefix(':') else {
+        return (rest.is_empty() || rest.starts_with(['/', '?'])).then_some((host, rest));
     };
-    host.is_some_and(|host| url.host_str().is_some_and(|parsed| parsed.eq_ignore_ascii_case(host)))
-}
-
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Ipv4(ip)) => ip == std::net::Ipv4Addr::LOCALHOST,
-        Some(Host::Ipv6(ip)) => ip == std::net::Ipv6Addr::LOCALHOST,
-        Some(Host::Domain(name)) => name == "localhost",
-        None => false,
-    }
-}
-
-/// A scheme of an application of its own (RFC 8252 section 7.1): `com.example.app`, or a plain word like `cursor`.
-fn is_private_use(scheme: &str) -> bool {
-    !scheme.starts_with("http") && scheme.len() >= 3 && !scheme.starts_with("ms-")
+    let end = port_and_rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(port_and_rest.len());
+    let (port, rest) = port_and_rest.split_at_checked(end)?;
+    let is_port = port.parse::<u16>().is_ok_and(|port| port != 0);
+    (is_port && (rest.is_empty() || rest.starts_with(['/', '?']))).then_some((host, rest))
 }
 
 #[cfg(test)]
@@ -124,14 +159,60 @@ mod tests {
     #[test]
     fn addresses_that_could_lead_elsewhere_cannot() {
         for bad in [
-            "", "x", "/callback", "//evil.example/cb", "http://evil.example/cb", "https://mcp.example.com/auth/callback",
-            "https://MCP.example.com/x", "javascript:alert(1)", "JavaScript:alert(1)", "data:text/html,x", "file:///etc/passwd",
-            "vbscript:x", "blob:https://x/y", "about:blank", "https://a.example/cb#f", "https://u@a.example/cb",
-            "https://u:p@a.example/cb", "https://@a.example/cb", "https://*.example/cb", "https://a.example/../cb", "https://a.example/%2e%2e/cb",
-            "https://a.example\\@evil.example/", "http://127.1/cb", "http://2130706433/cb", "http://0x7f.1/cb",
-            "http://127.0.0.1.evil.example/cb", "http://localhost.evil.example/cb", "http://127.0.0.2/cb", "http://0.0.0.0/cb",
-            "http://[::ffff:127.0.0.1]/cb", "https:/a.example/cb", "https:a.example/cb", "https://a.example /cb", "https://a.example/\ncb",
-            "https://%61.example/cb", "https://a.example/cb\u{202e}", "httpx://x/y", "ws://127.0.0.1/cb",
+            "",
+            "x",
+            "/callback",
+            "//evil.example/cb",
+            "http://evil.example/cb",
+            "https://mcp.example.com/auth/callback",
+            "https://MCP.example.com/x",
+            "javascript:alert(1)",
+            "JavaScript:alert(1)",
+            "data:text/html,x",
+            "file:///etc/passwd",
+            "vbscript:x",
+            "blob:https://x/y",
+            "about:blank",
+            "https://a.example/cb#f",
+            "https://u@a.example/cb",
+            "https://u:p@a.example/cb",
+            "https://@a.example/cb",
+            "https://*.example/cb",
+            "https://a.example/../cb",
+            "https://a.example/%2e%2e/cb",
+            "https://a.example\\@evil.example/",
+            "http://127.1/cb",
+            "http://2130706433/cb",
+            "http://0x7f.1/cb",
+            "http://127.0.0.1.evil.example/cb",
+            "http://localhost.evil.example/cb",
+            "http://127.0.0.2/cb",
+            "http://0.0.0.0/cb",
+            "http://[::ffff:127.0.0.1]/cb",
+            "https:/a.example/cb",
+            "https:a.example/cb",
+            "https://a.example /cb",
+            "https://a.example/\ncb",
+            "com.example.app:cb",
+            "search-ms:query=x",
+            "ms-settings:x",
+            "tel:123",
+            "intent://x/y",
+            "cursor://u@x/cb",
+            "http://127.0.0.1:99999/cb",
+            "http://127.0.0.1:*/cb",
+            "http://127.0.0.1:080/cb",
+            "http://LOCALHOST/cb",
+            "HTTPS://a.example/cb",
+            "https://a.example./cb",
+            "https://a.example/%2Fevil",
+            "https://a.example/%5cevil",
+            "https://a.example/%0d%0aX",
+            "https://a.example/%zz",
+            "https://%61.example/cb",
+            "https://a.example/cb\u{202e}",
+            "httpx://x/y",
+            "ws://127.0.0.1/cb",
         ] {
             assert!(check(bad, ISSUER).is_err(), "{bad}");
         }
@@ -139,8 +220,30 @@ mod tests {
     }
 
     #[test]
+    fn a_person_sees_the_host_and_the_port() {
+        for (uri, shows) in [
+            ("https://claude.ai/api/mcp/auth_callback", ("claude.ai".to_owned(), false)),
+            ("https://a.example:8443/cb", ("a.example:8443".to_owned(), false)),
+            ("http://localhost:3334/cb", ("localhost:3334".to_owned(), true)),
+            ("cursor://anysphere/cb", ("cursor: (an application on this device)".to_owned(), true)),
+        ] {
+            assert_eq!(shown(uri), shows);
+        }
+    }
+
+    #[test]
+    fn on_a_loopback_gateway_every_loopback_name_with_its_port_is_its_own() {
+        let issuer = "http://127.0.0.1:8080";
+        for uri in ["http://127.0.0.1:8080/cb", "http://localhost:8080/cb", "http://[::1]:8080/cb"] {
+            assert!(check(uri, issuer).is_err(), "{uri}");
+        }
+        assert_eq!(check("http://127.0.0.1:8081/cb", issuer), Ok(()));
+    }
+
+    #[test]
     fn a_request_names_a_registered_address_and_only_a_loopback_port_may_differ() {
         let loopback = "http://127.0.0.1:1000/cb";
+        let matches = |registered: &str, requested: &str| is_registered(requested, &[registered.to_owned()], ISSUER);
         for (registered, requested, want) in [
             ("https://a.example/cb", "https://a.example/cb", true),
             ("https://a.example/cb", "https://a.example/cb/", false),
@@ -149,6 +252,11 @@ mod tests {
             ("https://a.example/cb", "https://A.example/cb", false),
             (loopback, "http://127.0.0.1:2000/cb", true),
             (loopback, "http://127.0.0.1/cb", true),
+            (loopback, "http://127.0.0.1:0/cb", false),
+            (loopback, "http://127.0.0.1:65536/cb", false),
+            (loopback, "http://127.0.0.1:2000/cb/../x", false),
+            ("http://127.0.0.1", "http://127.0.0.1:2000", true),
+            ("http://[::1]:1/cb", "http://[::1]:2/cb", true),
             (loopback, "http://127.0.0.1:2000/cb2", false),
             (loopback, "http://localhost:1000/cb", false),
             (loopback, "http://127.0.0.1:2000/cb?x", false),

@@ -21,12 +21,17 @@ const MAX_NAME: usize = 200;
 /// What is looked at; everything else is ignored (section 2), and nothing is fetched.
 #[derive(Deserialize)]
 struct Metadata {
+    #[serde(default)]
     redirect_uris: Vec<String>,
     client_name: Option<String>,
     token_endpoint_auth_method: Option<String>,
     grant_types: Option<Vec<String>>,
     response_types: Option<Vec<String>>,
     application_type: Option<String>,
+    client_uri: Option<String>,
+    logo_uri: Option<String>,
+    tos_uri: Option<String>,
+    policy_uri: Option<String>,
 }
 
 pub(super) async fn register(
@@ -55,7 +60,6 @@ pub(super) async fn register(
     });
     let mut response = (StatusCode::CREATED, Json(answer)).into_response();
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     Ok(response)
 }
 
@@ -76,8 +80,14 @@ fn client(body: &[u8], server: &Server) -> Result<Client, OAuthError> {
     if metadata.response_types.iter().flatten().any(|kind| kind != "code") {
         return Err(OAuthError::InvalidClientMetadata("The only response type is code"));
     }
-    let grants = metadata.grant_types.unwrap_or_else(|| vec!["authorization_code".to_owned(), "refresh_token".to_owned()]);
-    if grants.iter().any(|grant| !matches!(grant.as_str(), "authorization_code" | "refresh_token")) {
+    let links = [&metadata.client_uri, &metadata.logo_uri, &metadata.tos_uri, &metadata.policy_uri];
+    if links.into_iter().flatten().any(|link| !link.starts_with("https://") && !link.starts_with("http://")) {
+        return Err(OAuthError::InvalidClientMetadata("Links are https or http"));
+    }
+    let grants = metadata.grant_types.unwrap_or_else(|| vec!["authorization_code".to_owned()]);
+    let known = ["authorization_code", "refresh_token"];
+    let begins = grants.iter().any(|grant| grant == "authorization_code");
+    if !begins || grants.iter().any(|grant| !known.contains(&grant.as_str())) {
         return Err(OAuthError::InvalidClientMetadata("The grant types are authorization_code and refresh_token"));
     }
     let application_type = metadata.application_type.unwrap_or_else(|| "native".to_owned());

@@ -30,6 +30,20 @@ pub(super) fn granted(requested: Option<&str>, resource: &Resource) -> Result<Ve
     Ok(scopes)
 }
 
+/// What of `granted` a refresh asks for: less, never more (RFC 6749 section 6). The grant keeps what it has.
+///
+/// # Errors
+///
+/// Returns an error for a scope that was not granted.
+pub(super) fn narrowed(requested: Option<&str>, granted: &[String]) -> Result<Vec<String>, ()> {
+    let names = requested.unwrap_or_default().split(' ');
+    let asked: Vec<&str> = names.filter(|name| !name.is_empty() && !RESERVED.contains(name)).collect();
+    if asked.iter().any(|name| !granted.iter().any(|scope| scope == name)) {
+        return Err(());
+    }
+    Ok(granted.iter().filter(|scope| asked.is_empty() || asked.contains(&scope.as_str())).cloned().collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::Scope;
@@ -49,5 +63,14 @@ mod tests {
         assert_eq!(granted(None, &resource).map(|scopes| scopes.len()), Ok(2));
         assert_eq!(granted(Some("read admin"), &resource), Err(()));
         assert_eq!(granted(Some("Read"), &resource), Err(()));
+    }
+
+    #[test]
+    fn a_refresh_may_ask_for_less_and_never_for_more() {
+        let all = ["read".to_owned(), "write".to_owned()];
+        assert_eq!(narrowed(None, &all), Ok(all.to_vec()));
+        assert_eq!(narrowed(Some("offline_access openid"), &all), Ok(all.to_vec()));
+        assert_eq!(narrowed(Some("write write"), &all), Ok(vec!["write".to_owned()]));
+        assert_eq!(narrowed(Some("write admin"), &all), Err(()));
     }
 }

@@ -1,32 +1,34 @@
 //! The token endpoint (OAuth 2.1 section 3.2).
 //!
-//! Trades a code or a refresh token for an access token, once. A refresh asks the identity provider again who the
-//! person is and which roles they have: a role taken away there is gone here when the next access token is made.
+//! Trades a code for tokens, once; refresh tokens are next door (`refresh`). Knows nothing of browsers or of the identity
+//! provider: by the time a code exists, the person has signed in (`callback`).
 
 use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, header};
 use serde_json::json;
 
-use super::callback::upstream_binding;
 use super::error::OAuthError;
 use super::form::{self, Parameters};
-use super::{State as Server, secret};
-use crate::entra::{EntraError, SignedIn};
+use super::{State as Server, refresh, secret};
 use crate::jose::access_token::{AccessTokenClaims, IdType};
-use crate::store::{Client, Digest256, Grant, Presentation, Presented, Redemption, Refused, Rotation};
+use crate::store::{Client, Digest256, Grant, Presented, Redemption, Refused};
 
 pub(super) async fn token(
     State(server): State<Arc<Server>>,
+    RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, OAuthError> {
-    if !form::is_form(&headers) {
-        return Err(OAuthError::InvalidRequest("The body must be application/x-www-form-urlencoded"));
+    // A secret in a query ends up in logs, so it is not even looked at (RFC 6749 section 3.2).
+    if !form::is_form(&headers) || query.is_some_and(|query| !query.is_empty()) {
+        return Err(OAuthError::InvalidRequest(
+            "The parameters belong into a body of application/x-www-form-urlencoded",
+        ));
     }
     let malformed = OAuthError::InvalidRequest("A parameter is there twice, or too long");
     let body = std::str::from_utf8(&body).map_err(|_error| malformed)?;
@@ -34,7 +36,7 @@ pub(super) async fn token(
     let client = client(&server, &headers, &parameters).await?;
     match parameters.get("grant_type") {
         Some("authorization_code") => by_code(&server, &client, &parameters).await,
-        Some("refresh_token") => by_refresh_token(&server, &client, &parameters).await,
+        Some("refresh_token") => refresh::by_refresh_token(&server, &client, &parameters).await,
         Some(_) => Err(OAuthError::UnsupportedGrantType),
         None => Err(OAuthError::InvalidRequest("grant_type is missing")),
     }
@@ -55,8 +57,12 @@ async fn by_code(server: &Server, client: &Client, parameters: &Parameters) -> R
     let verifier = parameters.get("code_verifier").filter(|text| is_verifier(text)).ok_or(OAuthError::InvalidGrant)?;
     let redirect_uri = parameters.get("redirect_uri").ok_or(OAuthError::InvalidGrant)?;
     let resource = resource(server, parameters)?;
-    let presented =
-        Presented { client_id: &client.client_id, redirect_uri, code_verifier: verifier, resource: resource.as_deref() };
+    let presented = Presented {
+        client_id: &client.client_id,
+        redirect_uri,
+        code_verifier: verifier,
+        resource: resource.as_deref(),
+    };
     let grant = match server.store.redeem_code(Digest256::of(code), &presented, server.clock.now()).await? {
         Redemption::Spent(spent) => spent.into_grant(),
         Redemption::Refused(Refused::Target) => return Err(OAuthError::InvalidTarget),
@@ -74,7 +80,7 @@ async fn by_code(server: &Server, client: &Client, parameters: &Parameters) -> R
     } else {
         None
     };
-    answer(server, &grant, refresh_token)
+    answer(server, &grant, &grant.scopes, refresh_token)
 }
 
 /// RFC 7636 section 4.1.
@@ -84,98 +90,22 @@ fn is_verifier(text: &str) -> bool {
 }
 
 /// The canonical form of the `resource` parameter.
-fn resource(server: &Server, parameters: &Parameters) -> Result<Option<String>, OAuthError> {
+pub(super) fn resource(server: &Server, parameters: &Parameters) -> Result<Option<String>, OAuthError> {
     match parameters.get("resource") {
         Some(url) => Ok(Some(server.resource(url).ok_or(OAuthError::InvalidTarget)?.url.clone())),
         None => Ok(None),
     }
 }
 
-async fn by_refresh_token(server: &Server, client: &Client, parameters: &Parameters) -> Result<Response, OAuthError> {
-    let token = parameters.get("refresh_token").ok_or(OAuthError::InvalidRequest("refresh_token is missing"))?;
-    let digest = Digest256::of(token);
-    let grant = present(server, client, digest).await?;
-    let asked = resource(server, parameters)?;
-    if asked.is_some_and(|asked| asked != grant.resource) {
-        return Err(OAuthError::InvalidTarget);
-    }
-    let lock = server.refreshing.get_with(grant.id.clone(), Arc::default);
-    let _turn = lock.lock().await;
-    // Whoever waited may find the token used meanwhile.
-    let mut grant = present(server, client, digest).await?;
-    narrow(&mut grant, parameters.get("scope"))?;
-    let grant = ask_again(server, grant).await?;
-    let successor = secret();
-    let expires = server.clock.now().plus(server.settings.refresh_token_lifetime);
-    match server.store.rotate_refresh_token(digest, Digest256::of(&successor), &grant, expires).await? {
-        Rotation::Done => answer(server, &grant, Some(successor)),
-        Rotation::Reused => Err(OAuthError::InvalidGrant),
-    }
-}
-
-async fn present(server: &Server, client: &Client, digest: Digest256) -> Result<Grant, OAuthError> {
-    match server.store.present_refresh_token(digest, &client.client_id, server.clock.now()).await? {
-        Presentation::Current(grant) => Ok(*grant),
-        Presentation::Unknown => Err(OAuthError::InvalidGrant),
-        Presentation::Reused => {
-            tracing::warn!(client = %client.client_id, "a refresh token was used twice; its grant is revoked");
-            Err(OAuthError::InvalidGrant)
-        }
-    }
-}
-
-/// A refresh may ask for less, never for more (RFC 6749 section 6).
-fn narrow(grant: &mut Grant, requested: Option<&str>) -> Result<(), OAuthError> {
-    let Some(requested) = requested else { return Ok(()) };
-    let reserved = ["openid", "profile", "email", "offline_access"];
-    let asked: Vec<&str> = requested.split(' ').filter(|name| !name.is_empty() && !reserved.contains(name)).collect();
-    if asked.iter().any(|name| !grant.scopes.iter().any(|scope| scope == name)) {
-        return Err(OAuthError::InvalidScope);
-    }
-    if !asked.is_empty() {
-        grant.scopes.retain(|scope| asked.contains(&scope.as_str()));
-    }
-    Ok(())
-}
-
-/// Reads the person's roles again at the identity provider. A refusal there ends the grant here; silence does not.
-async fn ask_again(server: &Server, grant: Grant) -> Result<Grant, OAuthError> {
-    let binding = upstream_binding(&grant.id);
-    let sealed = grant.upstream.as_deref().ok_or(OAuthError::InvalidGrant)?;
-    let upstream = server.sealer.open(&binding, sealed).map_err(|error| {
-        tracing::error!(%error, "the identity provider's token cannot be opened");
-        OAuthError::TemporarilyUnavailable
-    })?;
-    let upstream = String::from_utf8(upstream).map_err(|_error| OAuthError::InvalidGrant)?;
-    match server.entra.refresh(upstream).await {
-        Ok(SignedIn { identity, refresh_token }) => {
-            if identity.tid != grant.tid || identity.oid != grant.oid {
-                tracing::error!(grant = %grant.id, "the identity provider refreshed another person; the grant is revoked");
-                server.store.revoke_grant(&grant.id).await?;
-                return Err(OAuthError::InvalidGrant);
-            }
-            let upstream = match refresh_token {
-                Some(token) => server.sealer.seal(&binding, token.as_bytes()).ok(),
-                None => grant.upstream.clone(),
-            };
-            Ok(Grant { roles: identity.roles, groups: identity.groups, upstream, ..grant })
-        }
-        Err(EntraError::Unavailable(why)) => {
-            tracing::error!(%why, "roles cannot be read again; the refresh token stays good");
-            Err(OAuthError::TemporarilyUnavailable)
-        }
-        Err(error) => {
-            tracing::warn!(%error, subject = %grant.oid, "the identity provider ended a grant");
-            server.store.revoke_grant(&grant.id).await?;
-            Err(OAuthError::InvalidGrant)
-        }
-    }
-}
-
-fn answer(server: &Server, grant: &Grant, refresh_token: Option<String>) -> Result<Response, OAuthError> {
+pub(super) fn answer(
+    server: &Server,
+    grant: &Grant,
+    scopes: &[String],
+    refresh_token: Option<String>,
+) -> Result<Response, OAuthError> {
     let now = server.clock.now();
     let lifetime = server.settings.access_token_lifetime;
-    let scope = grant.scopes.join(" ");
+    let scope = scopes.join(" ");
     let claims = AccessTokenClaims {
         iss: server.settings.issuer.clone(),
         aud: grant.resource.clone(),
@@ -190,8 +120,8 @@ fn answer(server: &Server, grant: &Grant, refresh_token: Option<String>) -> Resu
         idtyp: IdType::User,
         roles: grant.roles.clone(),
         groups: grant.groups.clone(),
-        auth_time: None,
-        acrs: Vec::new(),
+        auth_time: grant.auth_time,
+        acrs: grant.acrs.clone(),
     };
     let access_token = claims.mint(&server.signing_key).map_err(|error| {
         tracing::error!(%error, "an access token cannot be signed");
@@ -208,6 +138,5 @@ fn answer(server: &Server, grant: &Grant, refresh_token: Option<String>) -> Resu
     }
     let mut response = Json(body).into_response();
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     Ok(response)
 }

@@ -11,7 +11,6 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use super::door::{Failure, Visit};
 use super::exchange::Exchange;
 use super::forward::{BackendAnswer, ForwardError};
-use super::headers;
 use super::rejection::Rejection;
 use super::session::Session;
 use crate::authn::VerifiedIdentity;
@@ -88,7 +87,7 @@ impl Visit<'_> {
             (_, "application/json") if reader.id.is_some() => self.json(exchange, answer, reader).await,
             _ if status.is_success() && reader.id.is_none() => {
                 // A notification was taken, or a session ended: the status is all there is to say.
-                let headers = headers::to_client(answer.headers());
+                let headers = answer.fields_for_client();
                 let limit = self.door.settings.answer_body;
                 let _ = answer.whole(limit).await;
                 Ok(exchange.answer(response(status, headers, Bytes::new())).await?)
@@ -161,7 +160,11 @@ impl Visit<'_> {
         let result = self.pump(exchange, &mut answer, reader).await;
         self.door.metrics.streams.dec();
         match result {
-            Ok(()) => Ok(exchange.finish_stream().await?),
+            Ok(()) => {
+                exchange.finish_stream().await?;
+                answer.conclude().await;
+                Ok(())
+            }
             Err(failure) => {
                 exchange.cut();
                 Err(failure)
@@ -255,7 +258,7 @@ impl Visit<'_> {
 
     /// The headers of an answer: the few that cross, the media type, and a sealed session id where one begins.
     fn answer_headers(&self, answer: &BackendAnswer<'_>, reader: &Reader<'_>, media: &'static str) -> HeaderMap {
-        let mut kept = headers::to_client(answer.headers());
+        let mut kept = answer.fields_for_client();
         kept.insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
         kept.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if reader.method == Some(Method::Initialize)

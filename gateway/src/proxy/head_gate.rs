@@ -6,6 +6,7 @@
 
 use http::{HeaderMap, Method, StatusCode, Version, header, uri};
 use pingora_core::protocols::http::ServerSession;
+use pingora_core::protocols::http::v1::server::HttpSession;
 
 use super::{headers, raw_head};
 
@@ -29,11 +30,12 @@ pub(super) fn check(session: &mut ServerSession) -> Result<(), Fault> {
     let has_body = !session.is_body_empty();
     let head = session.req_header();
     size(&head.headers)?;
-    if let Some(h1) = session.as_http1() {
-        raw(&h1.get_headers_raw_bytes(), head.version)?;
+    let raw = session.as_http1().map(HttpSession::get_headers_raw_bytes);
+    if let Some(raw) = &raw {
+        sound(raw, head.version)?;
     }
     method(&head.method, has_body)?;
-    target(head.raw_path())?;
+    target(raw.as_deref().map_or_else(|| head.raw_path(), raw_head::target))?;
     host(&head.headers, head.uri.authority())?;
     fields(&head.headers)
 }
@@ -54,7 +56,7 @@ fn size(fields: &HeaderMap) -> Result<(), Fault> {
     if fits { Ok(()) } else { Err(TOO_LARGE) }
 }
 
-fn raw(head: &[u8], version: Version) -> Result<(), Fault> {
+fn sound(head: &[u8], version: Version) -> Result<(), Fault> {
     raw_head::check(head, version != Version::HTTP_11).map_err(|unsound| {
         tracing::debug!(%unsound, "a request head is refused");
         bad("The head of the request is malformed")

@@ -25,6 +25,9 @@ const HEAD_DEADLINE: Duration = Duration::from_secs(10);
 const H2_IDLE: Duration = Duration::from_mins(5);
 const H2_HEADER_LIST: u32 = 16 * 1024;
 const H2_STREAMS: u32 = 100;
+/// What a client may send unasked: a whole small body on a stream, and this much on a connection.
+const H2_STREAM_WINDOW: u32 = 256 * 1024;
+const H2_CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// The length of the HTTP/2 preface (RFC 9113 section 3.4); no request that would be served is shorter.
 const PREFACE: usize = 24;
 
@@ -111,6 +114,7 @@ impl<H: Handler> HttpServerApp for Requests<H> {
     fn h2_options(&self) -> Option<H2Options> {
         let mut options = H2Options::default();
         options.max_header_list_size(H2_HEADER_LIST).max_concurrent_streams(H2_STREAMS);
+        options.initial_window_size(H2_STREAM_WINDOW).initial_connection_window_size(H2_CONNECTION_WINDOW);
         Some(options)
     }
 

@@ -61,6 +61,12 @@ pub(super) fn check(raw: &[u8], http_1_0: bool) -> Result<(), Unsound> {
     }
 }
 
+/// The request target as it was sent, of a head that is sound; parsers drop a fragment from it.
+pub(super) fn target(raw: &[u8]) -> &[u8] {
+    let line = raw.trim_ascii_start().split(|byte| *byte == b'\r').next().unwrap_or_default();
+    line.split(|byte| *byte == b' ').nth(1).unwrap_or_default()
+}
+
 /// Every CR is followed by an LF, every LF preceded by a CR, and nothing else below 0x20 but tabs.
 fn bytes(raw: &[u8]) -> Result<(), Unsound> {
     let mut after_cr = false;
@@ -98,6 +104,13 @@ mod tests {
         ] {
             assert_eq!(check(head, false), Ok(()), "{}", head.escape_ascii());
         }
+    }
+
+    #[test]
+    fn a_target_is_found_as_it_was_sent() {
+        assert_eq!(target(b"GET /a#b HTTP/1.1\r\nhost: a\r\n\r\n"), b"/a#b");
+        assert_eq!(target(b"\r\nGET / HTTP/1.1\r\n\r\n"), b"/");
+        assert_eq!(target(b"\r\n"), b"");
     }
 
     #[test]

@@ -27,6 +27,8 @@ fn grant(id: &str) -> Grant {
         oid: "o".to_owned(),
         roles: vec!["Task.Read".to_owned()],
         groups: Vec::new(),
+        auth_time: None,
+        acrs: Vec::new(),
         upstream: None,
         may_refresh: true,
     }
@@ -49,6 +51,26 @@ fn later(seconds: u64) -> Timestamp {
     NOW.plus(Duration::from_secs(seconds))
 }
 
+fn login() -> Login {
+    Login {
+        client_id: "c".to_owned(),
+        redirect_uri: "r".to_owned(),
+        state: None,
+        code_challenge: "x".to_owned(),
+        resource: "https://r".to_owned(),
+        scopes: vec![],
+        hints: vec![],
+        csrf: "t".to_owned(),
+        binding: None,
+        nonce: None,
+        verifier: None,
+    }
+}
+
+fn successor(name: &str) -> Successor {
+    Successor { token: Digest256::of(name), sealed: format!("sealed {name}"), expires: later(200) }
+}
+
 async fn with_code(store: &Arc<dyn Store>) -> Digest256 {
     let code = Digest256::of("code");
     store.issue_code(code, &record(), &grant("g"), later(60)).await.unwrap();
@@ -59,7 +81,9 @@ async fn with_code(store: &Arc<dyn Store>) -> Digest256 {
 async fn a_code_is_redeemed_once_and_its_replay_ends_the_grant() {
     let (_directory, store) = store().await;
     let code = with_code(&store).await;
-    let Redemption::Spent(spent) = store.redeem_code(code, &presented(), NOW).await.unwrap() else { panic!("not spent") };
+    let Redemption::Spent(spent) = store.redeem_code(code, &presented(), NOW).await.unwrap() else {
+        panic!("not spent")
+    };
     assert_eq!(spent.into_grant(), grant("g"));
     let token = Digest256::of("refresh");
     store.begin_refresh(token, "g", later(100)).await.unwrap();
@@ -75,7 +99,9 @@ async fn a_hundred_racers_redeem_a_code_once() {
     let racers: Vec<_> = (0..100)
         .map(|_| {
             let store = Arc::clone(&store);
-            tokio::spawn(async move { matches!(store.redeem_code(code, &presented(), NOW).await.unwrap(), Redemption::Spent(_)) })
+            tokio::spawn(async move {
+                matches!(store.redeem_code(code, &presented(), NOW).await.unwrap(), Redemption::Spent(_))
+            })
         })
         .collect();
     let mut winners = 0;
@@ -115,18 +141,93 @@ async fn a_refresh_token_has_one_successor_and_its_reuse_ends_the_grant() {
     let (_directory, store) = store().await;
     with_code(&store).await;
     let (first, second) = (Digest256::of("1"), Digest256::of("2"));
+    let after_grace = NOW.plus(GRACE);
     store.begin_refresh(first, "g", later(100)).await.unwrap();
     let other = store.present_refresh_token(first, "other", NOW).await.unwrap();
     assert!(matches!(other, Presentation::Unknown));
     assert!(matches!(store.present_refresh_token(first, "client", NOW).await.unwrap(), Presentation::Current(_)));
     let changed = Grant { roles: vec![], ..grant("g") };
-    assert_eq!(store.rotate_refresh_token(first, second, &changed, later(200)).await.unwrap(), Rotation::Done);
+    assert_eq!(store.rotate_refresh_token(first, &successor("2"), &changed, NOW).await.unwrap(), Rotation::Done);
     let Presentation::Current(found) = store.present_refresh_token(second, "client", NOW).await.unwrap() else {
         panic!("the successor is not current")
     };
     assert_eq!(*found, changed);
-    assert!(matches!(store.present_refresh_token(first, "client", NOW).await.unwrap(), Presentation::Reused));
+    assert!(matches!(store.present_refresh_token(first, "client", after_grace).await.unwrap(), Presentation::Reused));
     assert!(matches!(store.present_refresh_token(second, "client", NOW).await.unwrap(), Presentation::Unknown));
+}
+
+#[tokio::test]
+async fn a_lost_answer_can_be_asked_for_again_until_its_token_is_used() {
+    let (_directory, store) = store().await;
+    with_code(&store).await;
+    let (first, second) = (Digest256::of("1"), Digest256::of("2"));
+    store.begin_refresh(first, "g", later(100)).await.unwrap();
+    store.rotate_refresh_token(first, &successor("2"), &grant("g"), NOW).await.unwrap();
+    let Presentation::Superseded { successor: sealed, .. } =
+        store.present_refresh_token(first, "client", later(9)).await.unwrap()
+    else {
+        panic!("the answer is not given again")
+    };
+    assert_eq!(sealed, "sealed 2");
+    assert_eq!(
+        store.rotate_refresh_token(second, &successor("3"), &grant("g"), later(9)).await.unwrap(),
+        Rotation::Done
+    );
+    assert!(matches!(store.present_refresh_token(first, "client", later(9)).await.unwrap(), Presentation::Reused));
+    assert!(matches!(
+        store.present_refresh_token(Digest256::of("3"), "client", later(9)).await.unwrap(),
+        Presentation::Unknown
+    ));
+}
+
+#[tokio::test]
+async fn a_revoked_grant_cannot_be_rotated_back_to_life() {
+    let (_directory, store) = store().await;
+    with_code(&store).await;
+    let first = Digest256::of("1");
+    store.begin_refresh(first, "g", later(100)).await.unwrap();
+    store.revoke_grant("g").await.unwrap();
+    assert_eq!(
+        store.rotate_refresh_token(first, &successor("2"), &grant("g"), NOW).await.unwrap(),
+        Rotation::Superseded
+    );
+    let presentation = store.present_refresh_token(Digest256::of("2"), "client", NOW).await.unwrap();
+    assert!(matches!(presentation, Presentation::Unknown));
+}
+
+#[tokio::test]
+async fn a_flood_of_registrations_pushes_out_unused_ones_only() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(&directory.path().join("portcullis.db")).await.unwrap();
+    let store: Arc<dyn Store> = Arc::new(store.with_bounds(3, 3));
+    let client = |id: &str| Client {
+        client_id: id.to_owned(),
+        client_name: None,
+        redirect_uris: vec![],
+        application_type: "native".to_owned(),
+        may_refresh: true,
+        registered_at: NOW.as_secs(),
+    };
+    store.register_client(&client("client")).await.unwrap();
+    with_code(&store).await;
+    for number in 0..10 {
+        store.register_client(&client(&format!("flood {number}"))).await.unwrap();
+    }
+    let is_there = async |id: &str| store.client(id).await.unwrap().is_some();
+    assert!(is_there("client").await && is_there("flood 9").await && is_there("flood 7").await);
+    assert!(!is_there("flood 6").await && !is_there("flood 0").await);
+}
+
+#[tokio::test]
+async fn a_flood_of_logins_pushes_out_the_oldest() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(&directory.path().join("portcullis.db")).await.unwrap().with_bounds(3, 3);
+    for number in 0..10_u64 {
+        let id = Digest256::of(&number.to_string());
+        store.begin_login(id, &login(), later(600 + number)).await.unwrap();
+    }
+    assert!(store.login(Digest256::of("9"), NOW).await.unwrap().is_some());
+    assert!(store.login(Digest256::of("6"), NOW).await.unwrap().is_none());
 }
 
 #[tokio::test]
@@ -138,8 +239,8 @@ async fn a_hundred_racers_rotate_once() {
     let racers: Vec<_> = (0..100)
         .map(|number| {
             let store = Arc::clone(&store);
-            let successor = Digest256::of(&format!("next {number}"));
-            tokio::spawn(async move { store.rotate_refresh_token(token, successor, &grant("g"), later(200)).await.unwrap() })
+            let successor = successor(&format!("next {number}"));
+            tokio::spawn(async move { store.rotate_refresh_token(token, &successor, &grant("g"), NOW).await.unwrap() })
         })
         .collect();
     let mut winners = 0;
@@ -152,19 +253,7 @@ async fn a_hundred_racers_rotate_once() {
 #[tokio::test]
 async fn a_login_is_taken_once_and_in_time() {
     let (_directory, store) = store().await;
-    let login = Login {
-        client_id: "c".to_owned(),
-        redirect_uri: "r".to_owned(),
-        state: None,
-        code_challenge: "x".to_owned(),
-        resource: "https://r".to_owned(),
-        scopes: vec![],
-        hints: vec![],
-        csrf: "t".to_owned(),
-        binding: None,
-        nonce: None,
-        verifier: None,
-    };
+    let login = login();
     let id = Digest256::of("login");
     store.begin_login(id, &login, later(10)).await.unwrap();
     assert_eq!(store.login(id, NOW).await.unwrap().as_ref(), Some(&login));
@@ -192,6 +281,8 @@ async fn what_is_over_is_forgotten_and_a_used_client_is_not() {
     assert!(store.purge(later(25 * 3600)).await.unwrap() >= 3);
     assert!(store.client("client").await.unwrap().is_some());
     assert!(store.client("unused").await.unwrap().is_none());
+    store.purge(later(366 * 24 * 3600)).await.unwrap();
+    assert!(store.client("client").await.unwrap().is_none(), "nobody signed in through it for a year");
 }
 
 #[tokio::test]
@@ -207,14 +298,41 @@ async fn the_first_signing_key_stays() {
 #[tokio::test]
 async fn a_file_that_is_not_ours_or_damaged_is_refused() {
     let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("x.db");
-    std::fs::write(&path, b"this is not a database, and it is long enough to be looked at").unwrap();
-    assert!(matches!(SqliteStore::open(&path).await, Err(StoreError::Unusable { .. })));
-    let foreign = directory.path().join("foreign.db");
-    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&foreign).create_if_missing(true);
-    let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let refused = async |name: &str| {
+        let error = SqliteStore::open(&path(name)).await.unwrap_err();
+        assert!(matches!(error, StoreError::Unusable { .. }), "{error}");
+        error.to_string()
+    };
+    let ours = SqliteStore::open(&path("ours")).await.unwrap();
+    for number in 0..100 {
+        ours.begin_login(Digest256::of(&number.to_string()), &login(), later(600)).await.unwrap();
+    }
+    ours.close().await;
+    assert!(SqliteStore::open(&path("ours")).await.is_ok(), "the control");
+    let good = std::fs::read(path("ours")).unwrap();
+    let half = good.len() / 2;
+    let damaged: Vec<u8> = good[..half].iter().copied().chain(std::iter::repeat_n(0xa5, half)).collect();
+    let foreign = sqlx::sqlite::SqliteConnectOptions::new().filename(path("foreign")).create_if_missing(true);
+    let pool = sqlx::SqlitePool::connect_with(foreign).await.unwrap();
     sqlx::raw_sql("CREATE TABLE other (x)").execute(&pool).await.unwrap();
     pool.close().await;
-    let error = SqliteStore::open(&foreign).await.unwrap_err();
-    assert!(error.to_string().contains("another program"), "{error}");
+    for (name, content) in [
+        ("text", b"this is not a database, and it is long enough to be looked at".as_slice()),
+        ("empty", b""),
+        ("damaged", &damaged),
+        ("cut", &good[..half]),
+    ] {
+        std::fs::write(path(name), content).unwrap();
+    }
+    for (name, says) in [
+        ("text", "not a database"),
+        ("empty", "is empty"),
+        ("foreign", "another program"),
+        ("damaged", "restore it"),
+        ("cut", "restore it"),
+    ] {
+        let error = refused(name).await;
+        assert!(error.contains(says), "{name}: {error}");
+    }
 }

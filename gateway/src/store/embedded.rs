@@ -10,8 +10,8 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{Row, Sqlite, SqlitePool, Transaction};
 
 use super::{
-    Client, CodeRecord, Digest256, Grant, Login, Presentation, Presented, Redemption, Rotation, SpentCode, Store,
-    StoreError,
+    Client, CodeRecord, Digest256, GRACE, Grant, Login, Presentation, Presented, Redemption, Rotation, SpentCode,
+    Store, StoreError, Successor,
 };
 use crate::clock::Timestamp;
 
@@ -19,18 +19,24 @@ use crate::clock::Timestamp;
 const APPLICATION_ID: i64 = 0x5043_554c;
 const SCHEMA_VERSION: i64 = 1;
 /// Logins under way; beyond that the oldest go, so that a flood cannot fill the disk.
-const MAX_LOGINS: i64 = 100_000;
+const MAX_LOGINS: i64 = 20_000;
+/// Registrations that were never used; beyond that the oldest go. Used ones are not touched by a flood.
+const MAX_UNUSED_CLIENTS: i64 = 10_000;
 /// Registrations that were never used to sign in live this long.
-const UNUSED_CLIENT: Duration = Duration::from_secs(24 * 3600);
+const UNUSED_CLIENT: Duration = Duration::from_hours(24);
+/// Registrations that nobody signed in through live this long after the last time.
+const IDLE_CLIENT: Duration = Duration::from_hours(365 * 24);
 
 const SCHEMA: &str = "
 CREATE TABLE client (id TEXT PRIMARY KEY, record TEXT NOT NULL, registered INTEGER NOT NULL, used INTEGER NOT NULL) STRICT;
 CREATE TABLE login (id BLOB PRIMARY KEY, record TEXT NOT NULL, expires INTEGER NOT NULL) STRICT;
 CREATE TABLE consent (id TEXT PRIMARY KEY, client TEXT NOT NULL, record TEXT NOT NULL, expires INTEGER NOT NULL) STRICT;
 CREATE TABLE code (id BLOB PRIMARY KEY, consent TEXT NOT NULL, record TEXT NOT NULL, spent INTEGER NOT NULL, expires INTEGER NOT NULL) STRICT;
-CREATE TABLE refresh (id BLOB PRIMARY KEY, consent TEXT NOT NULL, spent INTEGER NOT NULL, expires INTEGER NOT NULL) STRICT;
+CREATE TABLE refresh (id BLOB PRIMARY KEY, consent TEXT NOT NULL, spent INTEGER, successor BLOB, sealed TEXT, expires INTEGER NOT NULL) STRICT;
 CREATE TABLE signing_key (id INTEGER PRIMARY KEY CHECK (id = 1), sealed BLOB NOT NULL) STRICT;
+CREATE INDEX client_unused ON client (used, registered);
 CREATE INDEX login_expires ON login (expires);
+CREATE INDEX consent_client ON consent (client);
 CREATE INDEX code_consent ON code (consent);
 CREATE INDEX refresh_consent ON refresh (consent);
 ";
@@ -39,6 +45,8 @@ CREATE INDEX refresh_consent ON refresh (consent);
 #[derive(Clone, Debug)]
 pub struct SqliteStore {
     pool: SqlitePool,
+    max_logins: i64,
+    max_unused_clients: i64,
 }
 
 impl SqliteStore {
@@ -50,40 +58,68 @@ impl SqliteStore {
     /// store instead.
     pub async fn open(path: &Path) -> Result<Self, StoreError> {
         let unusable = |what: &str| StoreError::Unusable { path: path.display().to_string(), what: what.to_owned() };
-        let is_new = std::fs::metadata(path).map_or(true, |file| file.len() == 0);
+        let is_new = !path.exists();
         let options = SqliteConnectOptions::new()
             .filename(path)
-            .create_if_missing(true)
+            .create_if_missing(is_new)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(Duration::from_secs(10));
         let pool = SqlitePoolOptions::new().max_connections(4).connect_with(options).await.map_err(|error| {
-            unusable(&format!("is not a database that can be opened ({error}); restore it from a backup, or move it away"))
+            unusable(&format!(
+                "is not a database that can be opened ({error}); restore it from a backup, or move it away"
+            ))
         })?;
         if is_new {
-            let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
-            sqlx::raw_sql(SCHEMA).execute(&mut *transaction).await?;
-            let mark = format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};");
-            sqlx::raw_sql(sqlx::AssertSqlSafe(mark)).execute(&mut *transaction).await?;
-            transaction.commit().await?;
+            create(&pool).await?;
         }
-        let pragma = async |query: &'static str| sqlx::query_scalar::<_, i64>(query).fetch_one(&pool).await;
-        if pragma("PRAGMA application_id").await.ok() != Some(APPLICATION_ID) {
-            return Err(unusable("is another program's database; name another `state.path`"));
-        }
-        if pragma("PRAGMA user_version").await? != SCHEMA_VERSION {
-            return Err(unusable("is of another version; run the Portcullis that wrote it"));
-        }
-        let check: String = sqlx::query_scalar("PRAGMA quick_check(1)").fetch_one(&pool).await?;
-        if check != "ok" {
-            return Err(unusable("is damaged; restore it from a backup"));
-        }
-        Ok(Self { pool })
+        check(&pool).await.map_err(unusable)?;
+        Ok(Self { pool, max_logins: MAX_LOGINS, max_unused_clients: MAX_UNUSED_CLIENTS })
+    }
+
+    /// The same store with room for fewer.
+    #[cfg(test)]
+    pub(super) fn with_bounds(self, max_logins: i64, max_unused_clients: i64) -> Self {
+        Self { max_logins, max_unused_clients, ..self }
+    }
+
+    /// Lets go of the file.
+    #[cfg(test)]
+    pub(super) async fn close(self) {
+        self.pool.close().await;
     }
 
     async fn write(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
         Ok(self.pool.begin_with("BEGIN IMMEDIATE").await?)
     }
+}
+
+async fn create(pool: &SqlitePool) -> Result<(), StoreError> {
+    let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
+    sqlx::raw_sql(SCHEMA).execute(&mut *transaction).await?;
+    let mark = format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};");
+    sqlx::raw_sql(sqlx::AssertSqlSafe(mark)).execute(&mut *transaction).await?;
+    transaction.commit().await?;
+    Ok(())
+}
+
+/// Whether the file is ours, of this version, and whole.
+async fn check(pool: &SqlitePool) -> Result<(), &'static str> {
+    const DAMAGED: &str = "is damaged; restore it from a backup";
+    let number = async |query: &'static str| sqlx::query_scalar::<_, i64>(query).fetch_one(pool).await.ok();
+    match number("SELECT count(*) FROM sqlite_schema").await {
+        Some(0) => return Err("is empty; restore it from a backup, or remove it to begin anew"),
+        Some(_) => {}
+        None => return Err(DAMAGED),
+    }
+    if number("PRAGMA application_id").await != Some(APPLICATION_ID) {
+        return Err("is another program's database; name another `state.path`");
+    }
+    if number("PRAGMA user_version").await != Some(SCHEMA_VERSION) {
+        return Err("is of another version; run the Portcullis that wrote it");
+    }
+    let verdict = sqlx::query_scalar::<_, String>("PRAGMA quick_check(1)").fetch_one(pool).await;
+    if verdict.is_ok_and(|verdict| verdict == "ok") { Ok(()) } else { Err(DAMAGED) }
 }
 
 fn encode(record: &impl Serialize) -> Result<String, StoreError> {
@@ -112,12 +148,21 @@ async fn grant(transaction: &mut Transaction<'static, Sqlite>, grant_id: &str) -
 #[async_trait]
 impl Store for SqliteStore {
     async fn register_client(&self, client: &Client) -> Result<(), StoreError> {
+        let mut transaction = self.write().await?;
         sqlx::query("INSERT INTO client (id, record, registered, used) VALUES (?, ?, ?, 0)")
             .bind(&client.client_id)
             .bind(encode(client)?)
             .bind(i64::try_from(client.registered_at).unwrap_or(i64::MAX))
-            .execute(&self.pool)
+            .execute(&mut *transaction)
             .await?;
+        sqlx::query(
+            "DELETE FROM client WHERE id IN
+             (SELECT id FROM client WHERE used = 0 ORDER BY registered DESC, rowid DESC LIMIT -1 OFFSET ?)",
+        )
+        .bind(self.max_unused_clients)
+        .execute(&mut *transaction)
+        .await?;
+        transaction.commit().await?;
         Ok(())
     }
 
@@ -135,7 +180,7 @@ impl Store for SqliteStore {
             .execute(&mut *transaction)
             .await?;
         sqlx::query("DELETE FROM login WHERE id IN (SELECT id FROM login ORDER BY expires DESC LIMIT -1 OFFSET ?)")
-            .bind(MAX_LOGINS)
+            .bind(self.max_logins)
             .execute(&mut *transaction)
             .await?;
         transaction.commit().await?;
@@ -179,7 +224,11 @@ impl Store for SqliteStore {
             .bind(seconds(expires))
             .execute(&mut *transaction)
             .await?;
-        sqlx::query("UPDATE client SET used = 1 WHERE id = ?").bind(&grant.client_id).execute(&mut *transaction).await?;
+        sqlx::query("UPDATE client SET used = ? WHERE id = ?")
+            .bind(seconds(expires))
+            .bind(&grant.client_id)
+            .execute(&mut *transaction)
+            .await?;
         transaction.commit().await?;
         Ok(())
     }
@@ -214,7 +263,7 @@ impl Store for SqliteStore {
 
     async fn begin_refresh(&self, token: Digest256, grant_id: &str, expires: Timestamp) -> Result<(), StoreError> {
         let mut transaction = self.write().await?;
-        sqlx::query("INSERT INTO refresh (id, consent, spent, expires) VALUES (?, ?, 0, ?)")
+        sqlx::query("INSERT INTO refresh (id, consent, expires) VALUES (?, ?, ?)")
             .bind(token.as_bytes())
             .bind(grant_id)
             .bind(seconds(expires))
@@ -233,12 +282,22 @@ impl Store for SqliteStore {
         now: Timestamp,
     ) -> Result<Presentation, StoreError> {
         let mut transaction = self.write().await?;
-        let query = sqlx::query("SELECT consent, spent, expires FROM refresh WHERE id = ?").bind(token.as_bytes());
-        let Some(row) = query.fetch_optional(&mut *transaction).await? else { return Ok(Presentation::Unknown) };
+        let query = sqlx::query(
+            "SELECT this.consent, this.spent, this.sealed, this.expires, next.id IS NOT NULL AS successor_is_current
+             FROM refresh AS this LEFT JOIN refresh AS next ON next.id = this.successor AND next.spent IS NULL
+             WHERE this.id = ?",
+        );
+        let row = query.bind(token.as_bytes()).fetch_optional(&mut *transaction).await?;
+        let Some(row) = row else { return Ok(Presentation::Unknown) };
         let grant_id: String = row.try_get("consent")?;
         let grant = grant(&mut transaction, &grant_id).await?;
         let Some(grant) = grant.filter(|grant| grant.client_id == client_id) else { return Ok(Presentation::Unknown) };
-        if row.try_get::<i64, _>("spent")? != 0 {
+        if let Some(spent) = row.try_get::<Option<i64>, _>("spent")? {
+            let is_in_time = seconds(now) < seconds(Timestamp::from_secs(spent.unsigned_abs()).plus(GRACE));
+            let sealed = row.try_get::<Option<String>, _>("sealed")?;
+            if let (Some(successor), true, true) = (sealed, is_in_time, row.try_get("successor_is_current")?) {
+                return Ok(Presentation::Superseded { grant: Box::new(grant), successor });
+            }
             end_grant(&mut transaction, &grant_id).await?;
             transaction.commit().await?;
             return Ok(Presentation::Reused);
@@ -252,26 +311,31 @@ impl Store for SqliteStore {
     async fn rotate_refresh_token(
         &self,
         token: Digest256,
-        successor: Digest256,
+        successor: &Successor,
         grant: &Grant,
-        expires: Timestamp,
+        now: Timestamp,
     ) -> Result<Rotation, StoreError> {
         let mut transaction = self.write().await?;
-        let query = sqlx::query("UPDATE refresh SET spent = 1 WHERE id = ? AND spent = 0").bind(token.as_bytes());
-        if query.execute(&mut *transaction).await?.rows_affected() != 1 {
-            end_grant(&mut transaction, &grant.id).await?;
-            transaction.commit().await?;
-            return Ok(Rotation::Reused);
+        let spent =
+            sqlx::query("UPDATE refresh SET spent = ?, successor = ?, sealed = ? WHERE id = ? AND spent IS NULL")
+                .bind(seconds(now))
+                .bind(successor.token.as_bytes())
+                .bind(&successor.sealed)
+                .bind(token.as_bytes())
+                .execute(&mut *transaction)
+                .await?;
+        if spent.rows_affected() != 1 {
+            return Ok(Rotation::Superseded);
         }
-        sqlx::query("INSERT INTO refresh (id, consent, spent, expires) VALUES (?, ?, 0, ?)")
-            .bind(successor.as_bytes())
+        sqlx::query("INSERT INTO refresh (id, consent, expires) VALUES (?, ?, ?)")
+            .bind(successor.token.as_bytes())
             .bind(&grant.id)
-            .bind(seconds(expires))
+            .bind(seconds(successor.expires))
             .execute(&mut *transaction)
             .await?;
         sqlx::query("UPDATE consent SET record = ?, expires = ? WHERE id = ?")
             .bind(encode(grant)?)
-            .bind(seconds(expires))
+            .bind(seconds(successor.expires))
             .bind(&grant.id)
             .execute(&mut *transaction)
             .await?;
@@ -299,13 +363,17 @@ impl Store for SqliteStore {
             "DELETE FROM refresh WHERE expires <= ?",
             "DELETE FROM consent WHERE expires <= ?",
             "DELETE FROM code WHERE expires + 600 <= ?",
+            "UPDATE refresh SET sealed = NULL WHERE sealed IS NOT NULL AND spent + 10 <= ?",
         ];
         for statement in expired {
             gone += sqlx::query(statement).bind(seconds(now)).execute(&self.pool).await?.rows_affected();
         }
-        let unused = now.as_secs().saturating_sub(UNUSED_CLIENT.as_secs());
-        let query = sqlx::query("DELETE FROM client WHERE used = 0 AND registered <= ?");
-        let query = query.bind(i64::try_from(unused).unwrap_or(i64::MAX));
+        let before = |age: Duration| i64::try_from(now.as_secs().saturating_sub(age.as_secs())).unwrap_or(i64::MAX);
+        let query = sqlx::query(
+            "DELETE FROM client WHERE used = 0 AND registered <= ? OR used BETWEEN 1 AND ?
+             AND NOT EXISTS (SELECT 1 FROM consent WHERE consent.client = client.id)",
+        );
+        let query = query.bind(before(UNUSED_CLIENT)).bind(before(IDLE_CLIENT));
         Ok(gone + query.execute(&self.pool).await?.rows_affected())
     }
 }

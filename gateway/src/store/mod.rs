@@ -9,14 +9,19 @@ mod embedded;
 mod record;
 mod seal;
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use sha2::{Digest, Sha256};
 
 pub use embedded::SqliteStore;
-pub use record::{Client, CodeRecord, Grant, Login, Presented, Refused, SpentCode};
+pub use record::{Client, CodeRecord, Grant, Login, Presented, Refused, SpentCode, Successor};
 pub use seal::{SealError, Sealer};
 
 use crate::clock::Timestamp;
+
+/// An answer that was lost on the way can be asked for again this long (OAuth 2.1 section 4.3.1); it is the same answer.
+pub const GRACE: Duration = Duration::from_secs(10);
 
 /// The SHA-256 of a secret: what the store knows of it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -76,6 +81,13 @@ pub enum Redemption {
 pub enum Presentation {
     /// It is the current one of this grant.
     Current(Box<Grant>),
+    /// It was used within [`GRACE`], and its successor was not used yet: the one asking may have lost the answer.
+    Superseded {
+        /// The grant as it is now.
+        grant: Box<Grant>,
+        /// The successor, sealed for the holder of the presented token.
+        successor: String,
+    },
     /// There is no such token, its time is over, or it is another client's.
     Unknown,
     /// It was used before: the whole grant is revoked.
@@ -87,8 +99,8 @@ pub enum Presentation {
 pub enum Rotation {
     /// The successor is the current token now.
     Done,
-    /// Somebody else rotated first: the whole grant is revoked.
-    Reused,
+    /// Somebody else rotated first, or the grant is over: nothing was changed. Present the token again to learn which.
+    Superseded,
 }
 
 /// Keeps what survives a restart.
@@ -115,8 +127,12 @@ pub trait Store: Send + Sync + std::fmt::Debug {
         expires: Timestamp,
     ) -> Result<(), StoreError>;
     /// Spends a code, once, if what is presented with it is what it was issued for.
-    async fn redeem_code(&self, code: Digest256, presented: &Presented<'_>, now: Timestamp)
-    -> Result<Redemption, StoreError>;
+    async fn redeem_code(
+        &self,
+        code: Digest256,
+        presented: &Presented<'_>,
+        now: Timestamp,
+    ) -> Result<Redemption, StoreError>;
 
     /// Gives a grant its first refresh token.
     async fn begin_refresh(&self, token: Digest256, grant_id: &str, expires: Timestamp) -> Result<(), StoreError>;
@@ -131,9 +147,9 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     async fn rotate_refresh_token(
         &self,
         token: Digest256,
-        successor: Digest256,
+        successor: &Successor,
         grant: &Grant,
-        expires: Timestamp,
+        now: Timestamp,
     ) -> Result<Rotation, StoreError>;
     /// Ends a grant with all its codes and refresh tokens.
     async fn revoke_grant(&self, grant_id: &str) -> Result<(), StoreError>;

@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use super::Digest256;
+use crate::clock::Timestamp;
+
 /// A registered client (RFC 7591).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Client {
@@ -40,13 +43,13 @@ pub struct Login {
     pub scopes: Vec<String>,
     /// `login_hint` and the like, for the identity provider.
     pub hints: Vec<(String, String)>,
-    /// The token that a consent form must carry.
+    /// The SHA-256 of what the consent form must carry, as base64url.
     pub csrf: String,
     /// What the browser's cookie must hold at the callback, as base64url SHA-256; set by consent.
     pub binding: Option<String>,
-    /// Our own nonce towards the identity provider; set by consent.
+    /// Our own nonce towards the identity provider, sealed; set by consent.
     pub nonce: Option<String>,
-    /// Our own PKCE verifier towards the identity provider; set by consent.
+    /// Our own PKCE verifier towards the identity provider, sealed; set by consent.
     pub verifier: Option<String>,
 }
 
@@ -119,10 +122,25 @@ pub struct Grant {
     pub roles: Vec<String>,
     /// Groups' object IDs when they were last read.
     pub groups: Vec<String>,
+    /// When the person signed in, in seconds, where the identity provider said so.
+    pub auth_time: Option<u64>,
+    /// Authentication contexts that the sign-in satisfied, when they were last read.
+    pub acrs: Vec<String>,
     /// The identity provider's refresh token, sealed; absent when it gave none.
     pub upstream: Option<String>,
     /// Whether the client may refresh.
     pub may_refresh: bool,
+}
+
+/// The refresh token that replaces another.
+#[derive(Clone)]
+pub struct Successor {
+    /// What the store knows of it.
+    pub token: Digest256,
+    /// The token itself, sealed under the one that it replaces: only who holds that can ask for it again.
+    pub sealed: String,
+    /// When it ends unless it is used.
+    pub expires: Timestamp,
 }
 
 /// Proof that a code was spent, made only by a store.

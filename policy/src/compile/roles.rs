@@ -18,7 +18,8 @@ pub(super) fn compile(names: &mut Names<'_>, written: &Written, tables: &[Backen
     let mut roles = Vec::with_capacity(own.len());
     for (index, role) in written.roles.iter().enumerate() {
         let closure = reach(&own, index);
-        let circular = own.get(index).is_some_and(|role| role.inherits.iter().any(|&up| reach(&own, up).contains(&index)));
+        let circular =
+            own.get(index).is_some_and(|role| role.inherits.iter().any(|&up| reach(&own, up).contains(&index)));
         if circular {
             names.fault(role.name.at, format!("the role `{}` inherits from itself; break the circle", role.name.value));
         }
@@ -27,7 +28,6 @@ pub(super) fn compile(names: &mut Names<'_>, written: &Written, tables: &[Backen
             name: role.name.value.clone(),
             keys: inherited().flat_map(|own| own.keys.iter().copied()).collect(),
             grants: inherited().flat_map(|own| own.grants.iter().cloned()).collect(),
-            closure,
         });
     }
     (roles, members(written))
@@ -49,10 +49,14 @@ fn reach(own: &[Own], from: usize) -> Vec<usize> {
 }
 
 fn own(names: &mut Names<'_>, role: &RoleDecl, tables: &[Backend]) -> Own {
-    let grants_something = !role.opens.is_empty() || !role.tools.is_empty();
-    let on = if let Some(on) = &role.on { names.backends(on) } else {
-        if names.several_backends() && grants_something {
-            let message = format!("the role `{}` does not say where it counts; add `on: [backend]` or `on: [\"*\"]`", role.name.value);
+    let on = if let Some(on) = &role.on {
+        names.backends(on)
+    } else {
+        if names.several_backends() {
+            let message = format!(
+                "the role `{}` does not say where it counts; add `on: [backend]` or `on: [\"*\"]`",
+                role.name.value
+            );
             names.fault(role.name.at, message);
         }
         names.all_backends()
@@ -63,13 +67,26 @@ fn own(names: &mut Names<'_>, role: &RoleDecl, tables: &[Backend]) -> Own {
             Some(narrower) => names.backends(narrower).into_iter().filter(|backend| on.contains(backend)).collect(),
             None => on.clone(),
         };
+        if narrowed.is_empty() && open.on.is_some() {
+            let message = format!(
+                "the key for `{}` opens on no backend of its role; name one of the role's `on`",
+                open.tag.value
+            );
+            names.fault(open.tag.at, message);
+        }
         for backend in narrowed {
             let bit = tables.get(backend).and_then(|table| table.tags.iter().position(|tag| *tag == open.tag.value));
             own.keys.extend(bit.map(|bit| (backend, bit)));
         }
     }
     for grant in &role.tools {
-        let Some(backend) = names.backend(&grant.backend).filter(|backend| on.contains(backend)) else { continue };
+        let Some(backend) = names.known_backend(&grant.backend) else { continue };
+        if !on.contains(&backend) {
+            let (role, backend) = (&role.name.value, &grant.backend.value);
+            let message = format!("the role `{role}` does not count on `{backend}`; add the backend to its `on`");
+            names.fault(grant.backend.at, message);
+            continue;
+        }
         let Some(table) = tables.get(backend) else { continue };
         let mut ignored = Bits::default();
         for tag in &grant.ignoring {
@@ -94,7 +111,9 @@ fn members(written: &Written) -> Members {
                     (&listed.groups, &mut members.groups),
                 ];
                 for (values, map) in lists {
-                    values.iter().for_each(|value| map.entry(value.clone()).or_default().push(index));
+                    for value in values {
+                        map.entry(value.clone()).or_default().push(index);
+                    }
                 }
             }
         }

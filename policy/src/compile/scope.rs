@@ -1,11 +1,13 @@
 //! Which names are declared, and what to say of one that is not.
 
+use std::collections::BTreeSet;
+
 use serde_saphyr::Location;
 
 use crate::document;
 use crate::error::Fault;
 use crate::names::{BackendName, Role, Tag};
-use crate::written::{At, Written, suggestion};
+use crate::written::{At, Target, Written, suggestion};
 
 /// The declared names, and the faults found while looking them up.
 pub(super) struct Names<'a> {
@@ -32,14 +34,46 @@ impl<'a> Names<'a> {
             self.backend(&tagging.backend);
             self.tag(&tagging.tag);
         }
+        let carried = written.carried();
         for role in &written.roles {
             role.opens.iter().for_each(|open| self.tag(&open.tag));
             for grant in &role.tools {
                 self.backend(&grant.backend);
-                grant.ignoring.iter().for_each(|tag| self.tag(tag));
+                for tag in &grant.ignoring {
+                    self.carried_tag(tag, &carried);
+                }
             }
         }
-        written.denies.iter().flat_map(|deny| &deny.tags).for_each(|tag| self.tag(tag));
+        for tag in written.denies.iter().flat_map(|deny| &deny.tags) {
+            self.carried_tag(tag, &carried);
+        }
+    }
+
+    /// What the tests speak of: configured backends, and tools of the catalogue.
+    pub(super) fn check_cases(&mut self, written: &Written) {
+        for entry in &written.catalogue {
+            self.backend(&entry.backend);
+        }
+        let tool = |backend: &BackendName, tool: &str| format!("{backend}/{tool}");
+        let known: BTreeSet<String> =
+            written.catalogue.iter().map(|entry| tool(&entry.backend.value, &entry.tool.value)).collect();
+        let lists = written.cases.iter().flat_map(|case| &case.sees);
+        let seen =
+            lists.flat_map(|(backend, tools)| tools.iter().map(|name| (tool(&backend.value, &name.value), name.at)));
+        let called = written.cases.iter().filter_map(|case| {
+            let call = case.call.as_ref()?;
+            let Target::Tool(name) = &call.target else { return None };
+            Some((tool(&call.backend.value, name), call.backend.at))
+        });
+        for (name, at) in seen.chain(called).filter(|(name, _)| !known.contains(name)).collect::<Vec<_>>() {
+            let hint = suggestion(&name, known.iter().map(String::as_str));
+            let hint = hint.unwrap_or_else(|| "add it".to_owned());
+            self.fault(at, format!("`{name}` is not in the tests' catalogue; {hint}"));
+        }
+        for case in &written.cases {
+            case.sees.iter().for_each(|(backend, _)| self.backend(backend));
+            case.call.iter().for_each(|call| self.backend(&call.backend));
+        }
     }
 
     pub(super) fn several_backends(&self) -> bool {
@@ -65,18 +99,23 @@ impl<'a> Names<'a> {
         found
     }
 
-    pub(super) fn backend(&mut self, name: &At<BackendName>) -> Option<usize> {
-        let found = self.backends.iter().position(|known| *known == name.value);
+    pub(super) fn known_backend(&self, name: &At<BackendName>) -> Option<usize> {
+        self.backends.iter().position(|known| *known == name.value)
+    }
+
+    fn backend(&mut self, name: &At<BackendName>) {
+        let found = self.known_backend(name);
         if found.is_none() {
             self.unknown_backend(name.value.as_ref(), name.at);
         }
-        found
     }
 
     pub(super) fn roles(&mut self, names: &[At<Role>]) -> Vec<usize> {
         let mut found = Vec::with_capacity(names.len());
         for name in names {
-            if let Some(index) = self.roles.iter().position(|known| *known == name.value) { found.push(index) } else {
+            if let Some(index) = self.roles.iter().position(|known| *known == name.value) {
+                found.push(index);
+            } else {
                 let hint = suggestion(name.value.as_ref(), self.roles.iter().map(AsRef::as_ref));
                 let hint = hint.unwrap_or_else(|| "declare it under `roles`".to_owned());
                 self.fault(name.at, format!("the role `{}` is not declared; {hint}", name.value));
@@ -92,6 +131,16 @@ impl<'a> Names<'a> {
             let hint = hint.unwrap_or_else(|| "declare it under `tags`".to_owned());
             self.fault(tag.at, format!("the tag `{}` is not declared; {hint}", tag.value));
         }
+    }
+
+    /// Without a vocabulary, a tag that nothing carries is a slip, and a rule about it protects nothing.
+    fn carried_tag(&mut self, tag: &At<Tag>, carried: &BTreeSet<&Tag>) {
+        if self.vocabulary.is_some() || carried.contains(&tag.value) {
+            return self.tag(tag);
+        }
+        let hint = suggestion(tag.value.as_ref(), carried.iter().copied().map(AsRef::as_ref));
+        let hint = hint.unwrap_or_else(|| "tag something with it, or take it out".to_owned());
+        self.fault(tag.at, format!("nothing carries the tag `{}`; {hint}", tag.value));
     }
 
     fn unknown_backend(&mut self, name: &str, at: Location) {

@@ -10,7 +10,7 @@ use crate::subject::{Kind, Scopes, Subject};
 #[derive(Clone, Debug)]
 pub(crate) struct CatalogueEntry {
     pub(crate) backend: At<BackendName>,
-    pub(crate) tool: String,
+    pub(crate) tool: At<String>,
 }
 
 /// One test.
@@ -19,14 +19,14 @@ pub(crate) struct Case {
     pub(crate) name: At<String>,
     pub(crate) subject: Subject,
     /// Exactly the tools that the caller sees, per backend.
-    pub(crate) sees: Vec<(At<BackendName>, Vec<String>)>,
+    pub(crate) sees: Vec<(At<BackendName>, Vec<At<String>>)>,
     pub(crate) call: Option<Call>,
 }
 
 /// One act and what is expected of it.
 #[derive(Clone, Debug)]
 pub(crate) struct Call {
-    pub(crate) backend: BackendName,
+    pub(crate) backend: At<BackendName>,
     pub(crate) target: Target,
     pub(crate) expect: Expect,
     pub(crate) because: Option<String>,
@@ -69,7 +69,7 @@ fn catalogue(reader: &mut Reader, node: &Node) -> Vec<CatalogueEntry> {
     for (key, value) in reader.entries(node, "backends") {
         let Some(backend) = reader.name::<BackendName>(&key.value, key.referenced) else { continue };
         for tool in reader.texts(value) {
-            entries.push(CatalogueEntry { backend: backend.clone(), tool: tool.value });
+            entries.push(CatalogueEntry { backend: backend.clone(), tool });
         }
     }
     entries
@@ -83,7 +83,7 @@ fn case(reader: &mut Reader, node: &Node) -> Option<Case> {
     if let Some(node) = fields.get("sees") {
         for (key, value) in reader.entries(node, "backends") {
             let Some(backend) = reader.name(&key.value, key.referenced) else { continue };
-            sees.push((backend, reader.texts(value).into_iter().map(|text| text.value).collect()));
+            sees.push((backend, reader.texts(value)));
         }
     }
     let call = call(reader, &fields);
@@ -94,10 +94,19 @@ fn case(reader: &mut Reader, node: &Node) -> Option<Case> {
 }
 
 fn call(reader: &mut Reader, fields: &Fields<'_>) -> Option<Call> {
-    let targets: [(&str, fn(String) -> Target); 3] =
-        [("call", Target::Tool), ("prompt", Target::Prompt), ("resource", Target::Resource)];
-    let (node, make) = targets.into_iter().find_map(|(key, make)| fields.get(key).map(|node| (node, make)))?;
-    let (backend, name) = reader.qualified(node)?;
+    let named: Vec<&str> = ["call", "prompt", "resource"].into_iter().filter(|key| fields.get(key).is_some()).collect();
+    let [key] = named.as_slice() else {
+        if !named.is_empty() || fields.get("expect").is_some() || fields.get("because").is_some() {
+            reader.fault(fields.at(), "`expect` is about one of `call`, `prompt` and `resource`; write one of them");
+        }
+        return None;
+    };
+    let (backend, name) = reader.qualified(fields.get(key)?)?;
+    let target = match *key {
+        "call" => Target::Tool(name),
+        "prompt" => Target::Prompt(name),
+        _ => Target::Resource(name),
+    };
     let expect = match reader.required(fields, "expect").and_then(|node| reader.text(node))?.as_str() {
         "allow" => Expect::Allow,
         "deny" => Expect::Deny,
@@ -108,7 +117,7 @@ fn call(reader: &mut Reader, fields: &Fields<'_>) -> Option<Call> {
         }
     };
     let because = fields.get("because").and_then(|node| reader.text(node));
-    Some(Call { backend: backend.value, target: make(name), expect, because })
+    Some(Call { backend, target, expect, because })
 }
 
 fn subject(reader: &mut Reader, node: &Node) -> Option<Subject> {
@@ -119,7 +128,8 @@ fn subject(reader: &mut Reader, node: &Node) -> Option<Subject> {
     };
     let (roles, groups, scopes) = (list("roles"), list("groups"), list("scopes"));
     let mut text = |key| fields.get(key).and_then(|node| reader.text(node));
-    let (kind, tid, oid) = (text("kind"), text("tid"), text("oid"));
+    let (kind, tid, oid, client) = (text("kind"), text("tid"), text("oid"), text("client"));
+    let tid = tid.and_then(|tid| reader.guid(&tid, fields.at()));
     let kind = match kind.as_deref() {
         None | Some("user") => Kind::User,
         Some("app") => Kind::App,
@@ -129,10 +139,9 @@ fn subject(reader: &mut Reader, node: &Node) -> Option<Subject> {
         }
     };
     let scopes = scopes.map_or(Scopes::Unlimited, |scopes| Scopes::Granted(scopes.into_iter().collect()));
-    Some(
-        Subject::new(kind, tid.unwrap_or_default(), oid.unwrap_or_default())
-            .with_roles(roles.unwrap_or_default())
-            .with_groups(groups.unwrap_or_default())
-            .with_scopes(scopes),
-    )
+    let subject = Subject::new(kind, tid.unwrap_or_default(), oid.unwrap_or_default())
+        .with_roles(roles.unwrap_or_default())
+        .with_groups(groups.unwrap_or_default())
+        .with_scopes(scopes);
+    Some(client.into_iter().fold(subject, Subject::with_client))
 }

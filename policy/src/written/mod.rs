@@ -6,6 +6,8 @@
 mod cases;
 mod reader;
 
+use std::collections::BTreeSet;
+
 use serde_saphyr::Location;
 
 pub(crate) use cases::{Call, Case, CatalogueEntry, Expect, Target};
@@ -103,9 +105,12 @@ pub(crate) struct Deny {
     pub(crate) reason: Option<String>,
 }
 
-const KEYS: [&str; 9] = ["version", "tags", "tenants", "roles", "tools", "prompts", "resources", "deny", "tests"];
+const KEYS: [&str; 10] =
+    ["version", "denials", "tags", "tenants", "roles", "tools", "prompts", "resources", "deny", "tests"];
 /// Part of the language, not of this version: refused by name, for a rule that is read over is a hole.
-const LATER: [&str; 3] = ["imports", "pins", "denials"];
+const LATER: [&str; 3] = ["imports", "pins", "mode"];
+/// Without these a file says nothing; an empty one is more likely half written than meant.
+const ITEMS: [&str; 3] = ["tools", "prompts", "resources"];
 
 impl Written {
     /// Reads a document; what is wrong is reported and left out.
@@ -118,11 +123,19 @@ impl Written {
         (written, reader.faults)
     }
 
+    /// The tags that some tool, prompt or resource carries.
+    pub(crate) fn carried(&self) -> BTreeSet<&Tag> {
+        let taggings = [&self.tools, &self.prompts, &self.resources].into_iter().flatten();
+        taggings.filter(|tagging| !tagging.patterns.is_empty()).map(|tagging| &tagging.tag.value).collect()
+    }
+
     /// The backends that any part of the policy names.
     pub(crate) fn backends(&self) -> Vec<BackendName> {
-        let tagged = [&self.tools, &self.prompts, &self.resources].into_iter().flatten().map(|t| t.backend.value.clone());
-        let named = self.roles.iter().flat_map(|role| role.on.iter().flatten()).map(|on| on.value.as_str());
-        let mut names: Vec<BackendName> = tagged.chain(named.filter_map(|on| BackendName::try_from(on).ok())).collect();
+        let tagged =
+            [&self.tools, &self.prompts, &self.resources].into_iter().flatten().map(|t| t.backend.value.clone());
+        let limits = self.roles.iter().flat_map(|role| role.on.iter().flatten()).map(|on| on.value.as_str());
+        let mut names: Vec<BackendName> =
+            tagged.chain(limits.filter_map(|on| BackendName::try_from(on).ok())).collect();
         names.extend(self.catalogue.iter().map(|entry| entry.backend.value.clone()));
         names.sort();
         names.dedup();
@@ -134,6 +147,18 @@ impl Written {
             && !matches!(&version.value, Value::Number(number) if number == "1")
         {
             reader.fault(version.location, "the version of the policy language is 1; write `version: 1`");
+        }
+        if let Some(denials) = fields.get("denials") {
+            match reader.text(denials).as_deref() {
+                None | Some("conceal") => {}
+                Some("explain") => reader
+                    .fault(denials.location, "`denials: explain` is not supported by this version; write `conceal`"),
+                Some(other) => reader.fault(denials.location, format!("`{other}` is no way to deny; write `conceal`")),
+            }
+        }
+        reader.required(fields, "roles");
+        if ITEMS.iter().all(|key| fields.get(key).is_none()) {
+            reader.fault(fields.at(), "a policy needs `tools`, `prompts` or `resources`; add what carries the tags");
         }
         self.tags = fields.get("tags").map(|node| tags(reader, node));
         self.tenants = fields.get("tenants").map(|node| tenants(reader, node));
@@ -152,12 +177,8 @@ fn tags(reader: &mut Reader, node: &Node) -> Vec<TagDecl> {
     let mut tags = Vec::new();
     for (key, value) in reader.entries(node, "tags") {
         let Some(name) = reader.name(&key.value, key.referenced) else { continue };
-        let title = match &value.value {
-            Value::Null => None,
-            _ => reader
-                .fields(value, "a tag", &["title"], &["step_up", "mode"])
-                .and_then(|fields| fields.get("title").and_then(|node| reader.text(node))),
-        };
+        let fields = reader.fields(value, "a tag", &["title"], &["step_up", "mode"]);
+        let title = fields.and_then(|fields| fields.get("title").and_then(|node| reader.text(node)));
         tags.push(TagDecl { name, title });
     }
     tags
@@ -166,13 +187,16 @@ fn tags(reader: &mut Reader, node: &Node) -> Vec<TagDecl> {
 fn tenants(reader: &mut Reader, node: &Node) -> Vec<Tenant> {
     let mut tenants = Vec::new();
     for (key, value) in reader.entries(node, "tenants") {
-        let roles = match &value.value {
-            Value::Null => None,
-            _ => reader
-                .fields(value, "a tenant", &["roles"], &[])
-                .and_then(|fields| fields.get("roles").map(|node| reader.names(node))),
-        };
-        tenants.push(Tenant { id: key.value.to_ascii_lowercase(), roles });
+        let fields = reader.fields(value, "a tenant", &["roles"], &[]);
+        let roles = fields.and_then(|fields| fields.get("roles").map(|node| reader.names(node)));
+        let Some(id) = reader.guid(&key.value, key.referenced) else { continue };
+        if tenants.iter().any(|known: &Tenant| known.id == id) {
+            reader.fault(key.referenced, format!("the tenant `{id}` is there twice; keep one of the two"));
+        }
+        tenants.push(Tenant { id, roles });
+    }
+    if tenants.is_empty() {
+        reader.fault(node.location, "`tenants` lists none, so that nobody reaches anything; list one or leave it out");
     }
     tenants
 }
@@ -187,7 +211,7 @@ fn roles(reader: &mut Reader, node: &Node) -> Vec<RoleDecl> {
             name,
             inherits: fields.get("inherits").map(|node| reader.names(node)).unwrap_or_default(),
             members: fields.get("members").and_then(|node| members(reader, node)),
-            on: fields.get("on").map(|node| reader.texts(node)),
+            on: fields.get("on").map(|node| on(reader, node)),
             opens: fields.get("opens").map(|node| opens(reader, node)).unwrap_or_default(),
             tools: fields.get("tools").map(|node| grants(reader, node)).unwrap_or_default(),
         });
@@ -197,12 +221,25 @@ fn roles(reader: &mut Reader, node: &Node) -> Vec<RoleDecl> {
 
 fn members(reader: &mut Reader, node: &Node) -> Option<Members> {
     let fields = reader.fields(node, "members", &["roles", "apps", "groups"], &[])?;
-    let mut list = |key| -> Vec<String> {
-        let texts = fields.get(key).map(|node| reader.texts(node)).unwrap_or_default();
-        texts.into_iter().map(|text| text.value).collect()
+    let mut values = |key| -> Vec<String> {
+        let values: Vec<At<Role>> = fields.get(key).map(|node| reader.names(node)).unwrap_or_default();
+        values.into_iter().map(|value| value.value.to_string()).collect()
     };
-    let groups = list("groups").iter().map(|group| group.to_ascii_lowercase()).collect();
-    Some(Members { roles: list("roles"), apps: list("apps"), groups })
+    let (roles, apps) = (values("roles"), values("apps"));
+    let groups = fields.get("groups").map(|node| reader.texts(node)).unwrap_or_default();
+    let groups = groups.into_iter().filter_map(|group| reader.guid(&group.value, group.at)).collect();
+    Some(Members { roles, apps, groups })
+}
+
+/// Where a role, a key or a rule counts.
+fn on(reader: &mut Reader, node: &Node) -> Vec<At<String>> {
+    let on = reader.texts(node);
+    if on.is_empty() {
+        reader.fault(node.location, "`on` names no backend; name one, or write `[\"*\"]` for every backend");
+    } else if on.len() > 1 && on.iter().any(|name| name.value == "*") {
+        reader.fault(node.location, "`*` is every backend already; write `[\"*\"]` alone, or name the backends");
+    }
+    on
 }
 
 fn opens(reader: &mut Reader, node: &Node) -> Vec<Open> {
@@ -210,7 +247,7 @@ fn opens(reader: &mut Reader, node: &Node) -> Vec<Open> {
     for item in reader.items(node, "`opens`") {
         if matches!(item.value, Value::Mapping(_)) {
             let Some(fields) = reader.fields(item, "a key", &["tag", "on"], &["when"]) else { continue };
-            let on = fields.get("on").map(|node| reader.texts(node));
+            let on = fields.get("on").map(|node| on(reader, node));
             let tag = reader.required(&fields, "tag").and_then(|node| reader.name_of(node));
             opens.extend(tag.map(|tag| Open { tag, on }));
         } else {
@@ -257,8 +294,12 @@ fn denies(reader: &mut Reader, node: &Node) -> Vec<Deny> {
         let known = ["id", "tags", "on", "unless", "reason"];
         let Some(fields) = reader.fields(item, "a deny rule", &known, &["when", "mode"]) else { continue };
         let id = reader.required(&fields, "id").and_then(|node| reader.located_text(node));
-        let tags = reader.required(&fields, "tags").map(|node| reader.names(node)).unwrap_or_default();
-        let on = fields.get("on").map(|node| reader.texts(node));
+        let tags = reader.required(&fields, "tags").map(|node| reader.names(node));
+        if tags.as_ref().is_some_and(Vec::is_empty) {
+            reader.fault(fields.at(), "a deny rule without tags denies nothing; name the tags it shuts");
+        }
+        let tags = tags.unwrap_or_default();
+        let on = fields.get("on").map(|node| on(reader, node));
         let unless = fields.get("unless").map(|node| reader.names(node)).unwrap_or_default();
         let reason = fields.get("reason").and_then(|node| reader.text(node));
         denies.extend(id.map(|id| Deny { id, tags, on, unless, reason }));

@@ -1,5 +1,7 @@
 //! Reads nodes as texts, lists and mappings, and reports what is not.
 
+use std::collections::HashMap;
+
 use serde_saphyr::{Location, Spanned};
 
 use super::At;
@@ -52,6 +54,7 @@ impl Reader {
             self.expected(node, what);
             return None;
         };
+        self.once_each(entries);
         for (key, _) in entries {
             if later.contains(&key.value.as_str()) {
                 self.fault(key.referenced, format!("`{}` is not supported by this version; remove it", key.value));
@@ -75,18 +78,27 @@ impl Reader {
 
     /// The entries of a mapping whose keys are names.
     pub(super) fn entries<'a>(&mut self, node: &'a Node, what: &str) -> &'a [(Spanned<String>, Node)] {
-        match &node.value {
-            Value::Mapping(entries) => entries,
-            Value::Null => &[],
-            _ => {
-                self.expected(node, &format!("a mapping of {what}"));
-                &[]
+        let Value::Mapping(entries) = &node.value else {
+            self.expected(node, &format!("a mapping of {what}"));
+            return &[];
+        };
+        self.once_each(entries);
+        entries
+    }
+
+    fn once_each(&mut self, entries: &[(Spanned<String>, Node)]) {
+        let mut seen = HashMap::new();
+        for (key, _) in entries {
+            if let Some(line) = seen.insert(key.value.as_str(), key.referenced.line()) {
+                self.fault(key.referenced, format!("`{}` is already on line {line}; keep one of the two", key.value));
             }
         }
     }
 
     pub(super) fn items<'a>(&mut self, node: &'a Node, what: &str) -> &'a [Node] {
-        if let Value::List(items) = &node.value { items } else {
+        if let Value::List(items) = &node.value {
+            items
+        } else {
             self.expected(node, &format!("a list for {what}"));
             &[]
         }
@@ -96,7 +108,10 @@ impl Reader {
         match &node.value {
             Value::Text(text) => Some(text.clone()),
             Value::Number(_) | Value::Bool(_) => {
-                self.fault(node.location, format!("found {} where a text belongs; put it in quotes", node.value.kind()));
+                self.fault(
+                    node.location,
+                    format!("found {} where a text belongs; put it in quotes", node.value.kind()),
+                );
                 None
             }
             _ => {
@@ -144,6 +159,21 @@ impl Reader {
     {
         let items = self.items(node, "names; write `[a, b]`");
         items.iter().filter_map(|item| self.name_of(item)).collect()
+    }
+
+    /// An object ID of the directory, in lower case.
+    pub(super) fn guid(&mut self, text: &str, at: Location) -> Option<String> {
+        let lengths = [8, 4, 4, 4, 12];
+        let mut groups = text.split('-');
+        let hex = |group: &str, length| group.len() == length && group.bytes().all(|b| b.is_ascii_hexdigit());
+        if lengths.iter().all(|&length| groups.next().is_some_and(|group| hex(group, length)))
+            && groups.next().is_none()
+        {
+            return Some(text.to_ascii_lowercase());
+        }
+        let shown = text.escape_debug();
+        self.fault(at, format!("`{shown}` is not an ID; write it as Entra shows it, names and wildcards do not count"));
+        None
     }
 
     /// `backend/name`.

@@ -8,8 +8,12 @@ use http::{StatusCode, header};
 use pingora_core::protocols::http::v1::client::HttpSession;
 use tokio::time::Instant;
 
+use super::super::headers;
 use super::ForwardError;
 use crate::backend::Upstream;
+
+/// How long the end of a stream may take after its last event: it commonly comes in the same breath.
+const CONCLUSION: Duration = Duration::from_millis(20);
 
 /// The answer of a backend. Its connection is kept when its body was read to the end, and closed otherwise, which
 /// tells the backend that nobody waits any more.
@@ -41,10 +45,16 @@ impl<'u> BackendAnswer<'u> {
         self.status
     }
 
-    /// Its header fields as sent; what a client gets to see of them is `headers::to_client`.
+    /// Its header fields as sent.
     #[must_use]
     pub fn headers(&self) -> &HeaderMap {
         &self.headers
+    }
+
+    /// The header fields that a client gets to see.
+    #[must_use]
+    pub fn fields_for_client(&self) -> HeaderMap {
+        headers::to_client(&self.headers)
     }
 
     /// The only value of a field; `None` when it is absent, there twice, or not visible ASCII.
@@ -90,6 +100,13 @@ impl<'u> BackendAnswer<'u> {
             }
         }
         Ok(only.unwrap_or_else(|| all.freeze()))
+    }
+
+    /// Waits a moment for the end of a body of which nothing more is wanted, so that the connection can be kept.
+    pub async fn conclude(mut self) {
+        let deadline = Instant::now() + CONCLUSION;
+        // Another piece means that the backend goes on; dropping the answer tells it to stop.
+        let _ = self.next_piece_until(deadline).await;
     }
 
     async fn next_piece_until(&mut self, deadline: Instant) -> Result<Option<Bytes>, ForwardError> {

@@ -16,7 +16,7 @@ const TENANT: &str = "11111111-2222-4333-8444-555555555555";
 #[derive(Clone, Debug)]
 enum Answer {
     Json(String),
-    Status(&'static str, &'static str),
+    Status(&'static str, String),
     /// Chunks without end.
     Endless,
     /// Nothing more after the head.
@@ -77,7 +77,7 @@ async fn reply(stream: &mut TcpStream, answer: Answer) -> std::io::Result<()> {
     };
     match answer {
         Answer::Json(body) => stream.write_all(plain("200 OK", "", &body).as_bytes()).await,
-        Answer::Status(status, more) => stream.write_all(plain(status, more, &keys("evil")).as_bytes()).await,
+        Answer::Status(status, more) => stream.write_all(plain(status, &more, &keys("evil")).as_bytes()).await,
         Answer::Endless => {
             stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await?;
             let chunk = format!("10000\r\n{}\r\n", " ".repeat(0x10000));
@@ -103,12 +103,10 @@ async fn keys_arrive_by_way_of_discovery() {
 
 #[tokio::test]
 async fn a_bad_answer_keeps_the_old_set() {
-    let elsewhere = "location: http://127.0.0.1:1/keys\r\n";
     let bad = [
-        Answer::Status("500 Internal Server Error", ""),
-        Answer::Status("404 Not Found", ""),
-        Answer::Status("204 No Content", ""),
-        Answer::Status("301 Moved Permanently", elsewhere),
+        Answer::Status("500 Internal Server Error", String::new()),
+        Answer::Status("404 Not Found", String::new()),
+        Answer::Status("204 No Content", String::new()),
         Answer::Json("\u{1f}\u{8}compressed although nobody asked".to_owned()),
         Answer::Json("<html>Sign in to the Wi-Fi</html>".to_owned()),
         Answer::Json(String::new()),
@@ -137,6 +135,26 @@ async fn a_bad_answer_keeps_the_old_set() {
     *provider.jwks.lock().unwrap() = Answer::Json(keys("new"));
     assert!(set.refresh().await);
     assert!(matches!(set.find("good").await, Lookup::Unknown));
+}
+
+/// The other host is alive and its keys are good: only the rule stands between.
+#[tokio::test]
+async fn keys_of_another_host_are_not_taken() {
+    let (provider, other) = (Provider::start().await, Provider::start().await);
+    assert!(provider.key_set().refresh().await && other.key_set().refresh().await);
+    let good = provider.discovery.lock().unwrap().clone();
+    let issuer = format!("{}/{TENANT}/v2.0", provider.origin);
+    let elsewhere = json!({ "issuer": issuer, "jwks_uri": format!("{}/keys", other.origin) });
+    *provider.discovery.lock().unwrap() = Answer::Json(elsewhere.to_string());
+    assert!(!provider.key_set().refresh().await);
+    *provider.discovery.lock().unwrap() = good;
+    for status in
+        ["301 Moved Permanently", "302 Found", "303 See Other", "307 Temporary Redirect", "308 Permanent Redirect"]
+    {
+        let location = format!("location: {}/keys\r\n", other.origin);
+        *provider.jwks.lock().unwrap() = Answer::Status(status, location);
+        assert!(!provider.key_set().refresh().await, "{status}");
+    }
 }
 
 #[tokio::test]

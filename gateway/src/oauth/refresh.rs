@@ -1,0 +1,121 @@
+//! Refresh tokens (OAuth 2.1 section 4.3): each is used once, and a second use ends the grant.
+//!
+//! A refresh asks the identity provider again who the person is and which roles they have: a role taken away there is
+//! gone here when the next access token is made. Silence there costs nothing; a refusal ends the grant. Who lost the
+//! answer may ask again for a few seconds and gets the same successor, never a second one.
+
+use axum::response::Response;
+use sha2::{Digest, Sha256};
+
+use super::callback::upstream_binding;
+use super::error::OAuthError;
+use super::form::Parameters;
+use super::token::{answer, resource};
+use super::{State as Server, scope, secret};
+use crate::clock::Timestamp;
+use crate::entra::{EntraError, SignedIn};
+use crate::jose::claims::EntraIdentity;
+use crate::store::{Client, Digest256, Grant, Presentation, Rotation, Sealer, Successor};
+
+pub(super) async fn by_refresh_token(
+    server: &Server,
+    client: &Client,
+    parameters: &Parameters,
+) -> Result<Response, OAuthError> {
+    let token = parameters.get("refresh_token").ok_or(OAuthError::InvalidRequest("refresh_token is missing"))?;
+    let (first, _) = present(server, client, token).await?;
+    let asked = resource(server, parameters)?;
+    if asked.is_some_and(|asked| asked != first.resource) {
+        return Err(OAuthError::InvalidTarget);
+    }
+    let scopes = scope::narrowed(parameters.get("scope"), &first.scopes).map_err(|()| OAuthError::InvalidScope)?;
+    let lock = server.refreshing.get_with(first.id.clone(), Default::default);
+    let _turn = lock.lock().await;
+    // Whoever waited finds the token used meanwhile, and gets what the first one got.
+    let (grant, successor) = match present(server, client, token).await? {
+        (grant, Some(successor)) => (grant, successor),
+        (grant, None) => rotate(server, client, token, ask_again(server, grant).await?).await?,
+    };
+    answer(server, &grant, &scopes, Some(successor))
+}
+
+/// The grant of a refresh token, and the successor when it has one that may be given out again.
+async fn present(server: &Server, client: &Client, token: &str) -> Result<(Grant, Option<String>), OAuthError> {
+    let digest = Digest256::of(token);
+    match server.store.present_refresh_token(digest, &client.client_id, server.clock.now()).await? {
+        Presentation::Current(grant) => Ok((*grant, None)),
+        Presentation::Superseded { grant, successor } => {
+            let successor = sealed_for(token).open(SUCCESSOR, &successor)?;
+            let successor = String::from_utf8(successor).map_err(|_error| OAuthError::InvalidGrant)?;
+            Ok((*grant, Some(successor)))
+        }
+        Presentation::Unknown => Err(OAuthError::InvalidGrant),
+        Presentation::Reused => {
+            tracing::warn!(client = %client.client_id, "a refresh token was used twice; its grant is revoked");
+            Err(OAuthError::InvalidGrant)
+        }
+    }
+}
+
+/// Gives the token its one successor; another node may have been first.
+async fn rotate(server: &Server, client: &Client, token: &str, grant: Grant) -> Result<(Grant, String), OAuthError> {
+    let fresh = secret();
+    let now = server.clock.now();
+    let successor = Successor {
+        token: Digest256::of(&fresh),
+        sealed: sealed_for(token).seal(SUCCESSOR, fresh.as_bytes())?,
+        expires: now.plus(server.settings.refresh_token_lifetime),
+    };
+    match server.store.rotate_refresh_token(Digest256::of(token), &successor, &grant, now).await? {
+        Rotation::Done => Ok((grant, fresh)),
+        Rotation::Superseded => match present(server, client, token).await? {
+            (grant, Some(successor)) => Ok((grant, successor)),
+            (_, None) => Err(OAuthError::InvalidGrant),
+        },
+    }
+}
+
+const SUCCESSOR: &[u8] = b"refresh-successor";
+
+/// Seals for the holder of a token alone: its digest is in the store, the token is not.
+fn sealed_for(token: &str) -> Sealer {
+    let key = Sha256::new().chain_update(SUCCESSOR).chain_update([0]).chain_update(token.as_bytes());
+    Sealer::new(key.finalize().into())
+}
+
+/// Reads the person's roles again at the identity provider. A refusal there ends the grant here; silence does not, nor
+/// does an answer that cannot be believed.
+async fn ask_again(server: &Server, grant: Grant) -> Result<Grant, OAuthError> {
+    let binding = upstream_binding(&grant.id);
+    let sealed = grant.upstream.as_deref().ok_or(OAuthError::InvalidGrant)?;
+    let upstream = server.sealer.open(&binding, sealed)?;
+    let upstream = String::from_utf8(upstream).map_err(|_error| OAuthError::InvalidGrant)?;
+    match server.entra.refresh(upstream).await {
+        Ok(SignedIn { identity, refresh_token }) => {
+            if identity.tid != grant.tid || identity.oid != grant.oid {
+                tracing::error!(subject = %grant.oid, "the identity provider refreshed another person; the grant is revoked");
+                return end(server, &grant).await;
+            }
+            let upstream = match refresh_token {
+                Some(token) => Some(server.sealer.seal(&binding, token.as_bytes())?),
+                None => grant.upstream,
+            };
+            let auth_time = identity.auth_time.map(Timestamp::as_secs).or(grant.auth_time);
+            let EntraIdentity { roles, groups, acrs, .. } = identity;
+            Ok(Grant { roles, groups, auth_time, acrs, upstream, ..grant })
+        }
+        Err(error @ EntraError::Refused { .. }) => {
+            tracing::warn!(%error, subject = %grant.oid, "the identity provider ended a grant");
+            end(server, &grant).await
+        }
+        Err(error) => {
+            tracing::error!(%error, "roles cannot be read again; the refresh token stays good");
+            Err(OAuthError::TemporarilyUnavailable)
+        }
+    }
+}
+
+async fn end(server: &Server, grant: &Grant) -> Result<Grant, OAuthError> {
+    server.store.revoke_grant(&grant.id).await?;
+    Err(OAuthError::InvalidGrant)
+}

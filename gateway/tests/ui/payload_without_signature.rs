@@ -1,0 +1,5 @@
+use portcullis::jose::jwt::Payload;
+
+fn main() {
+    let _ = Payload(b"{}");
+}
