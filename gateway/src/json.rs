@@ -210,7 +210,18 @@ mod tests {
     #[test]
     fn names_that_fold_into_known_ones_resemble_them() {
         let known = ["method", "params", "_meta"];
-        for key in ["Method", "PARAMS", "param\u{17f}", "me\u{200b}thod", "method\u{0}", " method", "\u{ff4d}ethod", "method\u{fe0f}", "me\u{3164}thod", "METHOD\u{e0020}"] {
+        for key in [
+            "Method",
+            "PARAMS",
+            "param\u{17f}",
+            "me\u{200b}thod",
+            "method\u{0}",
+            " method",
+            "\u{ff4d}ethod",
+            "method\u{fe0f}",
+            "me\u{3164}thod",
+            "METHOD\u{e0020}",
+        ] {
             assert!(resembles(key, &known), "{key:?}");
         }
         for key in ["method", "methods", "name"] {

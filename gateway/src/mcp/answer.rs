@@ -222,14 +222,17 @@ mod tests {
         for method in ["tools/list", "tools/call", "tasks/get", "Roots/list", "ping "] {
             assert!(!known(&format!(r#"{{"id":1,"method":"{method}"}}"#), Era::Legacy), "{method}");
         }
-        for method in ["notifications/tasks/status", "notifications/tools/list", "tools/list", "notifications/Message"] {
+        for method in ["notifications/tasks/status", "notifications/tools/list", "tools/list", "notifications/Message"]
+        {
             assert!(!known(&format!(r#"{{"method":"{method}"}}"#), Era::Legacy), "{method}");
         }
     }
 
     #[test]
     fn an_updated_resource_is_read_in_one_way_or_not_at_all() {
-        let updated = |params: &str| updated_resource(format!(r#"{{"method":"{RESOURCE_UPDATED}","params":{params}}}"#).as_bytes());
+        let updated = |params: &str| {
+            updated_resource(format!(r#"{{"method":"{RESOURCE_UPDATED}","params":{params}}}"#).as_bytes())
+        };
         assert_eq!(updated(r#"{"uri":"a:\/\/b"}"#).as_deref(), Some("a://b"));
         for bad in [r#"{"uri":"a","uri":"b"}"#, r#"{"uri":"a","URI":"b"}"#, r#"{"uri":1}"#, "{}", "[]", "null"] {
             assert_eq!(updated(bad), None, "{bad}");

@@ -39,7 +39,11 @@ const KNOWN: [&str; 21] = [
 ];
 /// Members of `_meta` that the protocol gives a meaning.
 const KNOWN_META: [&str; 5] = [
-    META_VERSION, META_CAPABILITIES, "io.modelcontextprotocol/clientInfo", "io.modelcontextprotocol/logLevel", "progressToken",
+    META_VERSION,
+    META_CAPABILITIES,
+    "io.modelcontextprotocol/clientInfo",
+    "io.modelcontextprotocol/logLevel",
+    "progressToken",
 ];
 /// Longer than any honest name or URI.
 const MAX_TARGET: usize = 4096;
@@ -164,7 +168,8 @@ fn is_respelled(name: &str) -> bool {
         return false;
     }
     let flat: String = name.chars().filter(|c| !matches!(c, '_' | '-')).collect();
-    flat.eq_ignore_ascii_case("meta") || (flat.len() < name.len() && KNOWN.iter().any(|known| known.eq_ignore_ascii_case(&flat)))
+    flat.eq_ignore_ascii_case("meta")
+        || (flat.len() < name.len() && KNOWN.iter().any(|known| known.eq_ignore_ascii_case(&flat)))
 }
 
 fn object(json: &Bytes) -> Option<Vec<(String, &RawValue)>> {

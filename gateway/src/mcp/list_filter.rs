@@ -117,11 +117,7 @@ pub fn filter_by_shape(
             continue;
         }
         let one = rewrite(&current, text, &found, kind, era, &mut |name| keep(kind, name))?;
-        filtered = Filtered {
-            body: one.body,
-            shown: filtered.shown + one.shown,
-            hidden: filtered.hidden + one.hidden,
-        };
+        filtered = Filtered { body: one.body, shown: filtered.shown + one.shown, hidden: filtered.hidden + one.hidden };
     }
     Ok(filtered)
 }

@@ -223,7 +223,10 @@ mod tests {
 
     #[test]
     fn only_the_stream_itself_begins_with_a_byte_order_mark() {
-        assert_eq!(datas("\u{feff}data: a\n\n\u{feff}data: b\ndata: c\n\n"), [Some("a".to_owned()), Some("c".to_owned())]);
+        assert_eq!(
+            datas("\u{feff}data: a\n\n\u{feff}data: b\ndata: c\n\n"),
+            [Some("a".to_owned()), Some("c".to_owned())]
+        );
         assert_eq!(datas("\u{feff}\u{feff}data: a\n\n"), [None]);
         let split: [&[u8]; 4] = [b"\xef", b"\xbb", b"\xbfdata: a\n", b"\n"];
         assert_eq!(events(&split).iter().map(Event::data).collect::<Vec<_>>(), [Some("a".to_owned())]);

@@ -247,12 +247,7 @@ impl Visit<'_> {
         self.door.policy.view(reader.identity.subject(), &self.mount.name)
     }
 
-    fn rewrite_response(
-        &self,
-        event: &Event,
-        data: &Bytes,
-        reader: &Reader<'_>,
-    ) -> Result<Passed, Unreadable> {
+    fn rewrite_response(&self, event: &Event, data: &Bytes, reader: &Reader<'_>) -> Result<Passed, Unreadable> {
         let unchanged = |body: &Bytes| if body == data { event.bytes().clone() } else { event.with_data(body) };
         if reader.id.is_some() {
             return Ok(Passed::Last(unchanged(&self.rewrite_answer(data, reader)?)));

@@ -33,10 +33,18 @@ fn every_spelling_of_a_known_member_is_refused_where_it_would_be_read() {
     let variants = |name: &str| {
         let (head, tail) = name.split_at(2);
         let title = format!("{}{tail}", head.to_ascii_uppercase());
-        let mut all = vec![name.to_ascii_uppercase(), title, format!(" {name}"), format!("{name} "), format!("{name}\\t")];
-        all.extend(["\\u0000", "\u{200b}", "\\u200b", "\u{feff}", "\u{ad}", "\u{2060}", "\u{fe0f}", "\u{e0041}"].map(|i| format!("{head}{i}{tail}")));
+        let mut all =
+            vec![name.to_ascii_uppercase(), title, format!(" {name}"), format!("{name} "), format!("{name}\\t")];
+        all.extend(
+            ["\\u0000", "\u{200b}", "\\u200b", "\u{feff}", "\u{ad}", "\u{2060}", "\u{fe0f}", "\u{e0041}"]
+                .map(|i| format!("{head}{i}{tail}")),
+        );
         all.extend([name.replace('s', "\u{17f}"), name.replace('k', "\u{212a}"), name.replace('i', "\u{131}")]);
-        all.push(name.chars().map(|c| if c.is_ascii_lowercase() { char::from_u32(u32::from(c) + 0xfee0).unwrap() } else { c }).collect());
+        all.push(
+            name.chars()
+                .map(|c| if c.is_ascii_lowercase() { char::from_u32(u32::from(c) + 0xfee0).unwrap() } else { c })
+                .collect(),
+        );
         all.retain(|variant| variant != name && !variant.eq("_META"));
         all
     };
@@ -89,14 +97,41 @@ fn the_text_is_utf8_json_and_ends_with_the_message() {
     let tailed = |tail: &str| format!("{ping}{tail}").into_bytes();
     let text = |bytes: &[u8]| [br#"{"jsonrpc":"2.0","id":""#, bytes, br#"","method":"ping"}"#].concat();
     for body in [
-        utf16, utf32, tailed("\0"), tailed("{}"), tailed("\n{}"), tailed(","), tailed("//x"), tailed("\u{feff}"), tailed("\u{a0}"),
-        format!("\u{feff}{ping}").into_bytes(), format!("\u{b}{ping}").into_bytes(), format!("/**/{ping}").into_bytes(),
+        utf16,
+        utf32,
+        tailed("\0"),
+        tailed("{}"),
+        tailed("\n{}"),
+        tailed(","),
+        tailed("//x"),
+        tailed("\u{feff}"),
+        tailed("\u{a0}"),
+        format!("\u{feff}{ping}").into_bytes(),
+        format!("\u{b}{ping}").into_bytes(),
+        format!("/**/{ping}").into_bytes(),
         format!(")]}}',\n{ping}").into_bytes(),
-        text(b"\xff"), text(b"\xc0\xaf"), text(b"\xed\xa0\x80"), text(b"\xf4\x90\x80\x80"), text(b"\xe2\x82"),
-        text(br"\ud800"), text(br"\udc00\ud800"), text(br"\x41"), text(b"\n"), text(b"\0"),
-        ping.replace('"', "'").into_bytes(), ping.replace("ping\"", "ping\",").into_bytes(), ping.replace(":1,", ":NaN,").into_bytes(),
-        ping.replace(":1,", ":01,").into_bytes(), ping.replace(":1,", ":+1,").into_bytes(), ping.replace(":1,", ":0x1,").into_bytes(),
-        b"+AHs-".to_vec(), Vec::new(), b" ".to_vec(), b"null".to_vec(), b"\"ping\"".to_vec(), b"1".to_vec(),
+        text(b"\xff"),
+        text(b"\xc0\xaf"),
+        text(b"\xed\xa0\x80"),
+        text(b"\xf4\x90\x80\x80"),
+        text(b"\xe2\x82"),
+        text(br"\ud800"),
+        text(br"\udc00\ud800"),
+        text(br"\x41"),
+        text(b"\n"),
+        text(b"\0"),
+        ping.replace('"', "'").into_bytes(),
+        ping.replace("ping\"", "ping\",").into_bytes(),
+        ping.replace(":1,", ":NaN,").into_bytes(),
+        ping.replace(":1,", ":01,").into_bytes(),
+        ping.replace(":1,", ":+1,").into_bytes(),
+        ping.replace(":1,", ":0x1,").into_bytes(),
+        b"+AHs-".to_vec(),
+        Vec::new(),
+        b" ".to_vec(),
+        b"null".to_vec(),
+        b"\"ping\"".to_vec(),
+        b"1".to_vec(),
     ] {
         refused(read(&body), &String::from_utf8_lossy(&body));
     }
@@ -105,7 +140,13 @@ fn the_text_is_utf8_json_and_ends_with_the_message() {
 #[test]
 fn batches_are_refused_however_they_begin() {
     let ping = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
-    for body in ["[]".to_owned(), format!("[{ping}]"), format!("\n [{ping},{ping}]"), format!("[[{ping}]]"), "[".repeat(100_000)] {
+    for body in [
+        "[]".to_owned(),
+        format!("[{ping}]"),
+        format!("\n [{ping},{ping}]"),
+        format!("[[{ping}]]"),
+        "[".repeat(100_000),
+    ] {
         assert_eq!(read(body.as_bytes()).unwrap_err().code(), -32600, "{}", body.get(..8).unwrap_or(&body));
     }
 }
@@ -137,7 +178,8 @@ fn numbers_reach_the_backend_as_they_were_written() {
 
 #[test]
 fn nesting_is_bounded_and_many_members_are_not_slow() {
-    let nested = |depth: usize| format!(r#"{{"name":"a","arguments":{{"x":{}{}}}}}"#, "[".repeat(depth), "]".repeat(depth));
+    let nested =
+        |depth: usize| format!(r#"{{"name":"a","arguments":{{"x":{}{}}}}}"#, "[".repeat(depth), "]".repeat(depth));
     assert!(call(&nested(50)).is_ok());
     for depth in [65, 5_000, 200_000] {
         refused(call(&nested(depth)), "deep");
@@ -150,21 +192,58 @@ fn nesting_is_bounded_and_many_members_are_not_slow() {
 #[test]
 fn a_method_is_its_exact_name_in_its_form() {
     let code = |body: String| read(body.as_bytes()).unwrap_err().code();
-    for method in ["Tools/call", "tools/Call", " tools/call", "tools/call ", "tools/call/", "tools%2Fcall", "tools\\u0000/call",
-        "tools/c\u{430}ll", "tools\u{2215}call", "", "notifications/tools/call", "rpc.discover", "tasks/list", "tasks/result",
-        "subscriptions/listen", "skills/get", "ui/initialize", "resources/directory/read", "server/discover"] {
-        assert_eq!(code(format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{{"name":"a"}}}}"#)), -32601, "{method}");
+    for method in [
+        "Tools/call",
+        "tools/Call",
+        " tools/call",
+        "tools/call ",
+        "tools/call/",
+        "tools%2Fcall",
+        "tools\\u0000/call",
+        "tools/c\u{430}ll",
+        "tools\u{2215}call",
+        "",
+        "notifications/tools/call",
+        "rpc.discover",
+        "tasks/list",
+        "tasks/result",
+        "subscriptions/listen",
+        "skills/get",
+        "ui/initialize",
+        "resources/directory/read",
+        "server/discover",
+    ] {
+        assert_eq!(
+            code(format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{{"name":"a"}}}}"#)),
+            -32601,
+            "{method}"
+        );
     }
     for method in ["tools/call", "tools/list", "initialize", "resources/read", "ping"] {
-        assert_eq!(code(format!(r#"{{"jsonrpc":"2.0","method":"{method}","params":{{"name":"a","uri":"a"}}}}"#)), -32601, "{method}");
+        assert_eq!(
+            code(format!(r#"{{"jsonrpc":"2.0","method":"{method}","params":{{"name":"a","uri":"a"}}}}"#)),
+            -32601,
+            "{method}"
+        );
     }
 }
 
 #[test]
 fn members_have_their_types() {
     for params in [
-        "[]", "\"a\"", "1", "null", "{}", r#"{"name":null}"#, r#"{"name":["a"]}"#, r#"{"name":{"a":1}}"#, r#"{"name":true}"#,
-        r#"{"name":"a","arguments":[]}"#, r#"{"name":"a","arguments":"{}"}"#, r#"{"name":"a","arguments":1}"#, r#"{"name":"a","_meta":[]}"#,
+        "[]",
+        "\"a\"",
+        "1",
+        "null",
+        "{}",
+        r#"{"name":null}"#,
+        r#"{"name":["a"]}"#,
+        r#"{"name":{"a":1}}"#,
+        r#"{"name":true}"#,
+        r#"{"name":"a","arguments":[]}"#,
+        r#"{"name":"a","arguments":"{}"}"#,
+        r#"{"name":"a","arguments":1}"#,
+        r#"{"name":"a","_meta":[]}"#,
         r#"{"name":"a","_meta":{"io.modelcontextprotocol/protocolVersion":1}}"#,
         r#"{"name":"a","_meta":{"IO.modelcontextprotocol/protocolVersion":"2026-07-28"}}"#,
     ] {
@@ -177,7 +256,9 @@ fn members_have_their_types() {
 
 #[test]
 fn a_tool_name_is_decided_on_its_exact_code_points() {
-    for name in ["a", " a", "a ", "A", "a\u{200b}", "\u{ff41}", "\u{430}", "e\u{301}", "\u{e9}", "../a", "a%00", "a\u{202e}"] {
+    for name in
+        ["a", " a", "a ", "A", "a\u{200b}", "\u{ff41}", "\u{430}", "e\u{301}", "\u{e9}", "../a", "a%00", "a\u{202e}"]
+    {
         let message = call(&serde_json::json!({ "name": name }).to_string()).unwrap();
         assert_eq!(message.action(), Action::CallTool { name });
     }
