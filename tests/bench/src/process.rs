@@ -14,10 +14,9 @@ pub struct Process(Child);
 impl Process {
     /// Starts a program on one core, if there is a `taskset` to hold it there.
     pub fn start(core: usize, program: &str, arguments: &[String]) -> io::Result<Self> {
-        let quiet =
-            |command: &mut Command| command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-        let pinned = Command::new("taskset").args(["-c", &core.to_string(), program]).args(arguments).pipe(quiet);
-        pinned.or_else(|_no_taskset| Command::new(program).args(arguments).pipe(quiet)).map(Self)
+        let core = core.to_string();
+        let pinned = quiet(Command::new("taskset").args(["-c", &core, program]).args(arguments));
+        pinned.or_else(|_no_taskset| quiet(Command::new(program).args(arguments))).map(Self)
     }
 
     /// The processor time used so far, in microseconds: user and system.
@@ -48,10 +47,6 @@ pub fn until_listening(address: SocketAddr) -> io::Result<()> {
     Err(io::Error::other(format!("nothing listens on {address}")))
 }
 
-trait Pipe: Sized {
-    fn pipe<T>(mut self, through: impl FnOnce(&mut Self) -> T) -> T {
-        through(&mut self)
-    }
+fn quiet(command: &mut Command) -> io::Result<Child> {
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()
 }
-
-impl Pipe for Command {}
