@@ -122,6 +122,7 @@ impl Backend {
     }
 
     /// Whether the connection stays open.
+    #[expect(clippy::too_many_lines, reason = "one table, a line or two for each case")]
     async fn answer(&self, to: &mut (impl AsyncRead + AsyncWrite + Unpin), tool: &str, nth: usize) -> Option<bool> {
         let last = self.log().requests.last().map_or(0, |request| request.body.len());
         let plain = |body: &str| json("", body);

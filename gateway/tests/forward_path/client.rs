@@ -117,7 +117,8 @@ impl Client {
 
     /// Whether the gateway closes the connection, and nothing comes before.
     pub(crate) async fn is_closed(&mut self) -> bool {
-        self.closed || (!self.more().await && self.closed)
+        let more = !self.closed && self.more().await;
+        self.closed && !more
     }
 
     /// Everything up to the end of the connection, or until it is quiet.

@@ -10,18 +10,18 @@ use tokio::time::Instant;
 
 /// What is asked, and of whom.
 #[derive(Clone)]
-pub struct Load {
+pub(crate) struct Load {
     /// Who is asked.
-    pub target: SocketAddr,
+    pub(crate) target: SocketAddr,
     /// The request, as bytes.
-    pub request: Vec<u8>,
+    pub(crate) request: Vec<u8>,
     /// How many connections ask at once.
-    pub connections: usize,
+    pub(crate) connections: usize,
 }
 
 impl Load {
     /// Asks for that long; returns how many answers came. Anything but a 200 ends the run.
-    pub async fn run(&self, duration: Duration) -> io::Result<u64> {
+    pub(crate) async fn run(&self, duration: Duration) -> io::Result<u64> {
         let end = Instant::now() + duration;
         let mut running = tokio::task::JoinSet::new();
         for _ in 0..self.connections {

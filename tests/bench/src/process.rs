@@ -9,18 +9,18 @@ use std::time::Duration;
 const TICKS_PER_SECOND: f64 = 100.0;
 
 /// A process that ends with the run.
-pub struct Process(Child);
+pub(crate) struct Process(Child);
 
 impl Process {
     /// Starts a program on one core, if there is a `taskset` to hold it there.
-    pub fn start(core: usize, program: &str, arguments: &[String]) -> io::Result<Self> {
+    pub(crate) fn start(core: usize, program: &str, arguments: &[String]) -> io::Result<Self> {
         let core = core.to_string();
         let pinned = quiet(Command::new("taskset").args(["-c", &core, program]).args(arguments));
         pinned.or_else(|_no_taskset| quiet(Command::new(program).args(arguments))).map(Self)
     }
 
     /// The processor time used so far, in microseconds: user and system.
-    pub fn processor_time(&self) -> io::Result<f64> {
+    pub(crate) fn processor_time(&self) -> io::Result<f64> {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.id()))?;
         // The name of the program is in parentheses and may hold anything; the times are fields 14 and 15.
         let fields = stat.rsplit(") ").next().unwrap_or_default().split(' ');
@@ -37,7 +37,7 @@ impl Drop for Process {
 }
 
 /// Waits until somebody listens; at most 20 s.
-pub fn until_listening(address: SocketAddr) -> io::Result<()> {
+pub(crate) fn until_listening(address: SocketAddr) -> io::Result<()> {
     for _ in 0..400 {
         if TcpStream::connect(address).is_ok() {
             return Ok(());

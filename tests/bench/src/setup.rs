@@ -22,17 +22,17 @@ policy:
 ";
 
 /// A proxy under measurement.
-pub struct Target {
+pub(crate) struct Target {
     /// Where it listens.
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
     /// Its process.
-    pub process: Process,
+    pub(crate) process: Process,
 }
 
 /// Everything that runs.
-pub struct Setup {
+pub(crate) struct Setup {
     /// The pass-through and the gateway.
-    pub targets: [Target; 2],
+    pub(crate) targets: [Target; 2],
     token: String,
     gateway: SocketAddr,
     _backend: Process,
@@ -42,7 +42,7 @@ pub struct Setup {
 
 impl Setup {
     /// Starts everything.
-    pub async fn start(gateway: Option<String>) -> io::Result<Self> {
+    pub(crate) async fn start(gateway: Option<String>) -> io::Result<Self> {
         let identity = Running::start(Options { listen: free()?, ..Options::default() }).await?;
         let (backend_at, bare_at, gateway_at) = (free()?, free()?, free()?);
         let backend = Process::start(LOAD_CORE, &beside("backend")?, &[backend_at.to_string()])?;
@@ -68,7 +68,7 @@ impl Setup {
     }
 
     /// A POST with the caller's token, the same for both targets.
-    pub fn request(&self, revision: &str, body: &str) -> Vec<u8> {
+    pub(crate) fn request(&self, revision: &str, body: &str) -> Vec<u8> {
         let (host, token, length) = (self.gateway, &self.token, body.len());
         format!(
             "POST /mcp HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {token}\r\ncontent-type: application/json\r\n\
@@ -80,7 +80,7 @@ impl Setup {
 }
 
 /// Keeps this process, which makes the load, off the proxies' core; where there is one core, there is no telling.
-pub fn stay_on_the_load_core() {
+pub(crate) fn stay_on_the_load_core() {
     let own = std::process::id().to_string();
     let arguments = ["-cp", &LOAD_CORE.to_string(), &own];
     let _ = std::process::Command::new("taskset").args(arguments).stdout(std::process::Stdio::null()).status();
