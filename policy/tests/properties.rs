@@ -3,7 +3,15 @@
 //! `Model` is a policy as data. `reference` says in ten lines what it means; the compiled policy must agree about every
 //! caller and every tool. `PROPTEST_CASES` raises the number of policies tried.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that cannot go on should say where"
+)]
+
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 
 use portcullis_policy::{Act, Action, BackendName, DenialKind, Kind, Policy, Scopes, Subject};
 use proptest::prelude::*;
@@ -105,16 +113,22 @@ impl Model {
             |set: &BTreeSet<usize>, names: &[&str]| list(set.iter().map(|index| names[*index].to_owned()).collect());
         let mut text = "tags: { a: {}, b: {}, c: {}, d: {} }\n".to_owned();
         if let Some(roles) = &self.ceiling {
-            text +=
-                &format!("tenants:\n  {}: {{}}\n  {}: {{ roles: {} }}\n", TENANTS[0], TENANTS[1], of(roles, &ROLES));
+            let _ = writeln!(
+                text,
+                "tenants:\n  {}: {{}}\n  {}: {{ roles: {} }}",
+                TENANTS[0],
+                TENANTS[1],
+                of(roles, &ROLES)
+            );
         }
         text += "roles:\n";
         for (name, role) in ROLES.iter().zip(&self.roles) {
             let grants = role.grants.iter().map(|(backend, tool, ignored)| {
                 format!("{{ name: {}/{}, ignoring: {} }}", BACKENDS[*backend], TOOLS[*tool], of(ignored, &TAGS))
             });
-            text += &format!(
-                "  {name}: {{ on: {}, opens: {}, inherits: {}, tools: {} }}\n",
+            let _ = writeln!(
+                text,
+                "  {name}: {{ on: {}, opens: {}, inherits: {}, tools: {} }}",
                 of(&role.on, &BACKENDS),
                 of(&role.opens, &TAGS),
                 of(&role.inherits, &ROLES),
@@ -123,11 +137,14 @@ impl Model {
         }
         text += "tools:\n";
         for (index, backend) in BACKENDS.iter().enumerate() {
-            text += &format!("  {backend}:\n    {{");
+            let _ = write!(text, "  {backend}:\n    {{");
             for (bit, tag) in TAGS.iter().enumerate() {
                 let patterns = self.tagged.iter().filter(|(on, _, tag)| *on == index && *tag == bit);
-                text +=
-                    &format!(" {tag}: {},", list(patterns.map(|(_, pattern, _)| format!("\"{pattern}\"")).collect()));
+                let _ = write!(
+                    text,
+                    " {tag}: {},",
+                    list(patterns.map(|(_, pattern, _)| format!("\"{pattern}\"")).collect())
+                );
             }
             text += " }\n";
         }
@@ -136,8 +153,9 @@ impl Model {
             text = text.replace("deny:\n  []\n", "deny:\n");
         }
         for (index, deny) in self.denies.iter().enumerate() {
-            text += &format!(
-                "  - {{ id: d{index}, tags: {}, on: {}, unless: {} }}\n",
+            let _ = writeln!(
+                text,
+                "  - {{ id: d{index}, tags: {}, on: {}, unless: {} }}",
                 of(&deny.tags, &TAGS),
                 of(&deny.on, &BACKENDS),
                 of(&deny.unless, &ROLES)
