@@ -4,14 +4,19 @@
 #   tests/setup.sh all     also Node.js, Python, Chromium, and the SDKs that the end-to-end tests run
 set -euo pipefail
 cd "$(dirname "$0")"
+readonly NODE_MAJOR=20
 
 # have PROGRAM PACKAGE...: installs the packages when the program is missing.
 have() {
-  local program=$1
+  type -P "$1" >/dev/null || install_packages "$@"
+}
+
+# install_packages WHAT PACKAGE...
+install_packages() {
+  local what=$1
   shift
-  command -v "$program" >/dev/null && return
-  if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
-    echo "\`$program\` is missing; install it (Debian: $*)" >&2
+  if [ "$(id -u)" != 0 ] || ! type -P apt-get >/dev/null; then
+    echo "\`$what\` is missing; install it (Debian: $*)" >&2
     exit 1
   fi
   [ -n "${updated:-}" ] || { apt-get update -qq; updated=yes; }
@@ -23,23 +28,38 @@ fresh() {
   [ -e "$1/.made-from" ] && cmp -s "$1/.made-from" "$2"
 }
 
+# Debian has Python without the module that fills a virtual environment; and a Python built by hand may lack it.
+virtual_environment() {
+  rm -rf .tools/venv
+  python3 -m venv .tools/venv >/dev/null 2>&1 && return
+  rm -rf .tools/venv
+  install_packages 'python3 -m venv' python3-venv
+  /usr/bin/python3 -m venv .tools/venv
+}
+
 have cc gcc libc6-dev
+have c++ g++
 have cmake cmake make
 [ "${1:-all}" = all ] || exit 0
 
 have node nodejs npm
 have npm npm
 have python3 python3 python3-venv
+have openssl openssl
 have chromium chromium
+if [ "$(node -p 'process.versions.node.split(".")[0]')" -lt $NODE_MAJOR ]; then
+  echo "Node.js $(node --version) is too old for the SDKs; put version $NODE_MAJOR or newer on the PATH" >&2
+  exit 1
+fi
 for directory in idp interop; do
   if ! fresh "$directory/node_modules" "$directory/package-lock.json"; then
-    (cd "$directory" && npm ci --no-audit --no-fund --loglevel=error >/dev/null)
+    (cd "$directory" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null)
     cp "$directory/package-lock.json" "$directory/node_modules/.made-from"
   fi
 done
 if ! fresh .tools/venv interop/requirements.txt; then
-  rm -rf .tools/venv
-  python3 -m venv .tools/venv
-  .tools/venv/bin/pip install --quiet --disable-pip-version-check -r interop/requirements.txt
+  mkdir -p .tools
+  virtual_environment
+  .tools/venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r interop/requirements.txt
   cp interop/requirements.txt .tools/venv/.made-from
 fi

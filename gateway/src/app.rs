@@ -1,5 +1,6 @@
 //! The composition root: from a configuration to a running gateway. The only place where concrete parts meet.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,8 +17,8 @@ use crate::backend::{self, Upstream};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::entra::{self, Entra};
-use crate::jose::claims::EntraExpectations;
 use crate::jose::access_token;
+use crate::jose::claims::EntraExpectations;
 use crate::jose::entra_token;
 use crate::jose::key_set::{EntraKeys, KeySet};
 use crate::jose::signing_key::SigningKey;
@@ -30,6 +31,8 @@ use crate::store::{Sealer, SqliteStore, Store};
 
 /// What a sealed signing key is sealed for.
 const SIGNING_KEY: &[u8] = b"signing-key";
+/// A listener on this machine answers at once or not at all.
+const PROBE: Duration = Duration::from_millis(200);
 const PURGE_EVERY: Duration = Duration::from_secs(600);
 /// From SIGTERM to the end of what is still open.
 const GRACE_SECONDS: u64 = 10;
@@ -57,7 +60,7 @@ pub fn run(config: &Config) -> Result<(), StartError> {
     let runtime = runtime.map_err(start("the runtime"))?;
     let gateway = runtime.block_on(Gateway::build(config))?;
     gateway.start_background(&runtime);
-    let admin = Admin::new(Arc::clone(&gateway.metrics), Arc::new(gateway.readiness()));
+    let admin = Admin::new(Arc::clone(&gateway.metrics), Arc::new(gateway.readiness(config.server.listen)));
     let mut server = Server::new_with_opt_and_conf(None, server_conf(config));
     server.bootstrap();
     let mut public = Service::new("public".to_owned(), Listener::new(gateway.door));
@@ -160,22 +163,37 @@ impl Gateway {
         });
     }
 
-    fn readiness(&self) -> Ready {
-        Ready { entra_keys: Arc::clone(&self.entra_keys) }
+    fn readiness(&self, listen: SocketAddr) -> Ready {
+        Ready { entra_keys: Arc::clone(&self.entra_keys), listen: reachable(listen) }
     }
+}
+
+/// Where a probe on this machine reaches a listener: the loopback address for one that listens everywhere.
+fn reachable(listen: SocketAddr) -> SocketAddr {
+    let loopback = match listen {
+        SocketAddr::V4(_) => IpAddr::from(Ipv4Addr::LOCALHOST),
+        SocketAddr::V6(_) => IpAddr::from(Ipv6Addr::LOCALHOST),
+    };
+    if listen.ip().is_unspecified() { SocketAddr::new(loopback, listen.port()) } else { listen }
 }
 
 /// Whether the gateway can serve.
 struct Ready {
     entra_keys: Arc<KeySet>,
+    listen: SocketAddr,
 }
 
 impl Readiness for Ready {
     fn missing(&self) -> Vec<String> {
-        if self.entra_keys.is_ready() {
-            return Vec::new();
+        let mut missing = Vec::new();
+        if !self.entra_keys.is_ready() {
+            missing.push("the identity provider's keys have not been fetched; see the log".to_owned());
         }
-        vec!["the identity provider's keys have not been fetched; see the log".to_owned()]
+        // A listener that cannot bind ends its thread and nothing else: only a connection proves that it is there.
+        if std::net::TcpStream::connect_timeout(&self.listen, PROBE).is_err() {
+            missing.push(format!("nothing listens on `{}`; see whether the port is taken", self.listen));
+        }
+        missing
     }
 
     fn observe(&self, metrics: &Metrics) {
@@ -191,7 +209,8 @@ async fn open_state(directory: &Path) -> Result<(Arc<dyn Store>, Sealer), StartE
     builder.create(directory).map_err(start("the state directory"))?;
     let database = directory.join("portcullis.db");
     // A key is made for a new database only: an old one without its key is an incident, not a fresh start.
-    let sealer = Sealer::from_file(&directory.join("seal.key"), !database.exists()).map_err(start("the sealing key"))?;
+    let sealer =
+        Sealer::from_file(&directory.join("seal.key"), !database.exists()).map_err(start("the sealing key"))?;
     let store = SqliteStore::open(&database).await.map_err(start("the store"))?;
     Ok((Arc::new(store), sealer))
 }
@@ -269,14 +288,8 @@ fn mount(config: &Config, backend: &crate::config::settings::Backend) -> Result<
     Ok(Mount {
         name: backend.name.clone(),
         path: backend.path.clone(),
-        audience: Audience {
-            resource: backend.resource.clone(),
-            accept_entra_tokens: backend.accept_entra_tokens,
-        },
-        resource_metadata: format!(
-            "{}/.well-known/oauth-protected-resource{}",
-            config.server.public_url, backend.path
-        ),
+        audience: Audience { resource: backend.resource.clone(), accept_entra_tokens: backend.accept_entra_tokens },
+        resource_metadata: format!("{}/.well-known/oauth-protected-resource{}", config.server.public_url, backend.path),
         scope: scope.join(" "),
         upstream: Arc::new(upstream.map_err(start("a backend"))?),
     })

@@ -3,7 +3,9 @@
 //! No label holds what a caller chose: no tool, subject, client or path. Names follow the Prometheus conventions:
 //! base units, `_total` for counters.
 
-use prometheus::{Encoder, Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+use prometheus::{
+    Encoder, Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+};
 
 /// The series, each beside its meaning.
 #[derive(Debug)]
@@ -94,7 +96,17 @@ impl Metrics {
         let options = HistogramOpts::new("portcullis_request_duration_seconds", "Head to end of answer.");
         let duration = Histogram::with_opts(options.buckets(buckets))?;
         registry.register(Box::new(duration.clone()))?;
-        Ok(Self { registry, requests, decisions, list_items, backend_errors, audit_refused, jwks_age, streams, duration })
+        Ok(Self {
+            registry,
+            requests,
+            decisions,
+            list_items,
+            backend_errors,
+            audit_refused,
+            jwks_age,
+            streams,
+            duration,
+        })
     }
 
     /// Every series in the Prometheus text format.

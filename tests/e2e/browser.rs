@@ -13,7 +13,11 @@ async fn a_person_consents_by_keyboard_and_the_page_cannot_be_framed() {
     let url = Url::parse_with_params(&format!("{}/authorize", world.url()), flow.parameters("rita")).unwrap();
     assert!(tool("interop/node_modules").exists());
     let mut command = Command::new("node");
-    command.arg(file("interop/consent.mjs")).arg(url.as_str()).arg(portcullis_tests::flow::REDIRECT).arg(file("../docs/consent-page.png"));
+    command
+        .arg(file("interop/consent.mjs"))
+        .arg(url.as_str())
+        .arg(portcullis_tests::flow::REDIRECT)
+        .arg(file("../docs/consent-page.png"));
     let output = command.output().await.unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     let found: Value = serde_json::from_str(said.lines().last().unwrap_or_default())

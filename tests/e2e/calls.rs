@@ -19,7 +19,12 @@ fn names(answer: &Value) -> Vec<String> {
 #[tokio::test]
 async fn a_list_shows_what_the_roles_open_and_keeps_everything_else() {
     let (world, _) = world().await;
-    for (person, sees) in [("nora", vec![]), ("rita", vec!["get_forecast"]), ("dora", vec!["delete_station"]), ("alice", vec!["get_forecast", "delete_station"])] {
+    for (person, sees) in [
+        ("nora", vec![]),
+        ("rita", vec!["get_forecast"]),
+        ("dora", vec!["delete_station"]),
+        ("alice", vec!["get_forecast", "delete_station"]),
+    ] {
         let answer = world.ask(&world.identity.mint(person, &Value::Null), "tools/list", json!({})).await;
         assert_eq!(names(&answer), sees, "{person}");
         assert_eq!((&answer["result"]["nextCursor"], &answer["result"]["_meta"]["x"]), (&json!("next"), &json!(1)));
@@ -31,7 +36,15 @@ async fn a_refused_tool_answers_like_an_unknown_one_and_never_arrives() {
     let (world, backend) = world().await;
     let token = world.identity.mint("rita", &Value::Null);
     let mut answers = Vec::new();
-    for tool in ["delete_station", "untagged", "no_such_tool", "GET_forecast", " get_forecast", "get_forecast\u{200b}x", "rotate_keys"] {
+    for tool in [
+        "delete_station",
+        "untagged",
+        "no_such_tool",
+        "GET_forecast",
+        " get_forecast",
+        "get_forecast\u{200b}x",
+        "rotate_keys",
+    ] {
         if tool == "get_forecast\u{200b}x" {
             continue;
         }
@@ -57,10 +70,13 @@ async fn prompts_and_resources_are_decided_too() {
     assert_eq!(traversal["error"]["code"], -32002);
     let nobody = world.identity.mint("nora", &Value::Null);
     assert!(world.ask(&nobody, "prompts/get", json!({ "name": "plan" })).await["error"].is_object());
-    let complete = json!({ "ref": { "type": "ref/prompt", "name": "plan" }, "argument": { "name": "a", "value": "b" } });
+    let complete =
+        json!({ "ref": { "type": "ref/prompt", "name": "plan" }, "argument": { "name": "a", "value": "b" } });
     assert!(world.ask(&nobody, "completion/complete", complete.clone()).await["error"].is_object());
     assert!(backend.requests().is_empty());
-    assert!(world.ask(&token, "resources/read", json!({ "uri": "weather://stations/oslo" })).await["result"].is_object());
+    assert!(
+        world.ask(&token, "resources/read", json!({ "uri": "weather://stations/oslo" })).await["result"].is_object()
+    );
     assert!(world.ask(&token, "prompts/get", json!({ "name": "plan" })).await["result"].is_object());
     assert!(world.ask(&token, "completion/complete", complete).await["result"].is_object());
     assert_eq!(backend.requests().len(), 3);
@@ -109,7 +125,8 @@ async fn messages_that_could_be_read_in_two_ways_never_arrive() {
         call(r#""name":"get_forecast""#) + "x",
         format!("[{}]", call(r#""name":"get_forecast""#)),
         format!("\u{feff}{}", call(r#""name":"get_forecast""#)),
-        r#"{"jsonrpc":"2.0","id":1,"method":"ping","Method":"tools/call","params":{"name":"delete_station"}}"#.to_owned(),
+        r#"{"jsonrpc":"2.0","id":1,"method":"ping","Method":"tools/call","params":{"name":"delete_station"}}"#
+            .to_owned(),
         r#"{"jsonrpc":"2.0","id":null,"method":"tools/call","params":{"name":"get_forecast"}}"#.to_owned(),
         r#"{"jsonrpc":"2.0","method":"tools/call","params":{"name":"get_forecast"}}"#.to_owned(),
     ];
@@ -121,7 +138,9 @@ async fn messages_that_could_be_read_in_two_ways_never_arrive() {
         assert_eq!(send(body.clone(), "application/json").await, 400, "{body}");
     }
     let good = call(r#""name":"get_forecast""#);
-    for media in ["text/plain", "application/x-www-form-urlencoded", "application/json; charset=utf-16", "application/jsonx"] {
+    for media in
+        ["text/plain", "application/x-www-form-urlencoded", "application/json; charset=utf-16", "application/jsonx"]
+    {
         assert_eq!(send(good.clone(), media).await, 415, "{media}");
     }
     assert!(backend.requests().is_empty());
@@ -156,7 +175,13 @@ async fn bearers_that_are_not_to_be_believed_are_challenged() {
         assert!(challenge(&refused).contains("error=\"invalid_token\""));
         assert!(refused.text().await.unwrap().is_empty());
     }
-    let query = world.http().post(format!("{}?access_token={}", world.mcp(), mint(Value::Null))).json(&list).send().await.unwrap();
+    let query = world
+        .http()
+        .post(format!("{}?access_token={}", world.mcp(), mint(Value::Null)))
+        .json(&list)
+        .send()
+        .await
+        .unwrap();
     assert_eq!(query.status(), 401);
     assert!(backend.requests().is_empty());
     assert_eq!(world.post(&mint(Value::Null), &list).await.status(), 200);
@@ -181,7 +206,8 @@ async fn two_backends_are_two_resources() {
     let token = world.identity.mint("rita", &Value::Null);
     let call = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": { "name": "get_forecast" } });
     let at = async |path: &str| {
-        let response = world.http().post(format!("{}{path}", world.url())).bearer_auth(&token).json(&call).send().await.unwrap();
+        let response =
+            world.http().post(format!("{}{path}", world.url())).bearer_auth(&token).json(&call).send().await.unwrap();
         response.text().await.unwrap()
     };
     assert!(at("/weather/mcp").await.contains("done"));
@@ -285,7 +311,8 @@ async fn a_backend_that_is_gone_or_slow_is_said_so_with_the_id() {
     let token = world.identity.mint("rita", &Value::Null);
     for (path, status) in [("/weather/mcp", 502), ("/slow/mcp", 504)] {
         let call = json!({ "jsonrpc": "2.0", "id": "x", "method": "tools/call", "params": { "name": "a" } });
-        let response = world.http().post(format!("{}{path}", world.url())).bearer_auth(&token).json(&call).send().await.unwrap();
+        let response =
+            world.http().post(format!("{}{path}", world.url())).bearer_auth(&token).json(&call).send().await.unwrap();
         assert_eq!(response.status().as_u16(), status);
         assert_eq!(response.json::<Value>().await.unwrap()["id"], "x");
     }

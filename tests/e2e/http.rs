@@ -34,24 +34,49 @@ async fn a_request_that_could_be_framed_in_two_ways_is_refused() {
         ("both", post, "content-length: 5\r\ntransfer-encoding: chunked\r\n".to_owned(), chunked.clone()),
         ("both, other order", post, "transfer-encoding: chunked\r\ncontent-length: 5\r\n".to_owned(), chunked.clone()),
         ("two lengths", post, format!("content-length: 5\r\ncontent-length: {length}\r\n"), body.clone()),
-        ("the same length twice", post, format!("content-length: {length}\r\ncontent-length: {length}\r\n"), body.clone()),
+        (
+            "the same length twice",
+            post,
+            format!("content-length: {length}\r\ncontent-length: {length}\r\n"),
+            body.clone(),
+        ),
         ("a signed length", post, format!("content-length: +{length}\r\n"), body.clone()),
         ("two codings", post, "transfer-encoding: chunked, chunked\r\n".to_owned(), chunked.clone()),
         ("gzip, chunked", post, "transfer-encoding: gzip, chunked\r\n".to_owned(), chunked.clone()),
         ("an unknown coding", post, "transfer-encoding: xchunked\r\n".to_owned(), chunked.clone()),
         ("a coding in 1.0", "POST /mcp HTTP/1.0", "transfer-encoding: chunked\r\n".to_owned(), chunked.clone()),
         ("a bad chunk size", post, "transfer-encoding: chunked\r\n".to_owned(), format!("zz\r\n{body}\r\n0\r\n\r\n")),
-        ("a huge chunk size", post, "transfer-encoding: chunked\r\n".to_owned(), format!("ffffffffffffffff1\r\n{body}\r\n0\r\n\r\n")),
+        (
+            "a huge chunk size",
+            post,
+            "transfer-encoding: chunked\r\n".to_owned(),
+            format!("ffffffffffffffff1\r\n{body}\r\n0\r\n\r\n"),
+        ),
         ("a space before the colon", post, format!("content-length : {length}\r\n"), body.clone()),
         ("a folded line", post, format!("x-a: 1\r\n b\r\ncontent-length: {length}\r\n"), body.clone()),
         ("a NUL", post, format!("x-a: a\0b\r\ncontent-length: {length}\r\n"), body.clone()),
         ("a bare LF", post, format!("x-a: 1\ncontent-length: {length}\r\n"), body.clone()),
         ("a second host", post, format!("host: other\r\ncontent-length: {length}\r\n"), body.clone()),
         ("a GET with a body", "GET /mcp HTTP/1.1", format!("content-length: {length}\r\n"), body.clone()),
-        ("an upgrade", post, format!("connection: upgrade\r\nupgrade: websocket\r\ncontent-length: {length}\r\n"), body.clone()),
+        (
+            "an upgrade",
+            post,
+            format!("connection: upgrade\r\nupgrade: websocket\r\ncontent-length: {length}\r\n"),
+            body.clone(),
+        ),
         ("an unknown expectation", post, format!("expect: x\r\ncontent-length: {length}\r\n"), body.clone()),
-        ("a second authorization", post, format!("authorization: Bearer x\r\ncontent-length: {length}\r\n"), body.clone()),
-        ("absolute form of another host", "POST http://evil.example/mcp HTTP/1.1", format!("content-length: {length}\r\n"), body.clone()),
+        (
+            "a second authorization",
+            post,
+            format!("authorization: Bearer x\r\ncontent-length: {length}\r\n"),
+            body.clone(),
+        ),
+        (
+            "absolute form of another host",
+            "POST http://evil.example/mcp HTTP/1.1",
+            format!("content-length: {length}\r\n"),
+            body.clone(),
+        ),
         ("a fragment", "POST /mcp#x HTTP/1.1", format!("content-length: {length}\r\n"), body.clone()),
         ("TRACE", "TRACE /mcp HTTP/1.1", String::new(), String::new()),
         ("CONNECT", "CONNECT 127.0.0.1:80 HTTP/1.1", String::new(), String::new()),
@@ -80,7 +105,16 @@ async fn only_hosts_that_are_ours_are_served() {
         format!("POST /mcp HTTP/1.1\r\n{host}authorization: Bearer {token}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes()
     };
     let port = world.port;
-    for host in ["", "host: \r\n", "host: evil.example\r\n", "host: 127.0.0.1\r\n", "host: 127.0.0.1:1\r\n", "host: a b\r\n", "host: 127.0.0.1/x\r\n", "host: u@127.0.0.1\r\n"] {
+    for host in [
+        "",
+        "host: \r\n",
+        "host: evil.example\r\n",
+        "host: 127.0.0.1\r\n",
+        "host: 127.0.0.1:1\r\n",
+        "host: a b\r\n",
+        "host: 127.0.0.1/x\r\n",
+        "host: u@127.0.0.1\r\n",
+    ] {
         let status = raw::status(&raw::send(port, &with_host(host)).await);
         assert!(matches!(status, 400 | 421), "{host:?}: {status}");
     }
@@ -94,8 +128,24 @@ async fn only_hosts_that_are_ours_are_served() {
 async fn only_the_exact_path_is_a_backends() {
     let (world, backend, token) = world().await;
     let body = call();
-    let at = |path: &str| request(&world, &token, &format!("POST {path} HTTP/1.1"), &format!("content-length: {}\r\n", body.len()), &body);
-    for path in ["//mcp", "/./mcp", "/x/../mcp", "/%6dcp", "/mcp%2f", "/MCP", "/mcp/x", "/mcp;x", "/mcp//", "/mcp%00", "/metrics", "/readyz", "/"] {
+    let at = |path: &str| {
+        request(&world, &token, &format!("POST {path} HTTP/1.1"), &format!("content-length: {}\r\n", body.len()), &body)
+    };
+    for path in [
+        "//mcp",
+        "/./mcp",
+        "/x/../mcp",
+        "/%6dcp",
+        "/mcp%2f",
+        "/MCP",
+        "/mcp/x",
+        "/mcp;x",
+        "/mcp//",
+        "/mcp%00",
+        "/metrics",
+        "/readyz",
+        "/",
+    ] {
         let status = raw::status(&raw::send(world.port, &at(path)).await);
         assert!(matches!(status, 400 | 404 | 405), "{path}: {status}");
     }

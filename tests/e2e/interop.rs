@@ -25,8 +25,13 @@ async fn setting(server: fn(u16) -> Command) -> Setting {
     let logs = TempDir::new().unwrap();
     let (gateway, provider_port, server_port) = (free_port(), free_port(), free_port());
     let mut provider = Command::new("node");
-    provider.arg("--no-warnings").arg(file("idp/server.mjs")).current_dir(tool("idp/node_modules").parent().unwrap_or(Path::new(".")));
-    provider.env("IDP_PORT", provider_port.to_string()).env("IDP_REDIRECTS", format!("http://127.0.0.1:{gateway}/auth/callback"));
+    provider
+        .arg("--no-warnings")
+        .arg(file("idp/server.mjs"))
+        .current_dir(tool("idp/node_modules").parent().unwrap_or(Path::new(".")));
+    provider
+        .env("IDP_PORT", provider_port.to_string())
+        .env("IDP_REDIRECTS", format!("http://127.0.0.1:{gateway}/auth/callback"));
     let provider = Process::start(provider, logs.path().join("provider.log"));
     let server = Process::start(server(server_port), logs.path().join("server.log"));
     until_listening(provider_port).await;
@@ -54,7 +59,10 @@ fn fastmcp(port: u16) -> Command {
 
 fn typescript(port: u16) -> Command {
     let mut command = Command::new("node");
-    command.arg(file("interop/server.mjs")).arg(port.to_string()).current_dir(tool("interop/node_modules").parent().unwrap_or(Path::new(".")));
+    command
+        .arg(file("interop/server.mjs"))
+        .arg(port.to_string())
+        .current_dir(tool("interop/node_modules").parent().unwrap_or(Path::new(".")));
     command
 }
 
@@ -63,7 +71,8 @@ async fn run(setting: &Setting, python: bool, mode: &str, person: &str) -> Value
     let mut command = if python { Command::new(tool(".tools/venv/bin/python")) } else { Command::new("node") };
     command.arg(file(if python { "interop/client.py" } else { "interop/client.mjs" }));
     command.args([&setting.world.mcp(), mode, person, "get_forecast", "delete_station", &LIFETIME.to_string()]);
-    let output = tokio::time::timeout(Duration::from_secs(90), command.output()).await.expect("the client hangs").unwrap();
+    let output =
+        tokio::time::timeout(Duration::from_secs(90), command.output()).await.expect("the client hangs").unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     let line = said.lines().last().unwrap_or_default();
     serde_json::from_str(line).unwrap_or_else(|_| {
@@ -79,7 +88,12 @@ async fn every_client(setting: &Setting) {
         let tools = found["tools"].as_array().unwrap();
         assert!(tools.contains(&json!("get_forecast")) && !tools.contains(&json!("delete_station")), "{context}");
         assert!(found["call"]["result"].is_object(), "{context}");
-        assert!(found["denied"]["error"]["message"].as_str().is_some_and(|text| text.contains("Unknown tool: delete_station")), "{context}");
+        assert!(
+            found["denied"]["error"]["message"]
+                .as_str()
+                .is_some_and(|text| text.contains("Unknown tool: delete_station")),
+            "{context}"
+        );
         assert!(found["later"]["result"].is_object() && found["refreshes"].as_u64() >= Some(1), "{context}");
     }
 }

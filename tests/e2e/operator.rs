@@ -18,7 +18,12 @@ fn said(output: &Output) -> String {
 #[tokio::test]
 async fn the_samples_are_fine() {
     let root = file("..");
-    for sample in ["gateway.yaml", "examples/quickstart/gateway.yaml", "examples/policies/task-roles.yaml", "examples/policies/registry.yaml"] {
+    for sample in [
+        "gateway.yaml",
+        "examples/quickstart/gateway.yaml",
+        "examples/policies/task-roles.yaml",
+        "examples/policies/registry.yaml",
+    ] {
         let output = command(&["check", sample], &root).await;
         assert!(output.status.success(), "{sample}: {}", said(&output));
         assert!(!said(&output).contains("warning"), "{sample}: {}", said(&output));
@@ -37,7 +42,16 @@ async fn every_fault_of_a_file_is_reported_at_once_with_its_place() {
     let output = command(&["check", "bad.yaml"], directory.path()).await;
     assert_eq!(output.status.code(), Some(1));
     let said = said(&output);
-    for fault in ["bad.yaml:1:", "bad.yaml:2:", "missing", "15m", "ftp://x", "did you mean `read`?", "role `C` is not declared", "did you mean `weather`?"] {
+    for fault in [
+        "bad.yaml:1:",
+        "bad.yaml:2:",
+        "missing",
+        "15m",
+        "ftp://x",
+        "did you mean `read`?",
+        "role `C` is not declared",
+        "did you mean `weather`?",
+    ] {
         assert!(said.contains(fault), "`{fault}` is not in:\n{said}");
     }
 }
@@ -78,10 +92,15 @@ async fn explain_says_what_and_why() {
 async fn a_policy_whose_own_tests_fail_does_not_run() {
     let directory = tempfile::tempdir().unwrap();
     let policy = std::fs::read_to_string(file("../examples/policies/registry.yaml")).unwrap();
-    std::fs::write(directory.path().join("p.yaml"), policy.replace("expect: deny, because", "expect: allow, because")).unwrap();
+    std::fs::write(directory.path().join("p.yaml"), policy.replace("expect: deny, because", "expect: allow, because"))
+        .unwrap();
     let output = command(&["policy", "test", "p.yaml"], directory.path()).await;
     assert_eq!(output.status.code(), Some(1));
-    assert!(said(&output).contains("users do not register") && said(&output).contains("4 passed, 1 failed"), "{}", said(&output));
+    assert!(
+        said(&output).contains("users do not register") && said(&output).contains("4 passed, 1 failed"),
+        "{}",
+        said(&output)
+    );
 }
 
 async fn world() -> (World, String) {
@@ -101,7 +120,10 @@ async fn probes_and_metrics_are_on_the_admin_port_only() {
     assert_eq!(admin("/readyz").await.unwrap().status(), 200);
     assert_eq!(admin("/mcp").await.unwrap().status(), 404);
     let metrics = admin("/metrics").await.unwrap().text().await.unwrap();
-    assert!(metrics.contains("portcullis_decisions_total{backend=\"weather\",decision=\"deny\",reason=\"policy\"} 2"), "{metrics}");
+    assert!(
+        metrics.contains("portcullis_decisions_total{backend=\"weather\",decision=\"deny\",reason=\"policy\"} 2"),
+        "{metrics}"
+    );
     assert!(metrics.contains("portcullis_list_items_total{backend=\"weather\",outcome=\"hidden\"} 2"));
     assert!(metrics.contains("portcullis_jwks_age_seconds"));
     assert!(!metrics.contains("invented-by-the-caller") && !metrics.contains("rita"));
@@ -114,7 +136,9 @@ async fn probes_and_metrics_are_on_the_admin_port_only() {
 #[tokio::test]
 async fn every_decision_and_outcome_is_a_line_joined_by_the_request() {
     let (world, token) = world().await;
-    world.ask(&token, "tools/call", json!({ "name": "get_forecast", "arguments": { "secret": "do-not-log-me" } })).await;
+    world
+        .ask(&token, "tools/call", json!({ "name": "get_forecast", "arguments": { "secret": "do-not-log-me" } }))
+        .await;
     world.ask(&token, "tools/call", json!({ "name": "delete\u{202e}\"\u{1b}[31m_station" })).await;
     world.post("bad-token-value", &json!({ "jsonrpc": "2.0", "id": 1, "method": "ping" })).await;
     let lines = world.audit(6).await;
@@ -156,7 +180,14 @@ async fn no_log_or_trail_or_store_holds_a_secret() {
     assert!(everything.contains("signed in"), "the control: something is logged");
     let cookie = cookie.split('=').nth(1).unwrap().to_owned();
     let secret = std::fs::read_to_string(world.directory().join("secret")).unwrap();
-    for (what, value) in [("code", code), ("access token", tokens.access), ("refresh token", tokens.refresh), ("cookie", cookie), ("client secret", secret.trim().to_owned()), ("verifier", flow.verifier.clone())] {
+    for (what, value) in [
+        ("code", code),
+        ("access token", tokens.access),
+        ("refresh token", tokens.refresh),
+        ("cookie", cookie),
+        ("client secret", secret.trim().to_owned()),
+        ("verifier", flow.verifier.clone()),
+    ] {
         assert!(!everything.contains(&value), "the {what} is in a log, the trail or the store");
         let end = &value[value.len() - 12..];
         assert!(!everything.contains(end), "the end of the {what} is in a log, the trail or the store");
@@ -183,14 +214,21 @@ async fn without_the_identity_provider_nothing_is_believed_and_it_says_so() {
     portcullis_tests::process::until_listening(admin).await;
     let ready = reqwest::get(format!("http://127.0.0.1:{admin}/readyz")).await.unwrap();
     assert_eq!(ready.status(), 503);
-    let http = reqwest::Client::new();
     let backend = Backend::plain().await;
     let other = WorldBuilder::new(&backend).start().await;
     let replace = json!({ "iss": "http://127.0.0.1:1/11111111-2222-4333-8444-555555555555/v2.0" });
     let token = other.identity.mint("rita", &replace);
-    let answer = http.post(format!("http://127.0.0.1:{port}/mcp")).bearer_auth(token).json(&json!({ "jsonrpc": "2.0", "id": 1, "method": "ping" })).send().await.unwrap();
+    let answer = other
+        .http()
+        .post(format!("http://127.0.0.1:{port}/mcp"))
+        .bearer_auth(token)
+        .json(&json!({ "jsonrpc": "2.0", "id": 1, "method": "ping" }))
+        .send()
+        .await
+        .unwrap();
     assert_eq!(answer.status(), 503);
-    let metadata = reqwest::get(format!("http://127.0.0.1:{port}/.well-known/oauth-authorization-server")).await.unwrap();
+    let metadata =
+        reqwest::get(format!("http://127.0.0.1:{port}/.well-known/oauth-authorization-server")).await.unwrap();
     assert_eq!(metadata.status(), 200);
     assert!(gateway.said().contains("keys cannot be fetched"), "{}", gateway.said());
 }

@@ -13,7 +13,11 @@ fn script(request: &Request) -> Vec<u8> {
         let ask = r#"{"jsonrpc":"2.0","id":"s1","method":"roots/list"}"#;
         let list = mcp(&json!({ "id": 9, "method": "tools/list" }));
         let events = format!("data: {ask}\n\nid: 7\ndata: {list}\n\n");
-        return format!("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: {}\r\n\r\n{events}", events.len()).into_bytes();
+        return format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: {}\r\n\r\n{events}",
+            events.len()
+        )
+        .into_bytes();
     }
     if request.head.starts_with("DELETE") {
         return b"HTTP/1.1 204 No Content\r\n\r\n".to_vec();
@@ -52,18 +56,25 @@ async fn a_session_is_the_callers_own_and_nobody_elses() {
     assert!(!session.contains(RAW));
     let list = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/list" });
     let before = backend.requests().len();
-    for (token, id) in [(&walt, session.as_str()), (&other_client, &session), (&rita, RAW), (&rita, "x"), (&rita, &session[1..])] {
+    for (token, id) in
+        [(&walt, session.as_str()), (&other_client, &session), (&rita, RAW), (&rita, "x"), (&rita, &session[1..])]
+    {
         let refused = world.post_with(token, &list, &[("mcp-session-id", id)]).await;
         assert_eq!(refused.status(), 404);
         let get = world.http().get(world.mcp()).bearer_auth(token).header("mcp-session-id", id).send().await.unwrap();
-        let delete = world.http().delete(world.mcp()).bearer_auth(token).header("mcp-session-id", id).send().await.unwrap();
+        let delete =
+            world.http().delete(world.mcp()).bearer_auth(token).header("mcp-session-id", id).send().await.unwrap();
         assert_eq!((get.status(), delete.status()), (refused.status(), refused.status()));
     }
     assert_eq!(backend.requests().len(), before);
     assert_eq!(world.post_with(&rita, &list, &[("mcp-session-id", &session)]).await.status(), 200);
     assert_eq!(backend.requests().last().unwrap().header("mcp-session-id").as_deref(), Some(RAW));
     let again = world.identity.mint("rita", &Value::Null);
-    assert_eq!(world.post_with(&again, &list, &[("mcp-session-id", &session)]).await.status(), 200, "another token of the same caller");
+    assert_eq!(
+        world.post_with(&again, &list, &[("mcp-session-id", &session)]).await.status(),
+        200,
+        "another token of the same caller"
+    );
 }
 
 #[tokio::test]
@@ -82,7 +93,15 @@ async fn a_list_on_the_stream_of_a_session_is_filtered() {
     let (world, _) = world().await;
     let token = world.identity.mint("rita", &Value::Null);
     let session = initialize(&world, &token).await;
-    let stream = world.http().get(world.mcp()).bearer_auth(&token).header("mcp-session-id", &session).header("accept", "text/event-stream").send().await.unwrap();
+    let stream = world
+        .http()
+        .get(world.mcp())
+        .bearer_auth(&token)
+        .header("mcp-session-id", &session)
+        .header("accept", "text/event-stream")
+        .send()
+        .await
+        .unwrap();
     assert_eq!(stream.headers()["content-type"], "text/event-stream");
     let text = stream.text().await.unwrap();
     assert!(text.contains("roots/list") && text.contains("get_forecast") && !text.contains("delete_station"), "{text}");
@@ -94,10 +113,12 @@ async fn a_client_answers_only_what_it_was_asked() {
     let token = world.identity.mint("rita", &Value::Null);
     let session = initialize(&world, &token).await;
     let answer = |id: &str| json!({ "jsonrpc": "2.0", "id": id, "result": { "roots": [] } });
-    let send = async |id: &str| world.post_with(&token, &answer(id), &[("mcp-session-id", &session)]).await.status().as_u16();
+    let send =
+        async |id: &str| world.post_with(&token, &answer(id), &[("mcp-session-id", &session)]).await.status().as_u16();
     assert_eq!(send("s1").await, 404);
     let before = backend.requests().len();
-    let stream = world.http().get(world.mcp()).bearer_auth(&token).header("mcp-session-id", &session).send().await.unwrap();
+    let stream =
+        world.http().get(world.mcp()).bearer_auth(&token).header("mcp-session-id", &session).send().await.unwrap();
     stream.text().await.unwrap();
     assert_eq!(send("other").await, 404);
     assert_eq!(send("s1").await, 202);
@@ -114,7 +135,8 @@ async fn a_session_ends_and_streams_want_one() {
     assert_eq!(bare.status(), 405);
     let put = world.http().put(world.mcp()).bearer_auth(&token).send().await.unwrap();
     assert!(matches!(put.status().as_u16(), 400 | 405));
-    let ended = world.http().delete(world.mcp()).bearer_auth(&token).header("mcp-session-id", &session).send().await.unwrap();
+    let ended =
+        world.http().delete(world.mcp()).bearer_auth(&token).header("mcp-session-id", &session).send().await.unwrap();
     assert_eq!(ended.status(), 204);
     assert!(backend.requests().last().unwrap().head.starts_with("DELETE"));
     let no_token = world.http().get(world.mcp()).header("mcp-session-id", &session).send().await.unwrap();

@@ -142,7 +142,9 @@ pub fn mcp(message: &Value) -> Value {
             { "name": "get_forecast", "inputSchema": { "type": "object" } },
             { "name": "delete_station", "inputSchema": { "type": "object" } },
             { "name": "untagged", "inputSchema": { "type": "object" } } ], "nextCursor": "next", "_meta": { "x": 1 } }),
-        "initialize" => json!({ "protocolVersion": "2025-11-25", "capabilities": { "tools": {} }, "serverInfo": { "name": "x", "version": "1" } }),
+        "initialize" => {
+            json!({ "protocolVersion": "2025-11-25", "capabilities": { "tools": {} }, "serverInfo": { "name": "x", "version": "1" } })
+        }
         _ => json!({ "content": [{ "type": "text", "text": "done" }], "isError": false }),
     };
     json!({ "jsonrpc": "2.0", "id": message["id"], "result": result })

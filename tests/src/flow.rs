@@ -72,8 +72,13 @@ impl<'w> Flow<'w> {
     pub fn parameters(&self, person: &str) -> BTreeMap<String, String> {
         let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(&self.verifier));
         let pairs = [
-            ("response_type", "code"), ("client_id", &self.client_id), ("redirect_uri", REDIRECT), ("state", "the state"),
-            ("code_challenge", &challenge), ("code_challenge_method", "S256"), ("login_hint", person),
+            ("response_type", "code"),
+            ("client_id", &self.client_id),
+            ("redirect_uri", REDIRECT),
+            ("state", "the state"),
+            ("code_challenge", &challenge),
+            ("code_challenge_method", "S256"),
+            ("login_hint", person),
             ("resource", &self.world.mcp()),
         ];
         pairs.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
@@ -134,8 +139,11 @@ impl<'w> Flow<'w> {
     #[must_use]
     pub fn code_form(&self, code: &str) -> BTreeMap<String, String> {
         let pairs = [
-            ("grant_type", "authorization_code"), ("client_id", self.client_id.as_str()), ("code", code),
-            ("redirect_uri", REDIRECT), ("code_verifier", &self.verifier),
+            ("grant_type", "authorization_code"),
+            ("client_id", self.client_id.as_str()),
+            ("code", code),
+            ("redirect_uri", REDIRECT),
+            ("code_verifier", &self.verifier),
         ];
         pairs.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
     }

@@ -3,8 +3,6 @@
 //!
 //! Nothing here reaches into the gateway: it is a process, configured by a file and asked over sockets.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot be set up has failed")]
-
 pub mod backend;
 pub mod flow;
 pub mod process;

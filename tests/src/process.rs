@@ -16,11 +16,13 @@ pub struct Process {
 
 impl Process {
     /// Starts a command whose output goes to `log`.
+    #[must_use]
     pub fn start(mut command: Command, log: PathBuf) -> Self {
         let file = std::fs::File::create(&log).unwrap();
         command.stdout(file.try_clone().unwrap()).stderr(file).stdin(Stdio::null()).kill_on_drop(true);
         let program = format!("{command:?}");
-        let child = command.spawn().unwrap_or_else(|error| panic!("{program}: {error}; run `make test`, which builds it"));
+        let child =
+            command.spawn().unwrap_or_else(|error| panic!("{program}: {error}; run `make test`, which builds it"));
         Self { child, log }
     }
 

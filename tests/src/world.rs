@@ -124,11 +124,10 @@ impl WorldBuilder {
     }
 
     fn config(&self, url: &str, port: u16, admin_port: u16, authority: &str) -> String {
-        let backends: String = self
-            .backends
-            .iter()
-            .map(|(name, url)| format!("  {name}: {{ url: '{url}', accept_entra_tokens: {} }}\n", self.accept_entra_tokens))
-            .collect();
+        let line = |(name, url): &(String, String)| {
+            format!("  {name}: {{ url: '{url}', accept_entra_tokens: {} }}\n", self.accept_entra_tokens)
+        };
+        let backends = self.backends.iter().map(line).collect::<Vec<_>>().concat();
         let Options { tenant_id, client_id, .. } = Options::default();
         format!(
             "server: {{ listen: '127.0.0.1:{port}', public_url: '{url}', admin_listen: '127.0.0.1:{admin_port}', threads: 2 }}\n\
@@ -187,7 +186,8 @@ impl World {
 
     /// As [`World::post`], with more headers.
     pub async fn post_with(&self, token: &str, message: &Value, headers: &[(&str, &str)]) -> Response {
-        let mut request = self.http.post(self.mcp()).header("accept", "application/json, text/event-stream").json(message);
+        let mut request =
+            self.http.post(self.mcp()).header("accept", "application/json, text/event-stream").json(message);
         if !token.is_empty() {
             request = request.bearer_auth(token);
         }
@@ -201,7 +201,7 @@ impl World {
     pub async fn ask(&self, token: &str, method: &str, params: Value) -> Value {
         let message = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
         let text = self.post(token, &message).await.text().await.unwrap();
-        let data = text.lines().filter_map(|line| line.strip_prefix("data:")).last().unwrap_or(&text);
+        let data = text.lines().rev().find_map(|line| line.strip_prefix("data:")).unwrap_or(&text);
         serde_json::from_str(data).unwrap_or_else(|error| panic!("{error}: {text}"))
     }
 

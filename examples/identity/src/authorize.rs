@@ -5,8 +5,8 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use axum::extract::{Query, RawQuery, State};
-use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::http::StatusCode;
+use axum::response::{Html, IntoResponse, Redirect, Response};
 use url::Url;
 
 use crate::Shared;
@@ -27,10 +27,19 @@ pub(crate) async fn authorize(
         return page(50011, "The redirect URI does not match the ones configured for the application.");
     }
     if query.contains_key("resource") {
-        return back(&query, &[("error", "invalid_target"), ("error_description", "AADSTS9010010: The resource parameter doesn't match.")]);
+        return back(
+            &query,
+            &[
+                ("error", "invalid_target"),
+                ("error_description", "AADSTS9010010: The resource parameter doesn't match."),
+            ],
+        );
     }
     if get("response_type") != "code" || get("code_challenge_method") != "S256" || get("code_challenge").is_empty() {
-        return back(&query, &[("error", "invalid_request"), ("error_description", "AADSTS900144: A parameter is missing.")]);
+        return back(
+            &query,
+            &[("error", "invalid_request"), ("error_description", "AADSTS900144: A parameter is missing.")],
+        );
     }
     let name = [get("username"), get("login_hint")].into_iter().find(|name| !name.is_empty());
     let Some(name) = name else { return choose(&shared, raw.as_deref().unwrap_or("")) };

@@ -18,8 +18,8 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 
-pub use directory::User;
 use directory::Directory;
+pub use directory::User;
 use keys::Keys;
 
 /// What the provider is told.

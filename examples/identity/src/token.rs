@@ -76,7 +76,7 @@ fn tokens(shared: &Shared, user: &str, scope: &str, nonce: Option<&str>) -> Resp
     if scope.split(' ').any(|scope| scope == "offline_access") {
         let token = secret();
         shared.directory().refresh_tokens.insert(token.clone(), (user.to_owned(), scope.to_owned()));
-        answer["refresh_token"] = token.into();
+        insert(&mut answer, "refresh_token", token.into());
     }
     Json(answer).into_response()
 }
@@ -98,20 +98,22 @@ fn claims(shared: &Shared, user: &str, replace: &Value) -> Value {
     });
     let roles = person.map(|user| user.roles).unwrap_or_default();
     if !roles.is_empty() {
-        claims["roles"] = roles.into();
+        insert(&mut claims, "roles", roles.into());
     }
     for (name, value) in replace.as_object().into_iter().flatten() {
-        match (value, claims.as_object_mut()) {
-            (Value::Null, Some(members)) => {
-                members.remove(name);
-            }
-            (value, Some(members)) => {
-                members.insert(name.clone(), value.clone());
-            }
-            (_, None) => {}
-        }
+        insert(&mut claims, name, value.clone());
     }
     claims
+}
+
+/// Sets a member of an object; `null` takes it away.
+fn insert(object: &mut Value, name: &str, value: Value) {
+    let Some(members) = object.as_object_mut() else { return };
+    if value.is_null() {
+        members.remove(name);
+    } else {
+        members.insert(name.to_owned(), value);
+    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "a server of its own, without a clock to move")]

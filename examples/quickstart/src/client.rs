@@ -28,8 +28,10 @@ impl Client {
     /// Signs a person in, as an MCP client and a browser would.
     pub(crate) async fn sign_in(gateway: &str, person: &str) -> Result<Self, Failure> {
         let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build()?;
-        let registration = json!({ "client_name": "Quickstart", "redirect_uris": [REDIRECT], "application_type": "native" });
-        let registered: Value = http.post(format!("{gateway}/register")).json(&registration).send().await?.json().await?;
+        let registration =
+            json!({ "client_name": "Quickstart", "redirect_uris": [REDIRECT], "application_type": "native" });
+        let registered: Value =
+            http.post(format!("{gateway}/register")).json(&registration).send().await?.json().await?;
         let client_id = registered["client_id"].as_str().ok_or("the registration was refused")?.to_owned();
         let verifier = URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>());
         let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(&verifier));
@@ -73,8 +75,8 @@ impl Client {
             self.session = Some(session.to_str()?.to_owned());
         }
         let text = response.text().await?;
-        let events = text.lines().filter_map(|line| line.strip_prefix("data:")).map(str::trim);
-        let answer = events.filter(|data| data.contains("\"id\"")).last().unwrap_or(&text);
+        let mut events = text.lines().rev().filter_map(|line| line.strip_prefix("data:")).map(str::trim);
+        let answer = events.find(|data| data.contains("\"id\"")).unwrap_or(&text);
         Ok(serde_json::from_str(answer)?)
     }
 
@@ -94,17 +96,30 @@ impl Client {
 }
 
 /// The browser's part: consent, sign-in, and back with a code.
-async fn authorize(http: &reqwest::Client, gateway: &str, client_id: &str, challenge: &str, person: &str) -> Result<String, Failure> {
+async fn authorize(
+    http: &reqwest::Client,
+    gateway: &str,
+    client_id: &str,
+    challenge: &str,
+    person: &str,
+) -> Result<String, Failure> {
     let parameters = [
-        ("response_type", "code"), ("client_id", client_id), ("redirect_uri", REDIRECT), ("code_challenge", challenge),
-        ("code_challenge_method", "S256"), ("state", "s"), ("login_hint", person),
+        ("response_type", "code"),
+        ("client_id", client_id),
+        ("redirect_uri", REDIRECT),
+        ("code_challenge", challenge),
+        ("code_challenge_method", "S256"),
+        ("state", "s"),
+        ("login_hint", person),
     ];
-    let page = http.get(Url::parse_with_params(&format!("{gateway}/authorize"), parameters)?).send().await?.text().await?;
+    let page =
+        http.get(Url::parse_with_params(&format!("{gateway}/authorize"), parameters)?).send().await?.text().await?;
     let field = |name: &str| {
         let marker = format!("name=\"{name}\" value=\"");
         page.split_once(&marker).and_then(|(_, rest)| rest.split_once('"')).map(|(value, _)| value.to_owned())
     };
-    let (transaction, csrf) = (field("transaction").ok_or("there is no consent page")?, field("csrf").ok_or("no csrf")?);
+    let (transaction, csrf) =
+        (field("transaction").ok_or("there is no consent page")?, field("csrf").ok_or("no csrf")?);
     let form = BTreeMap::from([("transaction", transaction), ("csrf", csrf), ("decision", "approve".to_owned())]);
     let approved = http.post(format!("{gateway}/consent")).form(&form).send().await?;
     let cookie = approved.headers().get(SET_COOKIE).ok_or("consent set no cookie")?.to_str()?.to_owned();

@@ -1,6 +1,8 @@
 //! The demonstration: starts an identity provider, the weather server and the gateway, and shows what each person
 //! sees. With `HEADLESS=1` it walks through and ends; without, it stays up for a browser or an MCP client.
 
+#![expect(clippy::indexing_slicing, reason = "JSON: what is absent is null")]
+
 mod client;
 
 use std::io::Write;
@@ -33,7 +35,15 @@ const EXPECTATIONS: [Expectation; 5] = [
     Expectation {
         person: "max",
         roles: "Task.All and MCPServer.Admin",
-        sees: &["get_forecast", "list_stations", "get_station", "add_station", "update_station", "delete_station", "rotate_keys"],
+        sees: &[
+            "get_forecast",
+            "list_stations",
+            "get_station",
+            "add_station",
+            "update_station",
+            "delete_station",
+            "rotate_keys",
+        ],
     },
 ];
 
@@ -78,7 +88,12 @@ async fn walk(url: &str) -> Result<(), Failure> {
     for expected in EXPECTATIONS {
         let mut client = Client::sign_in(url, expected.person).await?;
         let tools = client.tools().await?;
-        say(&format!("{} ({}) sees: {}", expected.person, expected.roles, if tools.is_empty() { "nothing".to_owned() } else { tools.join(", ") }));
+        say(&format!(
+            "{} ({}) sees: {}",
+            expected.person,
+            expected.roles,
+            if tools.is_empty() { "nothing".to_owned() } else { tools.join(", ") }
+        ));
         if tools != expected.sees {
             return Err(format!("expected: {}", expected.sees.join(", ")).into());
         }
@@ -90,7 +105,9 @@ async fn walk(url: &str) -> Result<(), Failure> {
     let unknown = rita.call("no_such_tool", json!({})).await?;
     say(&format!("rita calls delete_station: {}", refused["error"]));
     say(&format!("rita calls no_such_tool:   {}", unknown["error"]));
-    if refused["error"]["message"] != "Unknown tool: delete_station" || refused["error"]["code"] != unknown["error"]["code"] {
+    if refused["error"]["message"] != "Unknown tool: delete_station"
+        || refused["error"]["code"] != unknown["error"]["code"]
+    {
         return Err("a refused tool must answer like an unknown one".into());
     }
     let mut max = Client::sign_in(url, "max").await?;

@@ -206,7 +206,8 @@ mod tests {
     #[test]
     fn an_event_is_one_flat_object() {
         let outcome = Outcome { status: 200, forwarded: true, error: None, bytes: 3, milliseconds: 1 };
-        let event = Event { time: Timestamp::from_secs(7), request_id: RequestId::next(), kind: Kind::Outcome(outcome) };
+        let event =
+            Event { time: Timestamp::from_secs(7), request_id: RequestId::next(), kind: Kind::Outcome(outcome) };
         let json = serde_json::to_value(&event).unwrap();
         assert_eq!(json["type"], "mcp.outcome");
         assert_eq!(json["time"], 7);

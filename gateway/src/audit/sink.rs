@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
-use std::sync::mpsc::{Receiver, TryRecvError};
+use std::sync::mpsc::Receiver;
 
 use super::Event;
 
@@ -38,11 +38,8 @@ impl Sink {
     pub(super) fn write_all(mut self, events: &Receiver<Event>) {
         while let Ok(event) = events.recv() {
             let mut result = self.line(&event);
-            loop {
-                match events.try_recv() {
-                    Ok(event) => result = result.and_then(|()| self.line(&event)),
-                    Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
-                }
+            while let Ok(event) = events.try_recv() {
+                result = result.and_then(|()| self.line(&event));
             }
             if let Err(error) = result.and_then(|()| self.flush()) {
                 // INVARIANT: a trail with a hole ends: the receiver goes, and every further request is refused.

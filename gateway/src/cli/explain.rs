@@ -43,7 +43,8 @@ pub(super) struct Question {
 /// Answers a question; `Yes` when the act would be allowed.
 pub(super) fn run(question: &Question) -> Result<Answer, String> {
     let (policy, _) = policy_test::load(&question.config)?;
-    let (target, action): (&str, fn(&str) -> Action<'_>) = match (&question.call, &question.prompt, &question.resource) {
+    let (target, action): (&str, fn(&str) -> Action<'_>) = match (&question.call, &question.prompt, &question.resource)
+    {
         (Some(target), _, _) => (target, |name| Action::CallTool { name }),
         (_, Some(target), _) => (target, |name| Action::GetPrompt { name }),
         (_, _, Some(target)) => (target, |uri| Action::ReadResource { uri }),

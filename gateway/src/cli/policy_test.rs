@@ -62,7 +62,7 @@ fn read(file: &Path) -> Result<String, String> {
 
 fn located(file: &Path, faults: &portcullis_policy::Faults) -> String {
     let mut text = String::new();
-    for fault in faults.iter() {
+    for fault in faults {
         let _ = writeln!(text, "{}:{fault}", file.display());
     }
     text

@@ -64,9 +64,9 @@ impl Environment {
 
     fn lookup(&self, inside: &str) -> Result<String, String> {
         let (name, default) = inside.split_once(":-").map_or((inside, None), |(name, default)| (name, Some(default)));
-        self.get(name)
-            .or_else(|| default.map(str::to_owned))
-            .ok_or_else(|| format!("the environment variable `{name}` is not set; set it, or write `${{{name}:-default}}`"))
+        self.get(name).or_else(|| default.map(str::to_owned)).ok_or_else(|| {
+            format!("the environment variable `{name}` is not set; set it, or write `${{{name}:-default}}`")
+        })
     }
 }
 

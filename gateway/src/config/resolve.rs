@@ -146,12 +146,17 @@ fn policy(
 }
 
 fn report(resolver: &mut Resolver<'_>, file: Option<&Path>, faults: &portcullis_policy::Faults) {
-    for fault in faults.iter() {
+    for fault in faults {
         resolver.policy_fault(file, fault);
     }
 }
 
-fn warn_of_lint(resolver: &mut Resolver<'_>, file: Option<&Path>, policy: &Policy, document: &portcullis_policy::Document) {
+fn warn_of_lint(
+    resolver: &mut Resolver<'_>,
+    file: Option<&Path>,
+    policy: &Policy,
+    document: &portcullis_policy::Document,
+) {
     for fault in policy.lint(document) {
         match fault.severity {
             Severity::Error => resolver.policy_fault(file, &fault),

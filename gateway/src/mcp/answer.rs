@@ -4,13 +4,30 @@
 
 use std::fmt;
 
+use bytes::Bytes;
 use serde::de::{self, Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::jsonrpc::RequestId;
-use crate::json::{Key, Seen, resembles};
+use super::jsonrpc::{RequestId, members};
+use super::version::Era;
+use crate::json::{Key, MAX_DEPTH, Seen, check, resembles};
 
 const MEMBERS: [&str; 6] = ["jsonrpc", "id", "method", "params", "result", "error"];
+/// Says that a subscribed resource changed; open to whom the resource is open.
+pub const RESOURCE_UPDATED: &str = "notifications/resources/updated";
+/// What servers ask of clients.
+const REQUESTS: [&str; 4] = ["ping", "sampling/createMessage", "elicitation/create", "roots/list"];
+/// What servers tell clients.
+const NOTIFICATIONS: [&str; 8] = [
+    "notifications/cancelled",
+    "notifications/progress",
+    "notifications/message",
+    "notifications/tools/list_changed",
+    "notifications/prompts/list_changed",
+    "notifications/resources/list_changed",
+    RESOURCE_UPDATED,
+    "notifications/elicitation/complete",
+];
 
 /// A message of a backend.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +56,7 @@ pub enum Answer {
 /// Reads the envelope of one message; `None` when it is none, or can be read in more than one way.
 #[must_use]
 pub fn read(json: &[u8]) -> Option<Answer> {
-    let envelope: Envelope<'_> = serde_json::from_slice(json).ok()?;
+    let envelope: Envelope<'_> = serde_json::from_str(std::str::from_utf8(json).ok()?).ok()?;
     let id = match envelope.id {
         Some("null") | None => None,
         Some(json) => Some(RequestId::from_json(json)?),
@@ -51,6 +68,43 @@ pub fn read(json: &[u8]) -> Option<Answer> {
         (Some(method), false, false, None) => Some(Answer::Notification { method }),
         _ => None,
     }
+}
+
+/// An error that says no id, because the server could not read the one it was given, as the answer to `id`; the
+/// exchange carried nothing else.
+#[must_use]
+pub fn address_error(json: &[u8], id: &RequestId) -> Option<Bytes> {
+    let text = std::str::from_utf8(json).ok()?;
+    check(text, MAX_DEPTH).ok()?;
+    let members = members(text)?;
+    let (_, error) = members.iter().find(|(name, _)| name == "error")?;
+    Some(format!(r#"{{"jsonrpc":"2.0","id":{},"error":{}}}"#, id.as_json(), error.get()).into())
+}
+
+/// Whether what a server asks or tells is something that servers ask or tell; the rest is not passed on.
+#[must_use]
+pub fn is_known(answer: &Answer, era: Era) -> bool {
+    match answer {
+        Answer::Response { .. } => true,
+        // From 2026-07-28 on servers ask nothing on a stream.
+        Answer::Request { method, .. } => era == Era::Legacy && REQUESTS.contains(&method.as_str()),
+        Answer::Notification { method } => NOTIFICATIONS.contains(&method.as_str()),
+    }
+}
+
+/// The resource that a notification says was updated; `None` when it cannot be read in one way only.
+#[must_use]
+pub fn updated_resource(json: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(json).ok()?;
+    check(text, MAX_DEPTH).ok()?;
+    let message = members(text)?;
+    let (_, params) = message.iter().find(|(name, _)| name == "params")?;
+    let params = members(params.get())?;
+    if params.iter().any(|(name, _)| resembles(name, &["uri"])) {
+        return None;
+    }
+    let (_, uri) = params.iter().find(|(name, _)| name == "uri")?;
+    serde_json::from_str(uri.get()).ok()
 }
 
 struct Envelope<'a> {
@@ -127,11 +181,61 @@ mod tests {
             r#"{"id":1,"result":{},"error":{}}"#,
             r#"{"id":1,"method":"x","result":{}}"#,
             r#"{"id":1,"result":{}}{}"#,
+            r#"{"id":1,"result":{},"i\u0064":2}"#,
+            r#"{"id":1,"result":{},"ID":2}"#,
+            r#"{"id":1,"result":{},"id\u0000":2}"#,
+            r#"{"id":1.5,"result":{}}"#,
+            r#"{"id":[1],"result":{}}"#,
+            r#"{"id":true,"result":{}}"#,
+            r#"{"id":1,"result":{},"method":null}"#,
             r#"{"result":{}}"#,
             r#"[{"id":1,"result":{}}]"#,
             "",
         ] {
             assert_eq!(read(bad.as_bytes()), None, "{bad}");
+        }
+        assert!(read(b"{\"id\":1,\"result\":{\"x\":\"y\"}}").is_some());
+        assert_eq!(read(b"{\"id\":1,\"result\":{\"x\":\"\xff\"}}"), None);
+    }
+
+    #[test]
+    fn an_error_without_an_id_is_addressed_to_the_one_who_asked() {
+        let id = RequestId::from_json("\"a\"").unwrap();
+        let body = br#"{"jsonrpc":"2.0","error":{"code":-32000,"message":"No session"},"id":null}"#;
+        let addressed = address_error(body, &id).unwrap();
+        assert_eq!(addressed, r#"{"jsonrpc":"2.0","id":"a","error":{"code":-32000,"message":"No session"}}"#);
+        assert_eq!(address_error(br#"{"error":{"code":1,"code":2},"id":null}"#, &id), None);
+        assert_eq!(address_error(br#"{"result":{},"id":null}"#, &id), None);
+    }
+
+    #[test]
+    fn servers_ask_and_tell_what_the_protocol_names_and_nothing_else() {
+        let known = |json: &str, era| is_known(&read(json.as_bytes()).unwrap(), era);
+        for method in REQUESTS {
+            let json = format!(r#"{{"id":1,"method":"{method}"}}"#);
+            assert!(known(&json, Era::Legacy), "{method}");
+            assert!(!known(&json, Era::Modern), "{method}");
+        }
+        for method in NOTIFICATIONS {
+            assert!(known(&format!(r#"{{"method":"{method}"}}"#), Era::Legacy), "{method}");
+        }
+        for method in ["tools/list", "tools/call", "tasks/get", "Roots/list", "ping "] {
+            assert!(!known(&format!(r#"{{"id":1,"method":"{method}"}}"#), Era::Legacy), "{method}");
+        }
+        for method in ["notifications/tasks/status", "notifications/tools/list", "tools/list", "notifications/Message"]
+        {
+            assert!(!known(&format!(r#"{{"method":"{method}"}}"#), Era::Legacy), "{method}");
+        }
+    }
+
+    #[test]
+    fn an_updated_resource_is_read_in_one_way_or_not_at_all() {
+        let updated = |params: &str| {
+            updated_resource(format!(r#"{{"method":"{RESOURCE_UPDATED}","params":{params}}}"#).as_bytes())
+        };
+        assert_eq!(updated(r#"{"uri":"a:\/\/b"}"#).as_deref(), Some("a://b"));
+        for bad in [r#"{"uri":"a","uri":"b"}"#, r#"{"uri":"a","URI":"b"}"#, r#"{"uri":1}"#, "{}", "[]", "null"] {
+            assert_eq!(updated(bad), None, "{bad}");
         }
     }
 }

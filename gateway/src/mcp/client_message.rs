@@ -8,16 +8,42 @@ use super::jsonrpc::{Envelope, RequestId, members};
 use super::method::{Governance, Method};
 use super::refusal::Refusal;
 use super::request_metadata::{RequestMetadata, encode_header, trim};
-use crate::json::resembles;
 use super::version::{Era, ProtocolVersion};
+use crate::json::resembles;
 
 const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 const META_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
 /// Members of `params` and `_meta` that something is decided by or that a backend may decide by.
 const KNOWN: [&str; 21] = [
-    "name", "arguments", "uri", "cursor", "_meta", "ref", "argument", "context", "level", "protocolVersion",
-    "capabilities", "clientInfo", "requestId", "reason", "progressToken", "progress", "task", "requestState",
-    "inputResponses", META_VERSION, META_CAPABILITIES,
+    "name",
+    "arguments",
+    "uri",
+    "cursor",
+    "_meta",
+    "ref",
+    "argument",
+    "context",
+    "level",
+    "protocolVersion",
+    "capabilities",
+    "clientInfo",
+    "requestId",
+    "reason",
+    "progressToken",
+    "progress",
+    "task",
+    "requestState",
+    "inputResponses",
+    META_VERSION,
+    META_CAPABILITIES,
+];
+/// Members of `_meta` that the protocol gives a meaning.
+const KNOWN_META: [&str; 5] = [
+    META_VERSION,
+    META_CAPABILITIES,
+    "io.modelcontextprotocol/clientInfo",
+    "io.modelcontextprotocol/logLevel",
+    "progressToken",
 ];
 /// Longer than any honest name or URI.
 const MAX_TARGET: usize = 4096;
@@ -86,14 +112,18 @@ pub struct ClientMessage {
 ///
 /// Returns a [`Refusal`] for whatever could be read in more than one way, is of no known method, or contradicts its
 /// headers.
-pub fn read_message(body: &Bytes, headers: &RequestMetadata<'_>, backend: &BackendName) -> Result<ClientMessage, Refusal> {
+pub fn read_message(
+    body: &Bytes,
+    headers: &RequestMetadata<'_>,
+    backend: &BackendName,
+) -> Result<ClientMessage, Refusal> {
     let envelope = Envelope::read(body)?;
     let id = envelope.id.clone();
     let params = match &envelope.params {
         Some(params) => object(params).ok_or_else(|| Refusal::params("`params` must be an object", id.clone()))?,
         None => Vec::new(),
     };
-    if params.iter().any(|(name, _)| resembles(name, &KNOWN)) {
+    if params.iter().any(|(name, _)| resembles(name, &KNOWN) || is_respelled(name)) {
         return Err(Refusal::request("A member of `params` resembles a known one", id));
     }
     let era = era(&envelope, &params, headers)?;
@@ -132,6 +162,16 @@ fn response(envelope: Envelope, era: Era, backend: &BackendName) -> Result<Clien
     })
 }
 
+/// Whether a reader that takes `snake_case` for `camelCase`, or a field's name for its alias, sees a known member.
+fn is_respelled(name: &str) -> bool {
+    if KNOWN.contains(&name) {
+        return false;
+    }
+    let flat: String = name.chars().filter(|c| !matches!(c, '_' | '-')).collect();
+    flat.eq_ignore_ascii_case("meta")
+        || (flat.len() < name.len() && KNOWN.iter().any(|known| known.eq_ignore_ascii_case(&flat)))
+}
+
 fn object(json: &Bytes) -> Option<Vec<(String, &RawValue)>> {
     std::str::from_utf8(json).ok().and_then(members)
 }
@@ -155,7 +195,7 @@ fn era(envelope: &Envelope, params: &[(String, &RawValue)], headers: &RequestMet
         Some(meta) => members(meta.get()).ok_or_else(|| Refusal::params("`_meta` must be an object", id()))?,
         None => Vec::new(),
     };
-    if meta.iter().any(|(name, _)| resembles(name, &KNOWN)) {
+    if meta.iter().any(|(name, _)| resembles(name, &KNOWN_META)) {
         return Err(Refusal::request("A member of `_meta` resembles a known one", id()));
     }
     let header_era = header.map(ProtocolVersion::era);
@@ -185,7 +225,9 @@ fn target(method: Method, params: &[(String, &RawValue)], id: Option<&RequestId>
         value.ok_or_else(|| Refusal::params(message, id.cloned()))
     };
     let refuse = |message| Err(Refusal::params(message, id.cloned()));
-    if get(params, "arguments").is_some_and(|arguments| !matches!(arguments.get(), "null") && !arguments.get().starts_with('{')) {
+    if get(params, "arguments")
+        .is_some_and(|arguments| !matches!(arguments.get(), "null") && !arguments.get().starts_with('{'))
+    {
         return refuse("`arguments` must be an object");
     }
     Ok(match method.governance() {
@@ -288,5 +330,7 @@ impl ClientMessage {
     }
 }
 
+#[cfg(test)]
+mod hostile;
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,8 @@
 //! The JSON-RPC 2.0 envelope, read strictly: one object, known members, each once, each of its type.
 
+use std::borrow::Cow;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 use bytes::Bytes;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
@@ -13,9 +15,24 @@ use crate::json::{self, Key, MAX_DEPTH, Seen};
 const MAX_ID: usize = 256;
 const MEMBERS: [&str; 6] = ["jsonrpc", "id", "method", "params", "result", "error"];
 
-/// A request's id as it was written: a JSON string or integer, echoed to the byte.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+/// A request's id as it was written: a JSON string or integer, echoed to the byte. Two are equal when they are the
+/// same JSON value: an answer may escape what the request did not.
+#[derive(Clone, Debug)]
 pub struct RequestId(Bytes);
+
+impl PartialEq for RequestId {
+    fn eq(&self, other: &Self) -> bool {
+        self.0 == other.0 || self.canonical() == other.canonical()
+    }
+}
+
+impl Eq for RequestId {}
+
+impl Hash for RequestId {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.canonical().hash(state);
+    }
+}
 
 impl RequestId {
     /// The id as JSON.
@@ -25,10 +42,19 @@ impl RequestId {
         std::str::from_utf8(&self.0).unwrap_or("null")
     }
 
+    /// The id without escapes that it could do without.
+    fn canonical(&self) -> Cow<'_, str> {
+        let json = self.as_json();
+        match json.contains('\\').then(|| serde_json::from_str::<String>(json)) {
+            Some(Ok(text)) => Cow::Owned(serde_json::Value::String(text).to_string()),
+            _ => Cow::Borrowed(json),
+        }
+    }
+
     /// Whether `json` is an id: a string, or an integer, of bounded length.
     fn check(json: &str) -> bool {
         let integer = json.strip_prefix('-').unwrap_or(json);
-        let is_integer = !integer.is_empty() && integer.bytes().all(|b| b.is_ascii_digit());
+        let is_integer = !integer.is_empty() && json != "-0" && integer.bytes().all(|b| b.is_ascii_digit());
         json.len() <= MAX_ID && (json.starts_with('"') || is_integer)
     }
 
@@ -52,7 +78,7 @@ pub(super) struct Envelope {
 impl Envelope {
     /// Reads one message.
     pub(super) fn read(body: &Bytes) -> Result<Self, Refusal> {
-        let text = std::str::from_utf8(body).map_err(|_| Refusal::parse("Parse error: not UTF-8"))?;
+        let text = std::str::from_utf8(body).map_err(|_not_utf8| Refusal::parse("Parse error: not UTF-8"))?;
         if text.trim_start_matches([' ', '\t', '\r', '\n']).starts_with('[') {
             return Err(Refusal::request("Batches are not accepted", None));
         }

@@ -9,6 +9,7 @@ mod visit;
 
 use bytes::Bytes;
 
+use super::answer;
 use super::jsonrpc::RequestId;
 use super::version::Era;
 use visit::{Found, Span};
@@ -32,6 +33,7 @@ impl ListKind {
     /// Every kind that has items.
     pub const WITH_ITEMS: [Self; 4] = [Self::Tools, Self::Prompts, Self::Resources, Self::ResourceTemplates];
 
+    /// The member of the result that holds the items.
     fn member(self) -> &'static str {
         match self {
             Self::Tools => "tools",
@@ -80,9 +82,13 @@ pub fn filter(
     era: Era,
     keep: &mut dyn FnMut(&str) -> bool,
 ) -> Result<Filtered, Unreadable> {
-    let text = std::str::from_utf8(body).map_err(|_| Unreadable)?;
+    let text = std::str::from_utf8(body).map_err(|_not_utf8| Unreadable)?;
     let found = visit::find(text, kind.member()).ok_or(Unreadable)?;
-    if found.id != Some(id.as_json()) {
+    if found.is_error && found.id == Some("null") {
+        let body = answer::address_error(body, id).ok_or(Unreadable)?;
+        return Ok(Filtered { body, shown: 0, hidden: 0 });
+    }
+    if found.id.and_then(RequestId::from_json).as_ref() != Some(id) || found.has_other_list {
         return Err(Unreadable);
     }
     if found.is_error {
@@ -105,17 +111,13 @@ pub fn filter_by_shape(
     let mut filtered = Filtered { body: body.clone(), shown: 0, hidden: 0 };
     for kind in ListKind::WITH_ITEMS {
         let current = filtered.body.clone();
-        let text = std::str::from_utf8(&current).map_err(|_| Unreadable)?;
+        let text = std::str::from_utf8(&current).map_err(|_not_utf8| Unreadable)?;
         let found = visit::find(text, kind.member()).ok_or(Unreadable)?;
         if found.is_error || found.items.is_none() {
             continue;
         }
         let one = rewrite(&current, text, &found, kind, era, &mut |name| keep(kind, name))?;
-        filtered = Filtered {
-            body: one.body,
-            shown: filtered.shown + one.shown,
-            hidden: filtered.hidden + one.hidden,
-        };
+        filtered = Filtered { body: one.body, shown: filtered.shown + one.shown, hidden: filtered.hidden + one.hidden };
     }
     Ok(filtered)
 }

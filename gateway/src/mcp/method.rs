@@ -127,9 +127,17 @@ mod tests {
 
     #[test]
     fn what_is_not_in_the_table_is_unknown() {
-        for name in
-            ["", "Tools/call", "tools/call ", "tools%2Fcall", "tools/list/", "tasks/list", "tasks/get", "skills/list", "ui/open"]
-        {
+        for name in [
+            "",
+            "Tools/call",
+            "tools/call ",
+            "tools%2Fcall",
+            "tools/list/",
+            "tasks/list",
+            "tasks/get",
+            "skills/list",
+            "ui/open",
+        ] {
             assert_eq!(Method::find(name, Era::Legacy, true), None, "{name}");
             assert_eq!(Method::find(name, Era::Modern, true), None, "{name}");
         }

@@ -6,6 +6,7 @@
 
 mod act;
 pub mod answer;
+pub mod capabilities;
 mod client_message;
 mod jsonrpc;
 pub mod list_filter;

@@ -41,7 +41,8 @@ mod tests {
     #[test]
     fn every_part_of_a_binding_counts() {
         let backend = |name| BackendName::try_from(name).unwrap();
-        let subject = |tenant: &str, object: &str, client: &str| Subject::new(Kind::User, tenant, object).with_client(client);
+        let subject =
+            |tenant: &str, object: &str, client: &str| Subject::new(Kind::User, tenant, object).with_client(client);
         let base = binding(&backend("a"), &subject("t", "o", "c"));
         for other in [
             binding(&backend("b"), &subject("t", "o", "c")),

@@ -3,7 +3,7 @@
 //! Events pass through untouched unless their data is rewritten; the last one is dropped when the stream ends inside
 //! it. An event is bounded, so that a stream cannot fill the memory.
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 
 /// Cuts a stream into events.
 #[derive(Debug)]
@@ -15,6 +15,8 @@ pub struct Splitter {
     line_empty: bool,
     /// Whether the last byte was a carriage return, whose line feed may follow.
     after_cr: bool,
+    /// Whether a byte order mark may still come; anywhere but here it is text.
+    at_start: bool,
     limit: usize,
 }
 
@@ -27,7 +29,7 @@ impl Splitter {
     /// A splitter for events of at most `limit` bytes.
     #[must_use]
     pub fn new(limit: usize) -> Self {
-        Self { buffer: BytesMut::new(), scanned: 0, line_empty: true, after_cr: false, limit }
+        Self { buffer: BytesMut::new(), scanned: 0, line_empty: true, after_cr: false, at_start: true, limit }
     }
 
     /// Takes the next bytes of the stream.
@@ -41,21 +43,18 @@ impl Splitter {
     ///
     /// Returns [`TooLarge`] when the event that is being read has outgrown the limit.
     pub fn next_event(&mut self) -> Result<Option<Event>, TooLarge> {
-        while let Some(&byte) = self.buffer.get(self.scanned) {
-            let was_cr = std::mem::replace(&mut self.after_cr, byte == b'\r');
-            if byte == b'\n' && was_cr {
+        if self.at_start && !self.skip_mark() {
+            return Ok(None);
+        }
+        while let Some(ending) = self.next_ending() {
+            let was_cr = std::mem::replace(&mut self.after_cr, ending == b'\r');
+            if ending == b'\n' && was_cr {
                 // The second half of a line ending; when it ended the last event, it goes with the next one.
-                self.scanned += 1;
-                continue;
-            }
-            self.scanned += 1;
-            if byte != b'\n' && byte != b'\r' {
-                self.line_empty = false;
                 continue;
             }
             if std::mem::replace(&mut self.line_empty, true) {
                 let follows = self.buffer.get(self.scanned) == Some(&b'\n');
-                if byte == b'\r' && follows {
+                if ending == b'\r' && follows {
                     self.scanned += 1;
                     self.after_cr = false;
                 }
@@ -65,6 +64,33 @@ impl Splitter {
             }
         }
         if self.buffer.len() > self.limit { Err(TooLarge) } else { Ok(None) }
+    }
+
+    /// Moves behind the next CR or LF and returns it; to the end of the buffer when there is none.
+    fn next_ending(&mut self) -> Option<u8> {
+        let rest = self.buffer.get(self.scanned..).unwrap_or_default();
+        let ending = memchr::memchr2(b'\r', b'\n', rest);
+        let text = ending.unwrap_or(rest.len());
+        if text > 0 {
+            self.line_empty = false;
+            self.after_cr = false;
+        }
+        let byte = ending.and_then(|at| rest.get(at)).copied();
+        self.scanned += text + usize::from(byte.is_some());
+        byte
+    }
+
+    /// Drops the mark that a stream may begin with; whether it is known by now that there is none (any more).
+    fn skip_mark(&mut self) -> bool {
+        const MARK: &[u8] = "\u{feff}".as_bytes();
+        if self.buffer.len() < MARK.len() && MARK.starts_with(&self.buffer) {
+            return false;
+        }
+        if self.buffer.starts_with(MARK) {
+            self.buffer.advance(MARK.len());
+        }
+        self.at_start = false;
+        true
     }
 }
 
@@ -124,14 +150,14 @@ impl Event {
     }
 }
 
-/// Lines by CR LF, LF or CR; a byte order mark before the first is not part of it.
+/// Lines by CR LF, LF or CR.
 fn lines(text: &str) -> impl Iterator<Item = &str> {
-    let mut rest = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut rest = text;
     std::iter::from_fn(move || {
         if rest.is_empty() {
             return None;
         }
-        let end = rest.find(['\r', '\n']).unwrap_or(rest.len());
+        let end = memchr::memchr2(b'\r', b'\n', rest.as_bytes()).unwrap_or(rest.len());
         let (line, tail) = rest.split_at(end);
         rest = tail.strip_prefix("\r\n").or_else(|| tail.get(1..)).unwrap_or("");
         Some(line)
@@ -172,7 +198,12 @@ mod tests {
 
     #[test]
     fn every_line_ending_ends_a_line() {
-        for stream in ["data: a\n\ndata: b\n\n", "data: a\r\n\r\ndata: b\r\n\r\n", "data: a\r\rdata: b\r\r", "data: a\r\n\ndata: b\n\r\n"] {
+        for stream in [
+            "data: a\n\ndata: b\n\n",
+            "data: a\r\n\r\ndata: b\r\n\r\n",
+            "data: a\r\rdata: b\r\r",
+            "data: a\r\n\ndata: b\n\r\n",
+        ] {
             let data: Vec<String> = datas(stream).into_iter().flatten().collect();
             assert_eq!(data, ["a", "b"], "{stream:?}");
         }
@@ -180,11 +211,26 @@ mod tests {
 
     #[test]
     fn fields_are_read_as_the_standard_says() {
-        assert_eq!(datas("\u{feff}data:a\ndata: b\ndata\ndata:  c\n: comment\nid: 1\n\n"), [Some("a\nb\n\n c".to_owned())]);
+        assert_eq!(
+            datas("\u{feff}data:a\ndata: b\ndata\ndata:  c\n: comment\nid: 1\n\n"),
+            [Some("a\nb\n\n c".to_owned())]
+        );
         assert_eq!(datas("id: 1\nretry: 5\n\n"), [None]);
         assert_eq!(datas("data:\n\n"), [Some(String::new())]);
         assert_eq!(datas("dataset: x\n\n"), [None]);
         assert_eq!(datas("data: never ended"), []);
+    }
+
+    #[test]
+    fn only_the_stream_itself_begins_with_a_byte_order_mark() {
+        assert_eq!(
+            datas("\u{feff}data: a\n\n\u{feff}data: b\ndata: c\n\n"),
+            [Some("a".to_owned()), Some("c".to_owned())]
+        );
+        assert_eq!(datas("\u{feff}\u{feff}data: a\n\n"), [None]);
+        let split: [&[u8]; 4] = [b"\xef", b"\xbb", b"\xbfdata: a\n", b"\n"];
+        assert_eq!(events(&split).iter().map(Event::data).collect::<Vec<_>>(), [Some("a".to_owned())]);
+        assert_eq!(events(&[b"\xef", b"\xbb"]), []);
     }
 
     #[test]
@@ -203,12 +249,13 @@ mod tests {
     proptest! {
         #[test]
         fn chunking_does_not_matter(
-            parts in proptest::collection::vec("(data|id|:|event)?:? ?[a-z]{0,4}(\r|\n|\r\n){0,3}", 0..12),
+            parts in proptest::collection::vec("(\u{feff})?(data|id|:|event)?:? ?[a-zä]{0,4}(\r|\n|\r\n){0,3}", 0..12),
             cuts in proptest::collection::vec(0usize..64, 0..8),
         ) {
             let stream = parts.concat();
             let whole: Vec<_> = datas(&stream);
             let mut cuts: Vec<usize> = cuts.into_iter().filter(|cut| *cut <= stream.len()).collect();
+            cuts.extend(0..stream.len().min(7));
             cuts.extend([0, stream.len()]);
             cuts.sort_unstable();
             let chunks: Vec<&[u8]> = cuts.windows(2).map(|pair| &stream.as_bytes()[pair[0]..pair[1]]).collect();

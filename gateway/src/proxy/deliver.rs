@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use portcullis_policy::View;
 
 use super::door::{Failure, Visit};
 use super::exchange::Exchange;
@@ -15,6 +16,7 @@ use super::rejection::Rejection;
 use super::session::Session;
 use crate::authn::VerifiedIdentity;
 use crate::mcp::answer::{self, Answer};
+use crate::mcp::capabilities;
 use crate::mcp::list_filter::{self, Filtered, ListKind, Unreadable};
 use crate::mcp::sse::{Event, Splitter};
 use crate::mcp::{ClientMessage, Era, Kind, Method, RequestId};
@@ -122,8 +124,10 @@ impl Visit<'_> {
     /// The one answer to this request, filtered where it is a list.
     fn rewrite_answer(&self, body: &Bytes, reader: &Reader<'_>) -> Result<Bytes, Unreadable> {
         let id = reader.id.as_ref().ok_or(Unreadable)?;
+        let introduces = matches!(reader.method, Some(Method::Initialize | Method::Discover));
+        let body = &if introduces { capabilities::trim(body, id, reader.era)? } else { body.clone() };
         if let Some(kind) = reader.list() {
-            let view = self.door.policy.view(reader.identity.subject(), &self.mount.name);
+            let view = self.view(reader);
             let filtered = list_filter::filter(body, kind, id, reader.era, &mut |name| match kind {
                 ListKind::Tools => view.tool(name),
                 ListKind::Prompts => view.prompt(name),
@@ -135,6 +139,7 @@ impl Visit<'_> {
         }
         match answer::read(body) {
             Some(Answer::Response { id: Some(answered), .. }) if answered == *id => Ok(body.clone()),
+            Some(Answer::Response { id: None, .. }) => answer::address_error(body, id).ok_or(Unreadable),
             _ => Err(Unreadable),
         }
     }
@@ -205,7 +210,9 @@ impl Visit<'_> {
                         exchange.send(bytes).await?;
                         return Ok(());
                     }
-                    Err(Unreadable) => return Err(self.broken_text("an event is not for this request, or cannot be read")),
+                    Err(Unreadable) => {
+                        return Err(self.broken_text("an event is not for this request, or cannot be read"));
+                    }
                 }
             }
         }
@@ -218,34 +225,35 @@ impl Visit<'_> {
         let Some(data) = event.data().filter(|data| !data.is_empty()) else {
             return Ok(Passed::On(event.bytes().clone()));
         };
-        match answer::read(data.as_bytes()).ok_or(Unreadable)? {
-            Answer::Response { id, .. } => self.rewrite_response(event, &data.into(), id.as_ref(), reader),
-            Answer::Request { id, .. } if reader.era == Era::Legacy => {
-                self.door.asked.ask(&reader.session.key, id);
-                Ok(Passed::On(event.bytes().clone()))
-            }
-            // From 2026-07-28 on servers ask nothing on a stream.
-            Answer::Request { .. } => Ok(Passed::Dropped),
-            Answer::Notification { .. } => Ok(Passed::On(event.bytes().clone())),
+        let answer = answer::read(data.as_bytes()).ok_or(Unreadable)?;
+        if !answer::is_known(&answer, reader.era) {
+            return Ok(Passed::Dropped);
         }
+        match answer {
+            Answer::Response { .. } => return self.rewrite_response(event, &data.into(), reader),
+            Answer::Request { id, .. } => self.door.asked.ask(&reader.session.key, id),
+            Answer::Notification { method } if method == answer::RESOURCE_UPDATED => {
+                let uri = answer::updated_resource(data.as_bytes()).ok_or(Unreadable)?;
+                if !self.view(reader).resource(&uri) {
+                    return Ok(Passed::Dropped);
+                }
+            }
+            Answer::Notification { .. } => {}
+        }
+        Ok(Passed::On(event.bytes().clone()))
     }
 
-    fn rewrite_response(
-        &self,
-        event: &Event,
-        data: &Bytes,
-        id: Option<&RequestId>,
-        reader: &Reader<'_>,
-    ) -> Result<Passed, Unreadable> {
+    fn view(&self, reader: &Reader<'_>) -> View<'_> {
+        self.door.policy.view(reader.identity.subject(), &self.mount.name)
+    }
+
+    fn rewrite_response(&self, event: &Event, data: &Bytes, reader: &Reader<'_>) -> Result<Passed, Unreadable> {
         let unchanged = |body: &Bytes| if body == data { event.bytes().clone() } else { event.with_data(body) };
-        if let Some(asked) = &reader.id {
-            if id != Some(asked) {
-                return Err(Unreadable);
-            }
+        if reader.id.is_some() {
             return Ok(Passed::Last(unchanged(&self.rewrite_answer(data, reader)?)));
         }
         // A resumed answer on the stream of a session: its request is not known, its shape is.
-        let view = self.door.policy.view(reader.identity.subject(), &self.mount.name);
+        let view = self.view(reader);
         let filtered = list_filter::filter_by_shape(data, reader.era, &mut |kind, name| match kind {
             ListKind::Tools => view.tool(name),
             ListKind::Prompts => view.prompt(name),

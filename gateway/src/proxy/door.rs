@@ -5,13 +5,13 @@ use std::sync::Arc;
 use http::{HeaderName, Method, header};
 use portcullis_policy::{Act, Denial, Permit, Permitted};
 
+use super::Door;
 use super::deliver::Reader;
 use super::exchange::{BodyFault, Exchange, Gone};
 use super::forward::{BackendAnswer, ForwardError, UpstreamRequest, forward};
 use super::mount::Mount;
 use super::rejection::{Rejection, Unknown};
 use super::session::Session;
-use super::Door;
 use crate::audit::{Actor, Decision, Event, Kind, Outcome, Reason, RequestId, Target, Verdict};
 use crate::authn::VerifiedIdentity;
 use crate::clock::Stopwatch;
@@ -163,7 +163,12 @@ impl<'d> Visit<'d> {
     }
 
     /// GET and DELETE belong to the sessions of the legacy era.
-    fn legacy_session(&self, exchange: &Exchange, identity: &VerifiedIdentity, method: &str) -> Result<Session, Failure> {
+    fn legacy_session(
+        &self,
+        exchange: &Exchange,
+        identity: &VerifiedIdentity,
+        method: &str,
+    ) -> Result<Session, Failure> {
         let modern = exchange.header(&VERSION) == Some(mcp::ProtocolVersion::V2026_07_28.as_str());
         match exchange.header(&SESSION) {
             Some(sealed) if !modern => self.session(identity, method, Some(sealed)),
@@ -193,7 +198,13 @@ impl<'d> Visit<'d> {
         }
     }
 
-    fn record_permit(&self, identity: &VerifiedIdentity, method: String, name: Option<String>, permit: &Permit) -> bool {
+    fn record_permit(
+        &self,
+        identity: &VerifiedIdentity,
+        method: String,
+        name: Option<String>,
+        permit: &Permit,
+    ) -> bool {
         self.count(Verdict::Allow, metrics::Reason::None);
         let hash = Some(Arc::clone(permit.policy_hash()));
         self.record(Verdict::Allow, Reason::Permit(permit.clone()), Some(identity), method, name, hash)

@@ -173,9 +173,12 @@ impl Rejection {
             }
             Self::UnknownSession => error(StatusCode::NOT_FOUND, None, INVALID_REQUEST, "Session not found"),
             Self::Unavailable { id } => unavailable(id.as_ref()),
-            Self::BadGateway { id } => {
-                error(StatusCode::BAD_GATEWAY, id.as_ref(), INTERNAL_ERROR, "The MCP server did not give a usable answer")
-            }
+            Self::BadGateway { id } => error(
+                StatusCode::BAD_GATEWAY,
+                id.as_ref(),
+                INTERNAL_ERROR,
+                "The MCP server did not give a usable answer",
+            ),
             Self::GatewayTimeout { id } => {
                 error(StatusCode::GATEWAY_TIMEOUT, id.as_ref(), INTERNAL_ERROR, "The MCP server took too long")
             }

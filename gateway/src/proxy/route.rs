@@ -56,7 +56,9 @@ fn host_names(public_url: &str) -> Vec<String> {
     let (scheme, authority) = public_url.split_once("://").unwrap_or(("https", public_url));
     let default_port = if scheme == "http" { ":80" } else { ":443" };
     let (host, port) = match authority.rsplit_once(':') {
-        Some((host, port)) if !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) => (host, format!(":{port}")),
+        Some((host, port)) if !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) => {
+            (host, format!(":{port}"))
+        }
         _ => (authority, String::new()),
     };
     let loopback = ["127.0.0.1", "localhost", "[::1]"];

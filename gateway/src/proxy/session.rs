@@ -21,13 +21,13 @@ pub(super) struct Session {
 
 impl Session {
     /// The session that a client names; `None` when it is not this caller's.
-    pub(super) fn open(sealer: &Sealer, backend: &BackendName, subject: &Subject, sealed: Option<&str>) -> Option<Self> {
+    pub(super) fn open(sealer: &Sealer, backend: &BackendName, subject: &Subject, named: Option<&str>) -> Option<Self> {
         let mut key = binding(backend, subject);
-        let Some(sealed) = sealed else { return Some(Self { raw: None, key }) };
-        if sealed.len() > MAX_SEALED {
+        let Some(named) = named else { return Some(Self { raw: None, key }) };
+        if named.len() > MAX_SEALED {
             return None;
         }
-        let raw = String::from_utf8(sealer.open(&key, sealed).ok()?).ok().filter(|raw| is_session_id(raw))?;
+        let raw = String::from_utf8(sealer.open(&key, named).ok()?).ok().filter(|raw| is_session_id(raw))?;
         key.extend_from_slice(raw.as_bytes());
         Some(Self { raw: Some(raw), key })
     }
@@ -52,8 +52,8 @@ mod tests {
         let sealer = Sealer::new([1; 32]);
         let backend = BackendName::try_from("weather").unwrap();
         let alice = Subject::new(Kind::User, "t", "alice").with_client("c");
-        let sealed = Session::seal(&sealer, &backend, &alice, "raw-1").unwrap();
-        let opened = Session::open(&sealer, &backend, &alice, Some(&sealed)).unwrap();
+        let id = Session::seal(&sealer, &backend, &alice, "raw-1").unwrap();
+        let opened = Session::open(&sealer, &backend, &alice, Some(&id)).unwrap();
         assert_eq!(opened.raw.as_deref(), Some("raw-1"));
         let others = [
             Subject::new(Kind::User, "t", "bob").with_client("c"),
@@ -61,11 +61,11 @@ mod tests {
             Subject::new(Kind::User, "u", "alice").with_client("c"),
         ];
         for other in others {
-            assert!(Session::open(&sealer, &backend, &other, Some(&sealed)).is_none());
+            assert!(Session::open(&sealer, &backend, &other, Some(&id)).is_none());
         }
         let elsewhere = BackendName::try_from("crm").unwrap();
-        assert!(Session::open(&sealer, &elsewhere, &alice, Some(&sealed)).is_none());
-        for bad in ["", "raw-1", &sealed[1..]] {
+        assert!(Session::open(&sealer, &elsewhere, &alice, Some(&id)).is_none());
+        for bad in ["", "raw-1", id.get(1..).unwrap()] {
             assert!(Session::open(&sealer, &backend, &alice, Some(bad)).is_none());
         }
     }

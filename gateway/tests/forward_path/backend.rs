@@ -25,6 +25,9 @@ pub(crate) struct Log {
     pub(crate) abandoned: usize,
 }
 
+/// One event, and the end.
+const EVENTS: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\nf\r\ndata: {\"n\":1}\n\n\r\n0\r\n\r\n";
+
 /// The scripted backend.
 #[derive(Clone)]
 pub(crate) struct Backend {
@@ -75,8 +78,11 @@ impl Backend {
         let mut buffer = Vec::new();
         for nth in 1.. {
             let (head, tool) = self.read(&mut connection, &mut buffer, nth).await?;
-            let is_call = head.starts_with("POST");
-            let tool = if is_call { tool.as_str() } else { "stream" };
+            let tool = match head.split(' ').next() {
+                Some("POST") => tool.as_str(),
+                Some("GET") if head.contains("last-event-id: closes-reused") => "closes_reused",
+                _ => "stream",
+            };
             let keep = self.answer(&mut connection, tool, nth).await?;
             if !keep {
                 break;
@@ -153,6 +159,7 @@ impl Backend {
             "leaves" => (plain("{}"), false),
             "closes" => (String::new(), false),
             "closes_reused" if nth > 1 => (String::new(), false),
+            "closes_reused" => (EVENTS.to_owned(), true),
             "hangs" => {
                 let mut byte = [0; 1];
                 let _ = to.read(&mut byte).await;
@@ -168,8 +175,7 @@ impl Backend {
                 self.log().abandoned += 1;
                 return None;
             }
-            "events" => (
-                "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\nf\r\ndata: {\"n\":1}\n\n\r\n0\r\n\r\n".to_owned(),
+            "events" => (EVENTS.to_owned(),
                 true,
             ),
             "events_cut" => (

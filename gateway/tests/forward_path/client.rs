@@ -92,9 +92,8 @@ impl Client {
             let Some(end) = find(&self.buffer, b"\r\n") else {
                 if self.more().await {
                     continue;
-                } else {
-                    return false;
-                };
+                }
+                return false;
             };
             let size = usize::from_str_radix(std::str::from_utf8(&self.buffer[..end]).unwrap(), 16).unwrap();
             while self.buffer.len() < end + 2 + size + 2 {

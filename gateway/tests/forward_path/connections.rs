@@ -31,6 +31,18 @@ async fn a_call_that_the_backend_reads_and_drops_is_delivered_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stream_asked_for_on_a_connection_that_the_backend_closes_is_asked_for_once_more() {
+    let world = World::start().await;
+    world.still_serves().await;
+    let mut client = Client::connect(world.gateway).await;
+    client.send("GET /mcp HTTP/1.1\r\nhost: a\r\nlast-event-id: closes-reused\r\n\r\n").await;
+    assert!(client.answer().await.is_ok());
+    let log = world.backend.log();
+    let asked: Vec<usize> = log.requests.iter().skip(1).map(|request| request.nth).collect();
+    assert_eq!(asked, [2, 1], "on the used connection, then on a new one");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_large_call_that_the_backend_does_not_read_is_not_sent_again() {
     let world = World::start().await;
     assert_eq!(world.post(call("unread", 3_000_000)).await.status(), 200, "control: the backend reads this one");

@@ -31,7 +31,10 @@ pub(super) fn resolve(
     for (name, backend) in written {
         let Some(resolved) = one(resolver, name, backend, public_url, single) else { continue };
         if !paths.insert(resolved.path.clone()) {
-            resolver.fault(Some(backend.path.as_ref().unwrap_or(&backend.url)), format!("the path `{}` is taken", resolved.path));
+            resolver.fault(
+                Some(backend.path.as_ref().unwrap_or(&backend.url)),
+                format!("the path `{}` is taken", resolved.path),
+            );
         }
         backends.push(resolved);
     }
@@ -76,7 +79,11 @@ fn endpoint(resolver: &mut Resolver<'_>, text: &document::Text) -> Option<Url> {
     let value = resolver.text(text)?;
     match Url::parse(&value) {
         Ok(url) if url.has_host() && matches!(url.scheme(), "http" | "https") => {
-            if url.username().is_empty() && url.password().is_none() && url.query().is_none() && url.fragment().is_none() {
+            if url.username().is_empty()
+                && url.password().is_none()
+                && url.query().is_none()
+                && url.fragment().is_none()
+            {
                 return Some(url);
             }
             resolver.fault(Some(text), "a backend's URL has no user name, query or fragment; leave them out");
@@ -102,7 +109,8 @@ fn path(resolver: &mut Resolver<'_>, text: Option<&document::Text>, name: &str, 
     };
     let segments: Vec<&str> = segments.collect();
     if !rooted || segments.is_empty() || !segments.iter().all(|segment| plain(segment)) {
-        resolver.fault(Some(text), format!("`{value}` cannot be a path; write `/name/mcp` with letters, digits, `-._~`"));
+        resolver
+            .fault(Some(text), format!("`{value}` cannot be a path; write `/name/mcp` with letters, digits, `-._~`"));
         return None;
     }
     if segments.first().is_some_and(|first| RESERVED.contains(first)) {

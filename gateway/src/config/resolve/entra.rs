@@ -37,7 +37,14 @@ pub(super) fn resolve(resolver: &mut Resolver<'_>, written: &document::Entra) ->
     }
     let (tenant_id, client_id) = (tenant_id?, client_id?);
     let scopes = scopes(resolver, written, &client_id)?;
-    Some(Entra { tenant_id, client_id, client_secret: client_secret?, authority_host: authority_host?, scopes, clock_skew })
+    Some(Entra {
+        tenant_id,
+        client_id,
+        client_secret: client_secret?,
+        authority_host: authority_host?,
+        scopes,
+        clock_skew,
+    })
 }
 
 fn guid(resolver: &mut Resolver<'_>, text: Option<&document::Text>, variable: &str, missing: &str) -> Option<String> {
@@ -45,7 +52,8 @@ fn guid(resolver: &mut Resolver<'_>, text: Option<&document::Text>, variable: &s
     if let Ok(guid) = Uuid::try_parse(&value) {
         return Some(guid.hyphenated().to_string());
     }
-    resolver.fault(text, format!("`{value}` is not a GUID; `common`, `organizations` and domain names are not accepted"));
+    resolver
+        .fault(text, format!("`{value}` is not a GUID; `common`, `organizations` and domain names are not accepted"));
     None
 }
 
@@ -101,7 +109,10 @@ fn scopes(resolver: &mut Resolver<'_>, written: &document::Entra, client_id: &st
     for name in names {
         let value = resolver.text(name)?;
         if value.contains('/') {
-            resolver.fault(Some(name), format!("`{value}` is not a short name; the prefix `{app_id_uri}/` is added for you"));
+            resolver.fault(
+                Some(name),
+                format!("`{value}` is not a short name; the prefix `{app_id_uri}/` is added for you"),
+            );
             return None;
         }
         scopes.push(format!("{app_id_uri}/{value}"));

@@ -122,7 +122,7 @@ impl<'a> Resolver<'a> {
     pub(super) fn address(&mut self, text: Option<&Text>, default: SocketAddr) -> SocketAddr {
         let Some(written) = text else { return default };
         let Some(value) = self.text(written) else { return default };
-        value.parse().unwrap_or_else(|_| {
+        value.parse().unwrap_or_else(|_error| {
             self.fault(text, format!("`{value}` is not an address; write `IP:port`, such as `0.0.0.0:8080`"));
             default
         })
@@ -131,16 +131,22 @@ impl<'a> Resolver<'a> {
     pub(super) fn duration(&mut self, text: Option<&Text>, default: Duration) -> Duration {
         let Some(written) = text else { return default };
         let Some(value) = self.text(written) else { return default };
-        humantime::parse_duration(&value).unwrap_or_else(|_| {
+        humantime::parse_duration(&value).unwrap_or_else(|_error| {
             self.fault(text, format!("`{value}` is not a duration; write `10s`, `15m` or `30d`"));
             default
         })
     }
 
-    pub(super) fn size(&mut self, size: Option<&Spanned<usize>>, default: usize, range: RangeInclusive<usize>) -> usize {
+    pub(super) fn size(
+        &mut self,
+        size: Option<&Spanned<usize>>,
+        default: usize,
+        range: RangeInclusive<usize>,
+    ) -> usize {
         let Some(size) = size else { return default };
         if !range.contains(&size.value) {
-            let message = format!("`{}` is out of range; write bytes from {} to {}", size.value, range.start(), range.end());
+            let message =
+                format!("`{}` is out of range; write bytes from {} to {}", size.value, range.start(), range.end());
             self.faults.push(Fault::at(size.referenced, message));
         }
         size.value

@@ -73,7 +73,11 @@ fn messages_that_could_be_read_in_two_ways_are_refused() {
     ] {
         assert!(read(bad).is_err(), "{bad}");
     }
-    let deep = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"ping","params":{{"x":{}{}}}}}"#, "[".repeat(5000), "]".repeat(5000));
+    let deep = format!(
+        r#"{{"jsonrpc":"2.0","id":1,"method":"ping","params":{{"x":{}{}}}}}"#,
+        "[".repeat(5000),
+        "]".repeat(5000)
+    );
     assert!(read(&deep).is_err());
     assert!(read_message(&Bytes::from_static(b"{\"a\":\"\xff\"}"), &RequestMetadata::default(), &backend()).is_err());
 }
@@ -136,13 +140,16 @@ fn a_lying_header_is_refused_in_every_era() {
 #[test]
 fn completion_is_decided_by_what_it_speaks_of() {
     let complete = |reference: &str| {
-        read(&format!(r#"{{"jsonrpc":"2.0","id":1,"method":"completion/complete","params":{{"ref":{reference},"argument":{{"name":"n","value":"v"}}}}}}"#))
+        read(&format!(
+            r#"{{"jsonrpc":"2.0","id":1,"method":"completion/complete","params":{{"ref":{reference},"argument":{{"name":"n","value":"v"}}}}}}"#
+        ))
     };
     let prompt = complete(r#"{"type":"ref/prompt","name":"plan"}"#).unwrap();
     assert_eq!(prompt.action(), Action::GetPrompt { name: "plan" });
     let resource = complete(r#"{"type":"ref/resource","uri":"a://{b}"}"#).unwrap();
     assert_eq!(resource.action(), Action::UseTemplate { template: "a://{b}" });
-    for bad in [r#"{"type":"ref/tool","name":"x"}"#, r#"{"name":"x"}"#, r#""x""#, r#"{"type":"ref/prompt","Name":"x"}"#] {
+    for bad in [r#"{"type":"ref/tool","name":"x"}"#, r#"{"name":"x"}"#, r#""x""#, r#"{"type":"ref/prompt","Name":"x"}"#]
+    {
         assert!(complete(bad).is_err(), "{bad}");
     }
 }

@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 
 fn id() -> RequestId {
@@ -74,6 +76,22 @@ fn lists_that_could_be_read_in_two_ways_are_unreadable() {
         r#"{"jsonrpc":"2.0","id":7,"result":{"tools":[]},"error":{}}"#,
         r#"{"jsonrpc":"2.0","id":7,"result":{"tools":[]}}{"tools":[{"name":"b"}]}"#,
         r#"[{"jsonrpc":"2.0","id":7,"result":{"tools":[]}}]"#,
+        r#"{"jsonrpc":"2.0","id":7,"result":{"tools":[],"prompts":[{"name":"b"}]}}"#,
+        r#"{"jsonrpc":"2.0","id":7,"i\u0064":8,"result":{"tools":[]}}"#,
+        r#"{"jsonrpc":"2.0","id":7,"ID":8,"result":{"tools":[]}}"#,
+        r#"{"jsonrpc":"2.0","id":7.0,"result":{"tools":[]}}"#,
+        r#"{"jsonrpc":"2.0","id":7,"method":"x","result":{"tools":[]}}"#,
+        r#"{"jsonrpc":"2.0","id":7,"result":{"tools":[{"n\u0061me":"b","name":"a"}]}}"#,
+        r#"{"jsonrpc":"2.0","id":7,"result":{"tools":[{"name":"a","name\u200b":"b"}]}}"#,
+        r#"{"jsonrpc":"2.0","id":7,"result":{"tools":[{"name":"a\ud800"}]}}"#,
+        r#"{"jsonrpc":"2.0","id":7,"result":{"tools":[{"name":null}]}}"#,
+        r#"{"jsonrpc":"2.0","id":7,"result":{"tools":[["name","a"]]}}"#,
+        r#"{"jsonrpc":"2.0","id":7,"result":{"tools":null}}"#,
+        r#"{"jsonrpc":"2.0","id":7,"result":{"tools":[{"name":"a"},]}}"#,
+        r#"{"jsonrpc":"2.0","id":7,"result":{"structuredContent":{"tools":[{"name":"b"}]}}}"#,
+        r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"tools":[{"name":"b"}]}}"#,
+        r#"{"jsonrpc":"2.0","id":7,"error":{"code":1,"message":"x"},"error":{"data":[{"name":"b"}]}}"#,
+        "\u{feff}{\"jsonrpc\":\"2.0\",\"id\":7,\"result\":{\"tools\":[]}}",
         "",
     ] {
         assert_eq!(tools(bad, Era::Legacy, &["a"]), Err(Unreadable), "{bad}");
@@ -84,16 +102,56 @@ fn lists_that_could_be_read_in_two_ways_are_unreadable() {
 fn an_error_answer_passes_as_it_is() {
     let body = r#"{"jsonrpc":"2.0","id":7,"error":{"code":-1,"message":"x"}}"#;
     assert_eq!(tools(body, Era::Modern, &[]).unwrap(), body);
+    let unread = r#"{"jsonrpc":"2.0","id":null,"error":{"code":-1,"message":"x"}}"#;
+    assert_eq!(tools(unread, Era::Modern, &[]).unwrap(), body);
+}
+
+#[test]
+fn an_id_is_the_same_however_it_is_escaped() {
+    let body = Bytes::from_static(r#"{"id":"\u00e4\/","result":{"tools":[]}}"#.as_bytes());
+    let asked = |json| RequestId::from_json(json).unwrap();
+    let filtered = |id| filter(&body, ListKind::Tools, &id, Era::Legacy, &mut |_| true).map(|filtered| filtered.body);
+    assert_eq!(filtered(asked("\"ä/\"")), Ok(body.clone()));
+    assert_eq!(filtered(asked("\"ä\"")), Err(Unreadable));
 }
 
 #[test]
 fn a_list_on_a_stream_is_known_by_its_shape() {
     let body = r#"{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"a"},{"name":"b"}],"prompts":[{"name":"p"}]}}"#;
-    let filtered =
-        filter_by_shape(&Bytes::from_static(body.as_bytes()), Era::Legacy, &mut |kind, name| {
-            kind == ListKind::Tools && name == "a"
-        })
-        .unwrap();
+    let filtered = filter_by_shape(&Bytes::from_static(body.as_bytes()), Era::Legacy, &mut |kind, name| {
+        kind == ListKind::Tools && name == "a"
+    })
+    .unwrap();
     assert_eq!((filtered.shown, filtered.hidden), (1, 2));
     assert_eq!(filtered.body, r#"{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"a"}],"prompts":[]}}"#.as_bytes());
+}
+
+proptest! {
+    #[test]
+    fn exactly_the_kept_items_stay_and_all_else_is_untouched(
+        names in proptest::collection::vec("[a-c\"ä]{1,2}", 0..12),
+        keep in "[a-c\"ä]{1,2}",
+        cursor in proptest::option::of(".{0,4}"),
+        modern in any::<bool>(),
+        scope in proptest::option::of("public|private"),
+    ) {
+        let items: Vec<_> = names.iter().enumerate().map(|(i, name)| serde_json::json!({ "i": i, "name": name, "x": [1.50] })).collect();
+        let mut answer = serde_json::json!({ "jsonrpc": "2.0", "id": 7, "result": { "tools": items, "nextCursor": cursor, "ttlMs": 5 } });
+        if let Some(scope) = scope {
+            answer["result"]["cacheScope"] = scope.into();
+        }
+        let era = if modern { Era::Modern } else { Era::Legacy };
+        let kept = |name: &str| name == keep || name.starts_with('a');
+        let body = Bytes::from(answer.to_string());
+        let filtered = filter(&body, ListKind::Tools, &id(), era, &mut |name| kept(name)).unwrap();
+        answer["result"]["tools"].as_array_mut().unwrap().retain(|item| kept(item["name"].as_str().unwrap()));
+        if modern {
+            answer["result"]["cacheScope"] = "private".into();
+        }
+        prop_assert_eq!(serde_json::from_slice::<serde_json::Value>(&filtered.body).unwrap(), answer);
+        prop_assert_eq!(filtered.shown + filtered.hidden, names.len());
+        prop_assert_eq!(filtered.shown, names.iter().filter(|name| kept(name)).count());
+        let again = filter(&filtered.body, ListKind::Tools, &id(), era, &mut |name| kept(name)).unwrap();
+        prop_assert_eq!(again.body, filtered.body);
+    }
 }

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::ListKind;
 use crate::json::{Key, Seen, resembles};
 
 /// A range of bytes of a text.
@@ -38,6 +39,8 @@ pub(super) struct Found<'a> {
     pub(super) is_error: bool,
     /// The items of the list, each as JSON; `None` when the result has no such member.
     pub(super) items: Option<Vec<&'a str>>,
+    /// Whether the result has a list of another kind too.
+    pub(super) has_other_list: bool,
     /// The value of the result's `cacheScope`, as JSON.
     pub(super) cache_scope: Option<&'a str>,
     /// The name of the result's first member, without its quotation marks.
@@ -132,6 +135,7 @@ impl<'de> Visitor<'de> for ResultSeed<'_, 'de, '_> {
             } else if resembles(name, &[self.member, "cacheScope"]) {
                 return Err(de::Error::custom("a member of the result resembles a known one"));
             } else {
+                self.found.has_other_list |= ListKind::WITH_ITEMS.iter().any(|kind| kind.member() == name);
                 map.next_value::<IgnoredAny>()?;
             }
             seen.insert(key)?;

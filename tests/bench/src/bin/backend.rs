@@ -1,0 +1,79 @@
+//! An MCP server that costs next to nothing: one answer to `tools/list`, with 100 tools, one to everything else.
+//!
+//! `backend <listen>`
+
+use std::convert::Infallible;
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, header};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use serde_json::json;
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// Both answers bear the id that the load generator uses.
+#[derive(Clone)]
+struct Answers {
+    list: Bytes,
+    call: Bytes,
+}
+
+impl Answers {
+    fn new() -> Self {
+        let content = json!([{ "type": "text", "text": "ok 42" }]);
+        let call = json!({ "jsonrpc": "2.0", "id": 1, "result": { "content": content, "isError": false } });
+        let tools: Vec<_> = (0..100).map(tool).collect();
+        let list = json!({ "jsonrpc": "2.0", "id": 1, "result": { "tools": tools } });
+        Self { list: list.to_string().into(), call: call.to_string().into() }
+    }
+
+    async fn answer(self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+        let body =
+            request.into_body().collect().await.map_or_else(|_| Bytes::new(), http_body_util::Collected::to_bytes);
+        let is_list = body.windows(LIST.len()).any(|window| window == LIST);
+        let mut response = Response::new(Full::new(if is_list { self.list } else { self.call }));
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        Ok(response)
+    }
+}
+
+const LIST: &[u8] = b"\"tools/list\"";
+
+/// Every other tool is one to read with, so that a filter has half of them to take out.
+fn tool(number: usize) -> serde_json::Value {
+    let verb = if number.is_multiple_of(2) { "get" } else { "delete" };
+    json!({
+        "name": format!("{verb}_station_{number:03}"),
+        "title": format!("Tool number {number}"),
+        "description": format!("This tool does thing number {number}. It takes a \"query\", a limit and some options and returns a list of matching rows. Use it when the user asks for data about topic {number}; do not use it for anything else."),
+        "inputSchema": {
+            "type": "object",
+            "properties": {
+                "query": { "type": "string", "description": "The query to run, in the query language" },
+                "limit": { "type": "integer", "minimum": 1, "maximum": 1000, "default": 50 }
+            },
+            "required": ["query"],
+            "additionalProperties": false
+        },
+        "annotations": { "readOnlyHint": number.is_multiple_of(2) }
+    })
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> std::io::Result<()> {
+    let listen = std::env::args().nth(1).ok_or(std::io::ErrorKind::InvalidInput)?;
+    let answers = Answers::new();
+    let listener = tokio::net::TcpListener::bind(listen).await?;
+    loop {
+        let (stream, _) = listener.accept().await?;
+        stream.set_nodelay(true)?;
+        let answers = answers.clone();
+        let service = service_fn(move |request| answers.clone().answer(request));
+        tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+    }
+}
