@@ -160,7 +160,6 @@ impl Backend {
             "leaves" => (plain("{}"), false),
             "closes" => (String::new(), false),
             "closes_reused" if nth > 1 => (String::new(), false),
-            "closes_reused" => (EVENTS.to_owned(), true),
             "hangs" => {
                 let mut byte = [0; 1];
                 let _ = to.read(&mut byte).await;
@@ -176,7 +175,7 @@ impl Backend {
                 self.log().abandoned += 1;
                 return None;
             }
-            "events" => (EVENTS.to_owned(),
+            "events" | "closes_reused" => (EVENTS.to_owned(),
                 true,
             ),
             "events_cut" => (
