@@ -22,7 +22,7 @@ async fn a_person_consents_by_keyboard_and_the_page_cannot_be_framed() {
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     let found: Value = serde_json::from_str(said.lines().last().unwrap_or_default())
         .unwrap_or_else(|_| panic!("{said}\n{}", String::from_utf8_lossy(&output.stderr)));
-    assert_eq!(found["framed"], false, "{found}");
+    assert_eq!((&found["framed"], &found["control"]), (&Value::from(false), &Value::from(true)), "{found}");
     assert!(found["text"].as_str().unwrap().contains("Tests") && found["text"].as_str().unwrap().contains("127.0.0.1"));
     assert_eq!(found["scripts"], 0);
     assert!(found["approved"].as_str().unwrap().contains("code="), "{found}");

@@ -23,23 +23,25 @@ async function decide(presses, options = {}) {
   return { landed, ...seen };
 }
 
-// A page of another origin that puts the consent page into a frame.
-async function isFramed() {
+// A page of another origin that puts the consent page into one frame, and a form of its own into another: the control.
+async function inFrames() {
   const server = createServer((request, response) => {
     response.setHeader('content-type', 'text/html');
-    response.end(`<iframe src="${authorize.replaceAll('&', '&amp;')}"></iframe>`);
+    const frames = `<iframe src="${authorize.replaceAll('&', '&amp;')}"></iframe><iframe src="/form"></iframe>`;
+    response.end(request.url === '/form' ? '<form></form>' : frames);
   });
   await new Promise((listening) => server.listen(0, '127.0.0.1', listening));
   const page = await (await browser.newContext()).newPage();
-  await page.goto(`http://127.0.0.1:${server.address().port}/`);
-  await new Promise((done) => setTimeout(done, 500));
-  const framed = await Promise.all(page.frames().map((frame) => frame.locator('form').count().catch(() => 0)));
+  const origin = `http://127.0.0.1:${server.address().port}/`;
+  await page.goto(origin);
+  const forms = await Promise.all(page.frames().slice(1).map((frame) => frame.locator('form').count().catch(() => 0)));
+  await page.context().close();
   server.close();
-  return framed.some((forms) => forms > 0);
+  return { framed: forms[0] > 0, control: forms[1] > 0 };
 }
 
 const approved = await decide(['Tab', 'Enter'], { picture: process.env.UPDATE_SCREENSHOTS === '1' });
 const denied = await decide(['Tab', 'Tab', 'Enter'], { colorScheme: 'dark' });
-const framed = await isFramed();
+const { framed, control } = await inFrames();
 await browser.close();
-console.log(JSON.stringify({ text: approved.text, scripts: approved.scripts, approved: approved.landed, denied: denied.landed, framed }));
+console.log(JSON.stringify({ text: approved.text, scripts: approved.scripts, approved: approved.landed, denied: denied.landed, framed, control }));

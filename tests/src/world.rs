@@ -1,5 +1,6 @@
 //! A gateway with everything around it.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -226,5 +227,17 @@ impl World {
             tokio::time::sleep(Duration::from_millis(25)).await;
         }
         panic!("the gateway does not get ready; it said:\n{}", self.gateway.said());
+    }
+}
+
+impl Drop for World {
+    /// A test that fails says what the gateway had to say.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let said = self.gateway.said();
+            let last = said.lines().rev().take(40).collect::<Vec<_>>();
+            let last = last.into_iter().rev().collect::<Vec<_>>().join("\n");
+            let _ = writeln!(std::io::stderr(), "the gateway's last lines:\n{last}");
+        }
     }
 }
