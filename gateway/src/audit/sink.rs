@@ -4,8 +4,12 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::sync::mpsc::Receiver;
+use std::time::Duration;
 
 use super::Event;
+
+/// How long the first line of a batch waits for others.
+const BATCH: Duration = Duration::from_millis(2);
 
 /// A place for JSON lines.
 #[derive(Debug)]
@@ -38,6 +42,8 @@ impl Sink {
     pub(super) fn write_all(mut self, events: &Receiver<Event>) {
         while let Ok(event) = events.recv() {
             let mut result = self.line(&event);
+            // Waking and flushing for every line would cost a call more than deciding it.
+            std::thread::sleep(BATCH);
             while let Ok(event) = events.try_recv() {
                 result = result.and_then(|()| self.line(&event));
             }
