@@ -23,5 +23,7 @@ pub mod mcp;
 pub mod metrics;
 pub mod oauth;
 pub mod outbound;
+#[cfg(doctest)]
+pub mod proofs;
 pub mod proxy;
 pub mod store;

@@ -1,25 +1,11 @@
-//! What must not be skipped is a type: nobody outside can make the proof that a caller was verified, an act
-//! permitted or a code spent, and nothing but a permitted act becomes a request to a backend.
+//! The one way that compiles, at work: what was read and permitted goes on byte for byte. That no other way
+//! compiles is in `src/proofs.rs`.
 
-use http::HeaderMap;
-use portcullis::backend::Upstream;
-use portcullis::mcp::{ClientMessage, RequestMetadata, read_message};
-use portcullis::proxy::forward::UpstreamRequest;
-use portcullis_policy::{BackendName, Kind, Permitted, Policy, Subject};
+use portcullis::mcp::{RequestMetadata, read_message};
+use portcullis_policy::{BackendName, Kind, Policy, Subject};
 
 #[test]
-fn proofs_cannot_be_made_outside() {
-    trybuild::TestCases::new().compile_fail("tests/ui/*.rs");
-}
-
-/// The control: the same parts, put together the one way that compiles.
-fn from_a_permit(upstream: &Upstream, message: &Permitted<ClientMessage>) -> UpstreamRequest {
-    UpstreamRequest::message(upstream, message, &HeaderMap::new(), None)
-}
-
-#[test]
-fn a_permitted_message_becomes_a_request() {
-    let _compiles = from_a_permit;
+fn what_was_permitted_is_what_is_sent() {
     let backend = BackendName::try_from("weather").unwrap();
     let document = "roles: { Reader: { opens: [read] } }\ntools: { weather: { read: [get_forecast] } }\n";
     let policy = Policy::from_yaml(document, std::slice::from_ref(&backend)).unwrap();

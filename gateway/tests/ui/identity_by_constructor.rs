@@ -1,8 +1,0 @@
-use portcullis::authn::VerifiedIdentity;
-use portcullis::clock::Timestamp;
-use portcullis_policy::{Kind, Subject};
-
-fn main() {
-    let subject = Subject::new(Kind::User, "tenant", "object");
-    let _ = VerifiedIdentity::new(subject, Timestamp::from_secs(0), None);
-}

@@ -1,7 +1,0 @@
-use portcullis::authn::VerifiedIdentity;
-
-fn made<T: Default + Clone>() {}
-
-fn main() {
-    made::<VerifiedIdentity>();
-}

@@ -1,5 +1,0 @@
-use portcullis::jose::jwt::Payload;
-
-fn main() {
-    let _ = Payload(b"{}");
-}
