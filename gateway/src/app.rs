@@ -291,6 +291,7 @@ fn mount(config: &Config, backend: &crate::config::settings::Backend) -> Result<
         audience: Audience { resource: backend.resource.clone(), accept_entra_tokens: backend.accept_entra_tokens },
         resource_metadata: format!("{}/.well-known/oauth-protected-resource{}", config.server.public_url, backend.path),
         scope: scope.join(" "),
+        features: backend.features,
         upstream: Arc::new(upstream.map_err(start("a backend"))?),
     })
 }

@@ -134,8 +134,8 @@ fn open(held: &BackendRing, locks: Bits, tool: Option<&str>) -> Option<How> {
 /// What one caller sees of one backend.
 #[derive(Debug)]
 pub struct View<'p> {
-    found: Option<(usize, &'p Backend)>,
-    ring: Arc<Ring>,
+    pub(crate) found: Option<(usize, &'p Backend)>,
+    pub(crate) ring: Arc<Ring>,
 }
 
 impl View<'_> {

@@ -26,6 +26,11 @@ impl Bits {
         }
     }
 
+    fn with(mut self, bit: usize) -> Self {
+        self.insert(bit);
+        self
+    }
+
     pub(crate) fn contains(self, bit: usize) -> bool {
         self.0.get(bit / 64).is_some_and(|word| word & (1 << (bit % 64)) != 0)
     }
@@ -91,6 +96,12 @@ impl Locks {
         locks
     }
 
+    /// Every tag that an item of this kind can carry.
+    pub(crate) fn tags(&self) -> Bits {
+        let exact = self.exact.values().copied().fold(Bits::default(), Bits::or);
+        self.globs.iter().fold(exact, |tags, (_, bit)| tags.with(*bit))
+    }
+
     /// The tags of an item; empty when it has none.
     pub(crate) fn of(&self, name: &str) -> Bits {
         self.exact.get(name).copied().unwrap_or_else(|| self.by_glob(name))
@@ -129,6 +140,12 @@ impl UriLocks {
         let by_glob = |uri: &String| locks.by_globs(|| uri.chars().map(Step::Literal));
         let united = locks.exact.iter().map(|(uri, bits)| (uri.clone(), bits.or(by_glob(uri)))).collect();
         Self { exact: united, ..locks }
+    }
+
+    /// Every tag that a resource can carry.
+    pub(crate) fn tags(&self) -> Bits {
+        let exact = self.exact.values().copied().fold(Bits::default(), Bits::or);
+        self.globs.iter().fold(exact, |tags, (_, bit)| tags.with(*bit))
     }
 
     /// The tags of the resource that a URI names, however it is spelled; none where that is open to doubt.

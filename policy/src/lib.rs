@@ -47,6 +47,7 @@ mod glob;
 mod lint;
 mod names;
 mod policy;
+mod reach;
 mod ring;
 mod subject;
 mod uri;

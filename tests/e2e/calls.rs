@@ -123,7 +123,6 @@ async fn messages_that_could_be_read_in_two_ways_never_arrive() {
         call(r#""name":"get_forecast","Name":"delete_station""#),
         call(r#""name":"get_forecast","arguments":{"a":1,"a":2}"#),
         call(r#""name":"get_forecast""#) + "x",
-        format!("[{}]", call(r#""name":"get_forecast""#)),
         format!("\u{feff}{}", call(r#""name":"get_forecast""#)),
         r#"{"jsonrpc":"2.0","id":1,"method":"ping","Method":"tools/call","params":{"name":"delete_station"}}"#
             .to_owned(),
@@ -259,8 +258,9 @@ async fn a_list_in_an_event_stream_is_filtered_like_any_other() {
     let token = world.identity.mint("rita", &Value::Null);
     let list = json!({ "jsonrpc": "2.0", "id": 5, "method": "tools/list" });
     let text = world.post(&token, &list).await.text().await.unwrap();
-    assert!(text.starts_with(": hello\n\nid: 1\ndata:\n\n"), "{text}");
-    assert!(text.contains("notifications/message") && text.contains("get_forecast") && text.contains("id: 2\n"));
+    assert!(text.starts_with(": hello\n\nid: ") && text.contains("\ndata:\n\n"), "{text}");
+    assert!(text.contains("notifications/message") && text.contains("get_forecast"));
+    assert!(text.matches("id: ").count() == 2 && !text.contains("id: 1\n") && !text.contains("id: 2\n"), "{text}");
     assert!(!text.contains("delete_station") && !text.contains("untagged"));
 }
 

@@ -28,6 +28,7 @@ pub struct WorldBuilder {
     accept_entra_tokens: bool,
     policy: String,
     more: String,
+    features: Option<String>,
     authority: Option<(String, u16, String)>,
 }
 
@@ -61,6 +62,7 @@ impl WorldBuilder {
             accept_entra_tokens: true,
             policy: POLICY.to_owned(),
             more: String::new(),
+            features: None,
             authority: None,
         }
     }
@@ -90,6 +92,13 @@ impl WorldBuilder {
     #[must_use]
     pub fn more(mut self, lines: &str) -> Self {
         lines.clone_into(&mut self.more);
+        self
+    }
+
+    /// With these `client_features` of every backend, separated by commas.
+    #[must_use]
+    pub fn features(mut self, words: &str) -> Self {
+        self.features = Some(words.to_owned());
         self
     }
 
@@ -125,8 +134,9 @@ impl WorldBuilder {
     }
 
     fn config(&self, url: &str, port: u16, admin_port: u16, authority: &str) -> String {
+        let features = self.features.as_ref().map(|words| format!(", client_features: [{words}]")).unwrap_or_default();
         let line = |(name, url): &(String, String)| {
-            format!("  {name}: {{ url: '{url}', accept_entra_tokens: {} }}\n", self.accept_entra_tokens)
+            format!("  {name}: {{ url: '{url}', accept_entra_tokens: {}{features} }}\n", self.accept_entra_tokens)
         };
         let backends = self.backends.iter().map(line).collect::<Vec<_>>().concat();
         let Options { tenant_id, client_id, .. } = Options::default();
@@ -202,6 +212,20 @@ impl World {
     pub async fn ask(&self, token: &str, method: &str, params: Value) -> Value {
         let message = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
         let text = self.post(token, &message).await.text().await.unwrap();
+        let data = text.lines().rev().find_map(|line| line.strip_prefix("data:")).unwrap_or(&text);
+        serde_json::from_str(data).unwrap_or_else(|error| panic!("{error}: {text}"))
+    }
+
+    /// A request of 2026-07-28 and its answer as JSON; `name` is what `Mcp-Name` says.
+    pub async fn ask_modern(&self, token: &str, method: &str, name: Option<&str>, mut params: Value) -> Value {
+        params["_meta"] = json!({
+            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+            "io.modelcontextprotocol/clientCapabilities": { "elicitation": { "form": {}, "url": {} }, "roots": {} },
+        });
+        let message = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
+        let mut headers = vec![("mcp-protocol-version", "2026-07-28"), ("mcp-method", method)];
+        headers.extend(name.map(|name| ("mcp-name", name)));
+        let text = self.post_with(token, &message, &headers).await.text().await.unwrap();
         let data = text.lines().rev().find_map(|line| line.strip_prefix("data:")).unwrap_or(&text);
         serde_json::from_str(data).unwrap_or_else(|error| panic!("{error}: {text}"))
     }

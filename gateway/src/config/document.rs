@@ -110,6 +110,8 @@ pub struct Backend {
     /// Whether Entra's own access tokens are taken as bearers here.
     #[serde(default)]
     pub accept_entra_tokens: bool,
+    /// What may pass between its server and clients, beside calls and lists.
+    pub client_features: Option<Vec<Text>>,
     /// A PEM file with the authority that signed its certificate.
     pub ca_file: Option<Text>,
     /// How long a connection may take.

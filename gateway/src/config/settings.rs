@@ -9,6 +9,7 @@ use portcullis_policy::{BackendName, Policy};
 use url::Url;
 
 use super::Secret;
+use crate::mcp::Features;
 
 /// Everything the gateway was told.
 #[derive(Debug)]
@@ -89,6 +90,8 @@ pub struct Backend {
     pub resource: String,
     /// Whether Entra's own access tokens are taken as bearers here.
     pub accept_entra_tokens: bool,
+    /// What may pass between its server and clients.
+    pub features: Features,
     /// A PEM file with the authority that signed its certificate; the system's when absent.
     pub ca_file: Option<PathBuf>,
     /// How long a connection may take.

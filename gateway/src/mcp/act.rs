@@ -2,8 +2,9 @@
 
 use portcullis_policy::{Act, Action, BackendName};
 
-use super::client_message::{ClientMessage, Target};
+use super::client_message::ClientMessage;
 use super::method::Method;
+use super::target::Target;
 
 impl Act for ClientMessage {
     fn backend(&self) -> &BackendName {
@@ -13,6 +14,7 @@ impl Act for ClientMessage {
     fn action(&self) -> Action<'_> {
         match (self.target(), self.method()) {
             (Some(Target::Tool(name)), _) => Action::CallTool { name },
+            (Some(Target::Task(task)), _) => Action::CallTool { name: &task.tool },
             (Some(Target::Prompt(name) | Target::PromptReference(name)), _) => Action::GetPrompt { name },
             (Some(Target::Resource(uri)), _) => Action::ReadResource { uri },
             (Some(Target::TemplateReference(template)), _) => Action::UseTemplate { template },

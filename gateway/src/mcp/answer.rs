@@ -8,6 +8,7 @@ use bytes::Bytes;
 use serde::de::{self, Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::features::Features;
 use super::jsonrpc::{RequestId, members};
 use super::version::Era;
 use crate::json::{Key, MAX_DEPTH, Seen, check, resembles};
@@ -15,10 +16,8 @@ use crate::json::{Key, MAX_DEPTH, Seen, check, resembles};
 const MEMBERS: [&str; 6] = ["jsonrpc", "id", "method", "params", "result", "error"];
 /// Says that a subscribed resource changed; open to whom the resource is open.
 pub const RESOURCE_UPDATED: &str = "notifications/resources/updated";
-/// What servers ask of clients.
-const REQUESTS: [&str; 4] = ["ping", "sampling/createMessage", "elicitation/create", "roots/list"];
 /// What servers tell clients.
-const NOTIFICATIONS: [&str; 8] = [
+const NOTIFICATIONS: [&str; 9] = [
     "notifications/cancelled",
     "notifications/progress",
     "notifications/message",
@@ -27,6 +26,7 @@ const NOTIFICATIONS: [&str; 8] = [
     "notifications/resources/list_changed",
     RESOURCE_UPDATED,
     "notifications/elicitation/complete",
+    "notifications/subscriptions/acknowledged",
 ];
 
 /// A message of a backend.
@@ -81,14 +81,21 @@ pub fn address_error(json: &[u8], id: &RequestId) -> Option<Bytes> {
     Some(format!(r#"{{"jsonrpc":"2.0","id":{},"error":{}}}"#, id.as_json(), error.get()).into())
 }
 
-/// Whether what a server asks or tells is something that servers ask or tell; the rest is not passed on.
+/// Whether what a server asks or tells is something that servers ask or tell, and that the backend's features cover;
+/// the rest is not passed on. `json` is the message that `answer` was read from.
 #[must_use]
-pub fn is_known(answer: &Answer, era: Era) -> bool {
+pub fn passes(answer: &Answer, json: &str, era: Era, features: Features) -> bool {
     match answer {
         Answer::Response { .. } => true,
         // From 2026-07-28 on servers ask nothing on a stream.
-        Answer::Request { method, .. } => era == Era::Legacy && REQUESTS.contains(&method.as_str()),
-        Answer::Notification { method } => NOTIFICATIONS.contains(&method.as_str()),
+        Answer::Request { .. } if era == Era::Modern => false,
+        Answer::Request { method, .. } => {
+            let checked = method != "elicitation/create" || check(json, MAX_DEPTH).is_ok();
+            let message = if checked { members(json).unwrap_or_default() } else { Vec::new() };
+            let params = message.iter().find(|(name, _)| name == "params").map(|(_, value)| value.get());
+            features.may_ask(method, params)
+        }
+        Answer::Notification { method } => NOTIFICATIONS.contains(&method.as_str()) && features.may_tell(method),
     }
 }
 
@@ -210,22 +217,34 @@ mod tests {
 
     #[test]
     fn servers_ask_and_tell_what_the_protocol_names_and_nothing_else() {
-        let known = |json: &str, era| is_known(&read(json.as_bytes()).unwrap(), era);
-        for method in REQUESTS {
-            let json = format!(r#"{{"id":1,"method":"{method}"}}"#);
-            assert!(known(&json, Era::Legacy), "{method}");
-            assert!(!known(&json, Era::Modern), "{method}");
+        let passes = |json: &str, era| passes(&read(json.as_bytes()).unwrap(), json, era, Features::default());
+        for method in ["ping", "sampling/createMessage", "elicitation/create", "roots/list"] {
+            let json = format!(r#"{{"id":1,"method":"{method}","params":{{}}}}"#);
+            assert!(passes(&json, Era::Legacy), "{method}");
+            assert!(!passes(&json, Era::Modern), "{method}");
         }
         for method in NOTIFICATIONS {
-            assert!(known(&format!(r#"{{"method":"{method}"}}"#), Era::Legacy), "{method}");
+            let by_default = method != "notifications/elicitation/complete";
+            assert_eq!(passes(&format!(r#"{{"method":"{method}"}}"#), Era::Legacy), by_default, "{method}");
         }
         for method in ["tools/list", "tools/call", "tasks/get", "Roots/list", "ping "] {
-            assert!(!known(&format!(r#"{{"id":1,"method":"{method}"}}"#), Era::Legacy), "{method}");
+            assert!(!passes(&format!(r#"{{"id":1,"method":"{method}"}}"#), Era::Legacy), "{method}");
         }
         for method in ["notifications/tasks/status", "notifications/tools/list", "tools/list", "notifications/Message"]
         {
-            assert!(!known(&format!(r#"{{"method":"{method}"}}"#), Era::Legacy), "{method}");
+            assert!(!passes(&format!(r#"{{"method":"{method}"}}"#), Era::Legacy), "{method}");
         }
+    }
+
+    #[test]
+    fn an_address_is_asked_for_where_that_is_named() {
+        let json = r#"{"id":1,"method":"elicitation/create","params":{"mode":"url","url":"https:\/\/x"}}"#;
+        let doubled = r#"{"id":1,"method":"elicitation/create","params":{"mode":"form","mode":"url"}}"#;
+        let passes = |json: &str, features| passes(&read(json.as_bytes()).unwrap(), json, Era::Legacy, features);
+        assert!(!passes(json, Features::default()));
+        let all = Features { url_elicitation: true, ..Features::default() };
+        assert!(passes(json, all));
+        assert!(!passes(doubled, all));
     }
 
     #[test]

@@ -1,27 +1,31 @@
-//! What a server says of itself (`initialize`, `server/discover`), without what the gateway does not pass: a client
-//! that does not hear of it does not ask for it (versioning, section Extension Negotiation).
+//! What a server says of itself (`initialize`, `server/discover`), without what the gateway does not pass and what the
+//! caller cannot reach: a client that does not hear of it does not ask for it (versioning, section Extension
+//! Negotiation).
 //!
-//! Tasks, experimental capabilities and extensions that need methods of their own go; so do revisions that the
-//! gateway does not speak, and from 2026-07-28 on the notices that come by `subscriptions/listen`.
+//! Revisions that the gateway does not speak go; so do experimental capabilities and extensions that need methods of
+//! their own, features that the backend is not given, kinds of which nothing opens to the caller, and instructions
+//! that name a tool which is closed to them.
 
 use bytes::Bytes;
 
+use super::edit::{Edit, Uneditable, edit};
+use super::features::Features;
 use super::jsonrpc::{RequestId, members};
-use super::list_filter::Unreadable;
-use super::version::{Era, ProtocolVersion};
+use super::list_filter::{ListKind, Unreadable};
+use super::version::ProtocolVersion;
 use crate::json::{MAX_DEPTH, check, resembles};
 
-/// Capabilities whose methods the gateway passes.
-const PASSED: [&str; 5] = ["tools", "prompts", "resources", "completions", "logging"];
-/// Extensions that bring no method of their own.
-const PASSED_EXTENSIONS: [&str; 1] = ["io.modelcontextprotocol/ui"];
-const KNOWN: [&str; 3] = ["capabilities", "supportedVersions", "cacheScope"];
+const KNOWN: [&str; 4] = ["capabilities", "supportedVersions", "instructions", "cacheScope"];
 
-/// What becomes of a member.
-enum Edit {
-    Keep,
-    Drop,
-    Replace(String),
+/// What there is for the caller.
+#[derive(Clone, Copy)]
+pub struct Reach<'a> {
+    /// What may pass between the server and its clients.
+    pub features: Features,
+    /// Whether anything of a kind could open.
+    pub opens: &'a dyn Fn(ListKind) -> bool,
+    /// Whether a tool of this name is there and closed.
+    pub is_closed: &'a dyn Fn(&str) -> bool,
 }
 
 /// Trims the answer to the request `id`; an error answer passes as it is.
@@ -29,7 +33,7 @@ enum Edit {
 /// # Errors
 ///
 /// Returns [`Unreadable`] for anything that is not this one answer, read in one way only.
-pub fn trim(body: &Bytes, id: &RequestId, era: Era) -> Result<Bytes, Unreadable> {
+pub fn trim(body: &Bytes, id: &RequestId, reach: &Reach<'_>) -> Result<Bytes, Unreadable> {
     let text = std::str::from_utf8(body).map_err(|_not_utf8| Unreadable)?;
     check(text, MAX_DEPTH).map_err(|_unsound| Unreadable)?;
     let message = members(text).ok_or(Unreadable)?;
@@ -40,7 +44,9 @@ pub fn trim(body: &Bytes, id: &RequestId, era: Era) -> Result<Bytes, Unreadable>
     match (get("id").and_then(RequestId::from_json), get("result"), get("error")) {
         (_, None, Some(_)) => Ok(body.clone()),
         (Some(answered), Some(result), None) if answered == *id => {
-            let result = rebuild(result, &|name, value| member(name, value, era))?;
+            let edited = edit(result, &mut |name, value| member(name, value, reach));
+            let edited = edited.map_err(|Uneditable| Unreadable)?;
+            let result = edited.as_deref().unwrap_or(result);
             Ok(format!(r#"{{"jsonrpc":"2.0","id":{},"result":{result}}}"#, id.as_json()).into())
         }
         _ => Err(Unreadable),
@@ -48,62 +54,67 @@ pub fn trim(body: &Bytes, id: &RequestId, era: Era) -> Result<Bytes, Unreadable>
 }
 
 /// A member of the result.
-fn member(name: &str, value: &str, era: Era) -> Result<Edit, Unreadable> {
+fn member(name: &str, value: &str, reach: &Reach<'_>) -> Result<Edit, Uneditable> {
     match name {
-        "capabilities" => rebuild(value, &|name, value| capability(name, value, era)).map(Edit::Replace),
+        "capabilities" => edit(value, &mut |name, value| capability(name, value, reach)).map(Edit::to),
         "supportedVersions" => {
-            let versions: Vec<String> = serde_json::from_str(value).map_err(|_mistyped| Unreadable)?;
+            let versions: Vec<String> = serde_json::from_str(value).map_err(|_mistyped| Uneditable)?;
             let spoken: Vec<&String> = versions.iter().filter(|text| ProtocolVersion::parse(text).is_some()).collect();
             Ok(Edit::Replace(serde_json::json!(spoken).to_string()))
         }
-        name if resembles(name, &KNOWN) => Err(Unreadable),
+        "instructions" => {
+            let text: String = serde_json::from_str(value).map_err(|_mistyped| Uneditable)?;
+            Ok(Edit::keep_if(!words(&text).any(reach.is_closed)))
+        }
+        name if resembles(name, &KNOWN) => Err(Uneditable),
         _ => Ok(Edit::Keep),
     }
 }
 
-fn capability(name: &str, value: &str, era: Era) -> Result<Edit, Unreadable> {
+/// Everything in a text that could be the name of a tool: `a.b` is one, and so are its parts.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    let whole = text.split(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '/' | ':')));
+    let whole = whole.map(|word| word.trim_matches(['.', ':', '/', '-']));
+    let parts = text.split(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '-')));
+    whole.chain(parts).filter(|word| !word.is_empty())
+}
+
+fn capability(name: &str, value: &str, reach: &Reach<'_>) -> Result<Edit, Uneditable> {
+    let features = reach.features;
     match name {
-        "extensions" => rebuild(value, &|name, _| Ok(keep_if(PASSED_EXTENSIONS.contains(&name)))).map(Edit::Replace),
-        name if !PASSED.contains(&name) => Ok(Edit::Drop),
-        _ if era == Era::Modern => {
-            rebuild(value, &|name, _| Ok(keep_if(!matches!(name, "listChanged" | "subscribe")))).map(Edit::Replace)
+        "extensions" => edit(value, &mut |name, _| Ok(Edit::keep_if(features.has_extension(name)))).map(Edit::to),
+        "tools" => Ok(Edit::keep_if((reach.opens)(ListKind::Tools))),
+        "prompts" => Ok(Edit::keep_if((reach.opens)(ListKind::Prompts))),
+        "resources" => {
+            Ok(Edit::keep_if((reach.opens)(ListKind::Resources) || (reach.opens)(ListKind::ResourceTemplates)))
         }
-        _ => Ok(Edit::Keep),
+        "completions" => Ok(Edit::Keep),
+        "logging" => Ok(Edit::keep_if(features.logging)),
+        // Whose tasks a list would hold, a backend without a login cannot know.
+        "tasks" if features.tasks => edit(value, &mut |name, _| Ok(Edit::keep_if(name != "list"))).map(Edit::to),
+        _ => Ok(Edit::Drop),
     }
-}
-
-fn keep_if(passed: bool) -> Edit {
-    if passed { Edit::Keep } else { Edit::Drop }
-}
-
-/// The object with every member edited, in the same order.
-fn rebuild(object: &str, edit: &dyn Fn(&str, &str) -> Result<Edit, Unreadable>) -> Result<String, Unreadable> {
-    let mut out = String::from("{");
-    for (name, value) in members(object).ok_or(Unreadable)? {
-        let value = match edit(&name, value.get())? {
-            Edit::Drop => continue,
-            Edit::Keep => value.get().to_owned(),
-            Edit::Replace(value) => value,
-        };
-        if out.len() > 1 {
-            out.push(',');
-        }
-        out.push_str(&serde_json::Value::String(name).to_string());
-        out.push(':');
-        out.push_str(&value);
-    }
-    out.push('}');
-    Ok(out)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn trimmed(result: &str, era: Era) -> Result<String, Unreadable> {
+    const OPEN: Reach<'_> = Reach { features: USUAL, opens: &|_| true, is_closed: &|_| false };
+    const USUAL: Features = Features {
+        elicitation: true,
+        url_elicitation: false,
+        sampling: true,
+        roots: true,
+        logging: true,
+        progress: true,
+        tasks: false,
+    };
+
+    fn trimmed(result: &str, reach: &Reach<'_>) -> Result<String, Unreadable> {
         let body = format!(r#"{{"jsonrpc":"2.0","id":7,"result":{result}}}"#);
         let id = RequestId::from_json("7").unwrap();
-        let trimmed = trim(&body.into(), &id, era)?;
+        let trimmed = trim(&body.into(), &id, reach)?;
         let text = String::from_utf8(trimmed.to_vec()).unwrap();
         Ok(text.strip_prefix(r#"{"jsonrpc":"2.0","id":7,"result":"#).unwrap().strip_suffix('}').unwrap().to_owned())
     }
@@ -114,22 +125,39 @@ mod tests {
             "experimental":{"x":{}},"resources":{"subscribe":true},"extensions":{"io.modelcontextprotocol/tasks":{},
             "io.modelcontextprotocol/ui":{"a":1.0}},"novel":{}},"serverInfo":{"name":"w"},"instructions":"i","_meta":{}}"#;
         let want = r#"{"protocolVersion":"2025-11-25","capabilities":{"tools":{"listChanged":true},"resources":{"subscribe":true},"extensions":{"io.modelcontextprotocol/ui":{"a":1.0}}},"serverInfo":{"name":"w"},"instructions":"i","_meta":{}}"#;
-        assert_eq!(trimmed(result, Era::Legacy).unwrap(), want);
+        assert_eq!(trimmed(result, &OPEN).unwrap(), want);
     }
 
     #[test]
     fn a_modern_client_hears_of_the_revisions_that_both_speak() {
         let result = r#"{"supportedVersions":["2026-07-28","2099-01-01","2025-11-25"],"capabilities":{"tools":{"listChanged":true},"logging":{}}}"#;
-        let want = r#"{"supportedVersions":["2026-07-28","2025-11-25"],"capabilities":{"tools":{},"logging":{}}}"#;
-        assert_eq!(trimmed(result, Era::Modern).unwrap(), want);
+        let want = r#"{"supportedVersions":["2026-07-28","2025-11-25"],"capabilities":{"tools":{"listChanged":true},"logging":{}}}"#;
+        assert_eq!(trimmed(result, &OPEN).unwrap(), want);
+    }
+
+    #[test]
+    fn a_caller_hears_of_what_they_can_reach() {
+        let result = r#"{"capabilities":{"tools":{},"prompts":{},"resources":{},"logging":{},"tasks":{"list":{},"cancel":{}}},"instructions":"Use get_x. Then crm.delete_y!"}"#;
+        assert_eq!(USUAL, Features::default());
+        let tools = Reach { opens: &|kind| kind == ListKind::Tools, ..OPEN };
+        let want = r#"{"capabilities":{"tools":{},"logging":{}},"instructions":"Use get_x. Then crm.delete_y!"}"#;
+        assert_eq!(trimmed(result, &tools).unwrap(), want);
+        let tasks = Features { tasks: true, logging: false, ..USUAL };
+        let nothing = Reach { features: tasks, opens: &|_| false, is_closed: &|name| name == "delete_y" };
+        assert_eq!(trimmed(result, &nothing).unwrap(), r#"{"capabilities":{"tasks":{"cancel":{}}}}"#);
+        let dotted = Reach { is_closed: &|name| name == "crm.delete_y", ..OPEN };
+        assert!(!trimmed(result, &dotted).unwrap().contains("instructions"));
+        assert!(
+            trimmed(result, &Reach { is_closed: &|name| name == "delete", ..OPEN }).unwrap().contains("instructions")
+        );
     }
 
     #[test]
     fn an_error_passes_and_what_could_be_two_answers_does_not() {
         let id = RequestId::from_json("7").unwrap();
         let error = Bytes::from_static(br#"{"jsonrpc":"2.0","id":7,"error":{"code":1,"message":"x"}}"#);
-        assert_eq!(trim(&error, &id, Era::Legacy), Ok(error));
-        assert!(trimmed(r#"{"capabilities":{}}"#, Era::Legacy).is_ok());
+        assert_eq!(trim(&error, &id, &OPEN), Ok(error));
+        assert!(trimmed(r#"{"capabilities":{}}"#, &OPEN).is_ok());
         for bad in [
             r#"{"capabilities":{},"capabilities":{"tasks":{}}}"#,
             r#"{"capabilities":{},"Capabilities":{"tasks":{}}}"#,
@@ -139,9 +167,9 @@ mod tests {
             "[]",
             "{}}{",
         ] {
-            assert_eq!(trimmed(bad, Era::Modern), Err(Unreadable), "{bad}");
+            assert_eq!(trimmed(bad, &OPEN), Err(Unreadable), "{bad}");
         }
         let other = Bytes::from_static(br#"{"jsonrpc":"2.0","id":8,"result":{}}"#);
-        assert_eq!(trim(&other, &id, Era::Legacy), Err(Unreadable));
+        assert_eq!(trim(&other, &id, &OPEN), Err(Unreadable));
     }
 }

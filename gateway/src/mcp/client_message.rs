@@ -8,13 +8,16 @@ use super::jsonrpc::{Envelope, RequestId, members};
 use super::method::{Governance, Method};
 use super::refusal::Refusal;
 use super::request_metadata::{RequestMetadata, encode_header, trim};
+use super::settle::{RELATED_TASK, Settled, settle, settle_outcome};
+use super::target::{Target, get, target, text};
+use super::terms::Terms;
 use super::version::{Era, ProtocolVersion};
 use crate::json::resembles;
 
 const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 const META_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
 /// Members of `params` and `_meta` that something is decided by or that a backend may decide by.
-const KNOWN: [&str; 21] = [
+const KNOWN: [&str; 23] = [
     "name",
     "arguments",
     "uri",
@@ -32,21 +35,22 @@ const KNOWN: [&str; 21] = [
     "progressToken",
     "progress",
     "task",
+    "taskId",
+    "notifications",
     "requestState",
     "inputResponses",
     META_VERSION,
     META_CAPABILITIES,
 ];
 /// Members of `_meta` that the protocol gives a meaning.
-const KNOWN_META: [&str; 5] = [
+const KNOWN_META: [&str; 6] = [
     META_VERSION,
     META_CAPABILITIES,
     "io.modelcontextprotocol/clientInfo",
     "io.modelcontextprotocol/logLevel",
+    RELATED_TASK,
     "progressToken",
 ];
-/// Longer than any honest name or URI.
-const MAX_TARGET: usize = 4096;
 
 /// Whether a message asks, tells or answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,40 +61,6 @@ pub enum Kind {
     Notification,
     /// It answers a request of the server (revisions up to 2025-11-25).
     Response,
-}
-
-/// What a request reaches for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// A tool.
-    Tool(String),
-    /// A prompt.
-    Prompt(String),
-    /// A resource's URI.
-    Resource(String),
-    /// The prompt whose arguments are completed.
-    PromptReference(String),
-    /// The resource template whose variables are completed.
-    TemplateReference(String),
-}
-
-impl Target {
-    /// Its name or URI.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        match self {
-            Self::Tool(name) | Self::Prompt(name) | Self::PromptReference(name) => name,
-            Self::Resource(uri) | Self::TemplateReference(uri) => uri,
-        }
-    }
-
-    /// What `Mcp-Name` has to say.
-    pub(super) fn mirrored(&self) -> Option<&str> {
-        match self {
-            Self::Tool(name) | Self::Prompt(name) | Self::Resource(name) => Some(name),
-            Self::PromptReference(_) | Self::TemplateReference(_) => None,
-        }
-    }
 }
 
 /// A message that can be decided.
@@ -106,16 +76,31 @@ pub struct ClientMessage {
     outcome: Option<(&'static str, Bytes)>,
 }
 
-/// Reads the body of a POST to `backend`.
+/// Reads the body of a POST to `backend` for a caller who holds nothing sealed; see [`read_message_on`].
 ///
 /// # Errors
 ///
-/// Returns a [`Refusal`] for whatever could be read in more than one way, is of no known method, or contradicts its
-/// headers.
+/// As [`read_message_on`].
 pub fn read_message(
     body: &Bytes,
     headers: &RequestMetadata<'_>,
     backend: &BackendName,
+) -> Result<ClientMessage, Refusal> {
+    read_message_on(body, headers, backend, &Terms::default())
+}
+
+/// Reads the body of a POST to `backend` on the terms of its caller: what was handed out sealed is opened, and what
+/// the terms do not cover is taken out.
+///
+/// # Errors
+///
+/// Returns a [`Refusal`] for whatever could be read in more than one way, is of no known method, contradicts its
+/// headers, or shows something sealed that was not given to this caller for this.
+pub fn read_message_on(
+    body: &Bytes,
+    headers: &RequestMetadata<'_>,
+    backend: &BackendName,
+    terms: &Terms<'_>,
 ) -> Result<ClientMessage, Refusal> {
     let envelope = Envelope::read(body)?;
     let id = envelope.id.clone();
@@ -130,25 +115,64 @@ pub fn read_message(
     match (&envelope.method, &envelope.outcome) {
         (Some(_), Some(_)) => Err(Refusal::request("A message has `method`, or `result` or `error`", id)),
         (None, None) => Err(Refusal::request("`method` is missing", id)),
-        (None, Some(_)) => response(envelope, era, backend),
+        (None, Some(_)) => response(envelope, era, backend, terms),
         (Some(name), None) => {
-            let method = Method::find(name, era, id.is_some()).ok_or_else(|| Refusal::method(era, id.clone()))?;
-            let target = target(method, &params, id.as_ref())?;
+            let method = find(name, era, id.as_ref(), terms)?;
+            let target = target(method, &params, id.as_ref(), terms)?;
             let required = era == Era::Modern && id.is_some();
             headers.check(name, target.as_ref(), required, id.as_ref())?;
             let kind = if id.is_some() { Kind::Request } else { Kind::Notification };
-            let (method, backend, params) = (Some(method), backend.clone(), envelope.params);
+            let settled = settled(&params, envelope.params.as_ref(), method, era, target.as_ref(), id.as_ref(), terms)?;
+            let (method, backend, params) = (Some(method), backend.clone(), settled.or(envelope.params));
             Ok(ClientMessage { backend, kind, era, id, method, target, params, outcome: None })
         }
     }
 }
 
-fn response(envelope: Envelope, era: Era, backend: &BackendName) -> Result<ClientMessage, Refusal> {
+/// The method, if the backend's features have it.
+fn find(name: &str, era: Era, id: Option<&RequestId>, terms: &Terms<'_>) -> Result<Method, Refusal> {
+    let method = Method::find(name, era, id.is_some()).filter(|method| match method.governance() {
+        Governance::Task => terms.features.tasks,
+        Governance::Logging => terms.features.logging,
+        _ => true,
+    });
+    method.ok_or_else(|| Refusal::method(era, id.cloned()))
+}
+
+/// The new `params`, where something in them has to be opened or taken out.
+fn settled(
+    members: &[(String, &RawValue)],
+    params: Option<&Bytes>,
+    method: Method,
+    era: Era,
+    target: Option<&Target>,
+    id: Option<&RequestId>,
+    terms: &Terms<'_>,
+) -> Result<Option<Bytes>, Refusal> {
+    let touches =
+        |name: &str| matches!(name, "_meta" | "capabilities" | "requestState" | "task" | "taskId" | "notifications");
+    let Some(params) = params.filter(|_| members.iter().any(|(name, _)| touches(name))) else { return Ok(None) };
+    let task = if let Some(Target::Task(task)) = target { Some(task) } else { None };
+    let message = Settled { method, era, name: target.map(Target::as_str), task };
+    let params = std::str::from_utf8(params).unwrap_or_default();
+    Ok(settle(params, &message, terms, id)?.map(Bytes::from))
+}
+
+fn response(envelope: Envelope, era: Era, backend: &BackendName, terms: &Terms<'_>) -> Result<ClientMessage, Refusal> {
     if era == Era::Modern {
         return Err(Refusal::request("Clients send no responses in this revision", envelope.id));
     }
     if envelope.id.is_none() || envelope.params.is_some() {
         return Err(Refusal::request("A response has an `id` and no `params`", envelope.id));
+    }
+    let mut outcome = envelope.outcome;
+    if terms.features.tasks
+        && let Some(("result", json)) = &outcome
+    {
+        let json = std::str::from_utf8(json).unwrap_or_default();
+        let settled = settle_outcome(json, terms);
+        let settled = settled.map_err(|_foreign| Refusal::unknown("Task not found", envelope.id.clone()))?;
+        outcome = settled.map(|json| ("result", Bytes::from(json))).or(outcome);
     }
     Ok(ClientMessage {
         backend: backend.clone(),
@@ -158,7 +182,7 @@ fn response(envelope: Envelope, era: Era, backend: &BackendName) -> Result<Clien
         method: None,
         target: None,
         params: None,
-        outcome: envelope.outcome,
+        outcome,
     })
 }
 
@@ -174,14 +198,6 @@ fn is_respelled(name: &str) -> bool {
 
 fn object(json: &Bytes) -> Option<Vec<(String, &RawValue)>> {
     std::str::from_utf8(json).ok().and_then(members)
-}
-
-fn get<'a>(members: &[(String, &'a RawValue)], name: &str) -> Option<&'a RawValue> {
-    members.iter().find(|(known, _)| known == name).map(|(_, value)| *value)
-}
-
-fn text(value: &RawValue) -> Option<String> {
-    serde_json::from_str::<String>(value.get()).ok()
 }
 
 /// The era of a message: the body says it (`_meta`), and the header must agree (MCP 2026-07-28, versioning).
@@ -219,44 +235,6 @@ fn era(envelope: &Envelope, params: &[(String, &RawValue)], headers: &RequestMet
     Ok(header_era.unwrap_or(Era::Legacy))
 }
 
-fn target(method: Method, params: &[(String, &RawValue)], id: Option<&RequestId>) -> Result<Option<Target>, Refusal> {
-    let text_of = |members: &[(String, &RawValue)], name: &'static str, message: &'static str| {
-        let value = get(members, name).and_then(text).filter(|text| !text.is_empty() && text.len() <= MAX_TARGET);
-        value.ok_or_else(|| Refusal::params(message, id.cloned()))
-    };
-    let refuse = |message| Err(Refusal::params(message, id.cloned()));
-    if get(params, "arguments")
-        .is_some_and(|arguments| !matches!(arguments.get(), "null") && !arguments.get().starts_with('{'))
-    {
-        return refuse("`arguments` must be an object");
-    }
-    Ok(match method.governance() {
-        Governance::Protocol => None,
-        Governance::Filter => {
-            if get(params, "cursor").is_some_and(|cursor| text(cursor).is_none()) {
-                return refuse("`cursor` must be a string");
-            }
-            None
-        }
-        Governance::Tool => Some(Target::Tool(text_of(params, "name", "`name` must be a string")?)),
-        Governance::Prompt => Some(Target::Prompt(text_of(params, "name", "`name` must be a string")?)),
-        Governance::Resource => Some(Target::Resource(text_of(params, "uri", "`uri` must be a string")?)),
-        Governance::Reference => {
-            let Some(reference) = get(params, "ref").and_then(|value| members(value.get())) else {
-                return refuse("`ref` must be an object");
-            };
-            if reference.iter().any(|(name, _)| resembles(name, &["type", "name", "uri"])) {
-                return refuse("A member of `ref` resembles a known one");
-            }
-            Some(match text_of(&reference, "type", "`ref.type` must be a string")?.as_str() {
-                "ref/prompt" => Target::PromptReference(text_of(&reference, "name", "`ref.name` must be a string")?),
-                "ref/resource" => Target::TemplateReference(text_of(&reference, "uri", "`ref.uri` must be a string")?),
-                _ => return refuse("`ref.type` is unknown"),
-            })
-        }
-    })
-}
-
 impl ClientMessage {
     /// The backend it is meant for.
     #[must_use]
@@ -288,6 +266,12 @@ impl ClientMessage {
         self.method
     }
 
+    /// Whether it speaks of other requests of its session, by ids that mean nothing without one.
+    #[must_use]
+    pub fn is_of_session(&self) -> bool {
+        matches!(self.method, Some(Method::Cancelled | Method::Progress | Method::RootsListChanged))
+    }
+
     /// What it reaches for.
     #[must_use]
     pub fn target(&self) -> Option<&Target> {
@@ -297,7 +281,7 @@ impl ClientMessage {
     /// What `Mcp-Name` says to a backend, encoded as a header value.
     #[must_use]
     pub fn mirrored_name(&self) -> Option<String> {
-        self.target().and_then(Target::mirrored).map(encode_header)
+        self.target().and_then(Target::mirrored_to_backend).map(encode_header)
     }
 
     /// The message as a backend gets it: members in one order, each value as it was checked.

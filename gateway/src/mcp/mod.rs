@@ -6,21 +6,32 @@
 
 mod act;
 pub mod answer;
+mod batch;
 pub mod capabilities;
 mod client_message;
+mod edit;
+mod features;
 mod jsonrpc;
 pub mod list_filter;
 mod method;
+pub mod outcome;
 mod refusal;
 mod request_metadata;
 pub mod session;
+mod settle;
 pub mod sse;
+mod target;
+mod terms;
 mod version;
 
 pub use act::{EndSession, OpenStream};
-pub use client_message::{ClientMessage, Kind, Target, read_message};
+pub use batch::split_batch;
+pub use client_message::{ClientMessage, Kind, read_message, read_message_on};
+pub use features::Features;
 pub use jsonrpc::RequestId;
 pub use method::{Governance, Method};
 pub use refusal::{Refusal, error_body};
 pub use request_metadata::RequestMetadata;
+pub use target::Target;
+pub use terms::{Place, Seals, Strict, Task, Terms};
 pub use version::{Era, ProtocolVersion};

@@ -36,6 +36,11 @@ impl Refusal {
         Self { status: StatusCode::BAD_REQUEST, code: INVALID_PARAMS, message, id, data: None }
     }
 
+    /// What is asked for does not exist for this caller: an answer like any other, not a broken request.
+    pub(super) fn unknown(message: &'static str, id: Option<RequestId>) -> Self {
+        Self { status: StatusCode::OK, code: INVALID_PARAMS, message, id, data: None }
+    }
+
     pub(super) fn header(message: &'static str, id: Option<RequestId>) -> Self {
         Self { status: StatusCode::BAD_REQUEST, code: HEADER_MISMATCH, message, id, data: None }
     }

@@ -6,9 +6,9 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::client_message::Target;
 use super::jsonrpc::RequestId;
 use super::refusal::Refusal;
+use super::target::Target;
 
 /// The mirroring headers of a POST, as sent; `None` when absent. The caller refuses headers that are there twice.
 #[derive(Clone, Copy, Debug, Default)]

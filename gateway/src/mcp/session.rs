@@ -15,11 +15,17 @@ pub fn is_session_id(text: &str) -> bool {
 /// that no two bindings have the same bytes.
 #[must_use]
 pub fn binding(backend: &BackendName, subject: &Subject) -> Vec<u8> {
-    let mut out = b"mcp-session".to_vec();
-    let parts = [backend.as_ref(), subject.tenant(), subject.object(), subject.client().unwrap_or("")];
-    for part in parts {
+    bound("mcp-session", backend, subject, &[])
+}
+
+/// What a sealed value of the kind `label` is good for: this backend, this caller, this client, and `more`.
+#[must_use]
+pub fn bound(label: &str, backend: &BackendName, subject: &Subject, more: &[&[u8]]) -> Vec<u8> {
+    let mut out = label.as_bytes().to_vec();
+    let caller = [backend.as_ref(), subject.tenant(), subject.object(), subject.client().unwrap_or("")];
+    for part in caller.iter().map(|part| part.as_bytes()).chain(more.iter().copied()) {
         out.extend_from_slice(&(part.len() as u64).to_be_bytes());
-        out.extend_from_slice(part.as_bytes());
+        out.extend_from_slice(part);
     }
     out
 }

@@ -130,17 +130,30 @@ impl Event {
         std::str::from_utf8(&self.0).is_err()
     }
 
-    /// The same event with other data, every other line as it was.
+    /// Its id: what a client would show as `Last-Event-ID`; `None` when it has none.
     #[must_use]
-    pub fn with_data(&self, data: &[u8]) -> Bytes {
-        let mut out = BytesMut::with_capacity(self.0.len() + 16);
+    pub fn id(&self) -> Option<&str> {
+        let text = std::str::from_utf8(&self.0).ok()?;
+        lines(text).filter_map(|line| field(line, "id")).last()
+    }
+
+    /// The same event with other data, another id or none, and every other line as it was.
+    #[must_use]
+    pub fn with(&self, data: Option<&[u8]>, id: Option<&str>) -> Bytes {
+        let mut out = BytesMut::with_capacity(self.0.len() + id.map_or(0, str::len) + 16);
+        if let Some(id) = id {
+            for part in ["id: ", id, "\n"] {
+                out.extend_from_slice(part.as_bytes());
+            }
+        }
         for line in lines(std::str::from_utf8(&self.0).unwrap_or_default()) {
-            if !line.is_empty() && field(line, "data").is_none() {
+            let replaced = field(line, "id").is_some() || (data.is_some() && field(line, "data").is_some());
+            if !line.is_empty() && !replaced {
                 out.extend_from_slice(line.as_bytes());
                 out.extend_from_slice(b"\n");
             }
         }
-        for line in data.split(|&b| b == b'\n') {
+        for line in data.into_iter().flat_map(|data| data.split(|&b| b == b'\n')) {
             out.extend_from_slice(b"data: ");
             out.extend_from_slice(line);
             out.extend_from_slice(b"\n");
@@ -236,7 +249,9 @@ mod tests {
     #[test]
     fn other_lines_stay_when_the_data_changes() {
         let event = events(&[b"event: message\nid: 9\ndata: {\ndata: }\n\n"]).remove(0);
-        assert_eq!(event.with_data(b"[]"), "event: message\nid: 9\ndata: []\n\n");
+        assert_eq!(event.id(), Some("9"));
+        assert_eq!(event.with(Some(b"[]"), Some("s")), "id: s\nevent: message\ndata: []\n\n");
+        assert_eq!(event.with(None, None), "event: message\ndata: {\ndata: }\n\n");
     }
 
     #[test]

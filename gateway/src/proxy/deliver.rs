@@ -7,64 +7,20 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
-use portcullis_policy::View;
 
 use super::door::{Failure, Visit};
 use super::exchange::Exchange;
 use super::forward::{BackendAnswer, ForwardError};
+use super::reader::{Passed, Reader};
 use super::rejection::Rejection;
 use super::session::Session;
-use crate::authn::VerifiedIdentity;
-use crate::mcp::answer::{self, Answer};
-use crate::mcp::capabilities;
-use crate::mcp::list_filter::{self, Filtered, ListKind, Unreadable};
-use crate::mcp::sse::{Event, Splitter};
-use crate::mcp::{ClientMessage, Era, Kind, Method, RequestId};
+use crate::mcp::list_filter::Unreadable;
+use crate::mcp::sse::Splitter;
+use crate::mcp::{Method, error_body};
 
 const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
-
-/// Whose answer it is: what was asked, by whom, in which session.
-pub(super) struct Reader<'a> {
-    identity: &'a VerifiedIdentity,
-    session: &'a Session,
-    /// The request that is answered; none on the stream of a session.
-    id: Option<RequestId>,
-    method: Option<Method>,
-    era: Era,
-}
-
-/// What becomes of one event.
-enum Passed {
-    /// It goes on, like this.
-    On(Bytes),
-    /// It does not belong here and is left out.
-    Dropped,
-    /// It goes on, like this, and is the last.
-    Last(Bytes),
-}
-
-impl<'a> Reader<'a> {
-    pub(super) fn of_message(message: &ClientMessage, identity: &'a VerifiedIdentity, session: &'a Session) -> Self {
-        let id = if message.kind() == Kind::Request { message.id().cloned() } else { None };
-        Self { identity, session, id, method: message.method(), era: message.era() }
-    }
-
-    pub(super) fn of_stream(identity: &'a VerifiedIdentity, session: &'a Session) -> Self {
-        Self { identity, session, id: None, method: None, era: Era::Legacy }
-    }
-
-    /// The list that the answer holds, if it is one that is filtered.
-    fn list(&self) -> Option<ListKind> {
-        match self.method? {
-            Method::ToolsList => Some(ListKind::Tools),
-            Method::PromptsList => Some(ListKind::Prompts),
-            Method::ResourcesList => Some(ListKind::Resources),
-            Method::ResourceTemplatesList => Some(ListKind::ResourceTemplates),
-            Method::Discover => Some(ListKind::Nothing),
-            _ => None,
-        }
-    }
-}
+/// Outside the ranges that JSON-RPC and MCP keep for themselves.
+const TOKEN_EXPIRED: i64 = -31401;
 
 impl Visit<'_> {
     /// Passes an answer on.
@@ -112,44 +68,13 @@ impl Visit<'_> {
             gone = exchange.gone() => return Err(gone.into()),
         };
         let body = body.map_err(|error| self.failed(&error, reader.id.clone()))?;
-        let rewritten = self.rewrite_answer(&body, reader);
+        let rewritten = reader.rewrite_answer(&body);
         let Ok(body) = rewritten else {
             return Err(self.unusable(reader, "it is not the answer to this request").into());
         };
         let status = answer.status();
         let headers = self.answer_headers(&answer, reader, "application/json");
         Ok(exchange.answer(response(status, headers, body)).await?)
-    }
-
-    /// The one answer to this request, filtered where it is a list.
-    fn rewrite_answer(&self, body: &Bytes, reader: &Reader<'_>) -> Result<Bytes, Unreadable> {
-        let id = reader.id.as_ref().ok_or(Unreadable)?;
-        let introduces = matches!(reader.method, Some(Method::Initialize | Method::Discover));
-        let body = &if introduces { capabilities::trim(body, id, reader.era)? } else { body.clone() };
-        if let Some(kind) = reader.list() {
-            let view = self.view(reader);
-            let filtered = list_filter::filter(body, kind, id, reader.era, &mut |name| match kind {
-                ListKind::Tools => view.tool(name),
-                ListKind::Prompts => view.prompt(name),
-                ListKind::Resources => view.resource(name),
-                ListKind::ResourceTemplates => view.resource_template(name),
-                ListKind::Nothing => false,
-            })?;
-            return Ok(self.counted(filtered));
-        }
-        match answer::read(body) {
-            Some(Answer::Response { id: Some(answered), .. }) if answered == *id => Ok(body.clone()),
-            Some(Answer::Response { id: None, .. }) => answer::address_error(body, id).ok_or(Unreadable),
-            _ => Err(Unreadable),
-        }
-    }
-
-    fn counted(&self, filtered: Filtered) -> Bytes {
-        for (outcome, number) in [("shown", filtered.shown), ("hidden", filtered.hidden)] {
-            let labels = [self.mount.name.as_ref(), outcome];
-            self.door.metrics.list_items.with_label_values(&labels).inc_by(number as u64);
-        }
-        filtered.body
     }
 
     /// A stream of events, each rewritten as it comes, until its end, the client's, or the token's.
@@ -194,7 +119,7 @@ impl Visit<'_> {
                 biased;
                 piece = answer.next_piece(idle) => piece,
                 gone = exchange.gone() => return Err(gone.into()),
-                () = &mut expired => return Ok(()),
+                () = &mut expired => return self.expire(exchange, reader).await,
             };
             let piece = match piece {
                 Ok(Some(piece)) => piece,
@@ -203,7 +128,7 @@ impl Visit<'_> {
             };
             splitter.push(&piece);
             while let Some(event) = splitter.next_event().map_err(|error| self.broken_text(&error.to_string()))? {
-                match self.rewrite_event(&event, reader) {
+                match reader.rewrite_event(&event) {
                     Ok(Passed::On(bytes)) => exchange.send(bytes).await?,
                     Ok(Passed::Dropped) => {}
                     Ok(Passed::Last(bytes)) => {
@@ -218,50 +143,16 @@ impl Visit<'_> {
         }
     }
 
-    fn rewrite_event(&self, event: &Event, reader: &Reader<'_>) -> Result<Passed, Unreadable> {
-        if event.is_malformed() {
-            return Err(Unreadable);
+    /// The token has ended before the stream: whoever waits for an answer is told, and the stream ends in order.
+    async fn expire(&mut self, exchange: &mut Exchange, reader: &Reader<'_>) -> Result<(), Failure> {
+        self.error = Some("token_expired");
+        if let Some(id) = &reader.id {
+            let body =
+                error_body(Some(id), TOKEN_EXPIRED, "The access token has expired; refresh it and ask again", None);
+            let event = [b"data: ".as_slice(), &body, b"\n\n"].concat();
+            exchange.send(event.into()).await?;
         }
-        let Some(data) = event.data().filter(|data| !data.is_empty()) else {
-            return Ok(Passed::On(event.bytes().clone()));
-        };
-        let answer = answer::read(data.as_bytes()).ok_or(Unreadable)?;
-        if !answer::is_known(&answer, reader.era) {
-            return Ok(Passed::Dropped);
-        }
-        match answer {
-            Answer::Response { .. } => return self.rewrite_response(event, &data.into(), reader),
-            Answer::Request { id, .. } => self.door.asked.ask(&reader.session.key, id),
-            Answer::Notification { method } if method == answer::RESOURCE_UPDATED => {
-                let uri = answer::updated_resource(data.as_bytes()).ok_or(Unreadable)?;
-                if !self.view(reader).resource(&uri) {
-                    return Ok(Passed::Dropped);
-                }
-            }
-            Answer::Notification { .. } => {}
-        }
-        Ok(Passed::On(event.bytes().clone()))
-    }
-
-    fn view(&self, reader: &Reader<'_>) -> View<'_> {
-        self.door.policy.view(reader.identity.subject(), &self.mount.name)
-    }
-
-    fn rewrite_response(&self, event: &Event, data: &Bytes, reader: &Reader<'_>) -> Result<Passed, Unreadable> {
-        let unchanged = |body: &Bytes| if body == data { event.bytes().clone() } else { event.with_data(body) };
-        if reader.id.is_some() {
-            return Ok(Passed::Last(unchanged(&self.rewrite_answer(data, reader)?)));
-        }
-        // A resumed answer on the stream of a session: its request is not known, its shape is.
-        let view = self.view(reader);
-        let filtered = list_filter::filter_by_shape(data, reader.era, &mut |kind, name| match kind {
-            ListKind::Tools => view.tool(name),
-            ListKind::Prompts => view.prompt(name),
-            ListKind::Resources => view.resource(name),
-            ListKind::ResourceTemplates => view.resource_template(name),
-            ListKind::Nothing => false,
-        })?;
-        Ok(Passed::On(unchanged(&self.counted(filtered))))
+        Ok(())
     }
 
     /// The headers of an answer: the few that cross, the media type, and a sealed session id where one begins.

@@ -2,21 +2,21 @@
 
 use std::sync::Arc;
 
-use http::{HeaderName, Method, header};
-use portcullis_policy::{Act, Denial, Permit, Permitted};
+use bytes::Bytes;
+use http::{HeaderName, Method, StatusCode, header};
+use portcullis_policy::Permitted;
 
 use super::Door;
-use super::deliver::Reader;
 use super::exchange::{BodyFault, Exchange, Gone};
 use super::forward::{BackendAnswer, ForwardError, UpstreamRequest, forward};
 use super::mount::Mount;
-use super::rejection::{Rejection, Unknown};
+use super::reader::Reader;
+use super::rejection::Rejection;
 use super::session::Session;
-use crate::audit::{Actor, Decision, Event, Kind, Outcome, Reason, RequestId, Target, Verdict};
+use crate::audit::{Kind, Outcome, RequestId};
 use crate::authn::VerifiedIdentity;
 use crate::clock::Stopwatch;
-use crate::mcp::{self, ClientMessage, EndSession, OpenStream, RequestMetadata};
-use crate::metrics;
+use crate::mcp::{self, ClientMessage, EndSession, OpenStream, RequestMetadata, Seals, Terms};
 
 const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
@@ -45,6 +45,13 @@ impl From<Gone> for Failure {
     fn from(_: Gone) -> Self {
         Self::Gone
     }
+}
+
+/// What a POST carries.
+enum Body {
+    Message(Box<ClientMessage>),
+    /// Of 2025-03-26 only.
+    Batch(Vec<ClientMessage>),
 }
 
 /// One request on its way.
@@ -104,26 +111,56 @@ impl<'d> Visit<'d> {
     }
 
     async fn post(&mut self, exchange: &mut Exchange, identity: &VerifiedIdentity) -> Result<(), Failure> {
-        let message = self.read(exchange, identity).await?;
+        let message = match self.read(exchange, identity).await? {
+            Body::Batch(messages) => return self.batch(exchange, identity, messages).await,
+            Body::Message(message) => *message,
+        };
         let method = message.method().map_or("response", mcp::Method::as_str);
-        let sealed = if message.era() == mcp::Era::Legacy { exchange.header(&SESSION) } else { None };
-        let session = self.session(identity, method, sealed)?;
+        let session = self.session_of(exchange, identity, method, message.era() == mcp::Era::Legacy)?;
+        let Some((permitted, answer)) = self.send(exchange, identity, message, &session).await? else {
+            return Ok(exchange.answer(super::status(StatusCode::ACCEPTED)).await?);
+        };
+        let reader = Reader::of_message((self.door, self.mount), permitted.act(), identity, &session);
+        self.deliver(exchange, answer, &reader).await
+    }
+
+    /// The session that the request names, where its era has sessions.
+    pub(super) fn session_of(
+        &self,
+        exchange: &Exchange,
+        identity: &VerifiedIdentity,
+        method: &str,
+        legacy: bool,
+    ) -> Result<Session, Failure> {
+        self.session(identity, method, exchange.header(&SESSION).filter(|_| legacy))
+    }
+
+    /// Decides a message and sends it; `None` when it tells a backend something that it could not tie to the caller.
+    pub(super) async fn send(
+        &mut self,
+        exchange: &mut Exchange,
+        identity: &VerifiedIdentity,
+        message: ClientMessage,
+        session: &Session,
+    ) -> Result<Option<(Permitted<ClientMessage>, BackendAnswer<'d>)>, Failure> {
         if message.kind() == mcp::Kind::Response
             && !message.id().is_some_and(|id| self.door.asked.answer(&session.key, id))
         {
-            return Err(self.refuse(Some(identity), method, Rejection::UnknownSession));
+            return Err(self.refuse(Some(identity), "response", Rejection::UnknownSession));
         }
         let permitted = self.authorize(identity, message)?;
+        if session.raw.is_none() && permitted.act().is_of_session() {
+            return Ok(None);
+        }
         let request =
             UpstreamRequest::message(&self.mount.upstream, &permitted, exchange.headers(), session.raw.as_deref());
         let id = permitted.act().id().cloned();
         let answer = self.forward(exchange, request, id).await?;
-        let reader = Reader::of_message(permitted.act(), identity, &session);
-        self.deliver(exchange, answer, &reader).await
+        Ok(Some((permitted, answer)))
     }
 
-    /// The body, whole, as a message that can be decided.
-    async fn read(&self, exchange: &mut Exchange, identity: &VerifiedIdentity) -> Result<ClientMessage, Failure> {
+    /// The body, whole, as messages that can be decided.
+    async fn read(&mut self, exchange: &mut Exchange, identity: &VerifiedIdentity) -> Result<Body, Failure> {
         let refuse = |rejection| self.refuse(Some(identity), "POST", rejection);
         if !is_json(exchange) {
             return Err(refuse(Rejection::UnsupportedMediaType));
@@ -138,18 +175,42 @@ impl<'d> Visit<'d> {
             method: exchange.header(&METHOD),
             name: exchange.header(&NAME),
         };
-        mcp::read_message(&body, &headers, &self.mount.name).map_err(|refusal| refuse(Rejection::Unreadable(refusal)))
+        let view = self.door.policy.view(identity.subject(), &self.mount.name);
+        let seals = self.door.seals(self.mount, identity);
+        let resource = |uri: &str| view.resource(uri);
+        let terms = Terms { features: self.mount.features, seals: &seals, resource: &resource };
+        let read = |body: &Bytes| mcp::read_message_on(body, &headers, &self.mount.name, &terms);
+        let body = match mcp::split_batch(&body, &headers) {
+            Ok(None) => read(&body).map(|message| Body::Message(Box::new(message))),
+            Ok(Some(parts)) => parts.iter().map(read).collect::<Result<_, _>>().map(Body::Batch),
+            Err(refusal) => Err(refusal),
+        };
+        body.map_err(|refusal| refuse(Rejection::Unreadable(refusal)))
     }
 
     async fn stream(&mut self, exchange: &mut Exchange, identity: &VerifiedIdentity) -> Result<(), Failure> {
         let session = self.legacy_session(exchange, identity, "GET")?;
         let permitted = self.authorize(identity, OpenStream(self.mount.name.clone()))?;
         let raw = session.raw.as_deref().unwrap_or_default();
-        let last_event = exchange.header(&LAST_EVENT).filter(|id| id.len() <= 1024);
+        let last_event = self.last_event(exchange, identity, &session)?;
+        let last_event = last_event.as_deref();
         let request = UpstreamRequest::stream(&self.mount.upstream, &permitted, exchange.headers(), raw, last_event);
         let answer = self.forward(exchange, request, None).await?;
-        let reader = Reader::of_stream(identity, &session);
+        let reader = Reader::of_stream((self.door, self.mount), identity, &session);
         self.deliver(exchange, answer, &reader).await
+    }
+
+    /// The event after which a stream goes on, as the backend knows it; only in the session that it was sent in.
+    fn last_event(
+        &self,
+        exchange: &Exchange,
+        identity: &VerifiedIdentity,
+        session: &Session,
+    ) -> Result<Option<String>, Failure> {
+        let Some(sealed) = exchange.header(&LAST_EVENT).filter(|id| !id.is_empty()) else { return Ok(None) };
+        let place = mcp::Place::Event { session: &session.key };
+        let opened = self.door.seals(self.mount, identity).open(place, sealed);
+        opened.map(Some).ok_or_else(|| self.refuse(Some(identity), "GET", Rejection::UnknownEvent))
     }
 
     async fn end_session(&mut self, exchange: &mut Exchange, identity: &VerifiedIdentity) -> Result<(), Failure> {
@@ -158,7 +219,7 @@ impl<'d> Visit<'d> {
         let raw = session.raw.as_deref().unwrap_or_default();
         let request = UpstreamRequest::end(&self.mount.upstream, &permitted, exchange.headers(), raw);
         let answer = self.forward(exchange, request, None).await?;
-        let reader = Reader::of_stream(identity, &session);
+        let reader = Reader::of_stream((self.door, self.mount), identity, &session);
         self.deliver(exchange, answer, &reader).await
     }
 
@@ -179,88 +240,6 @@ impl<'d> Visit<'d> {
     fn session(&self, identity: &VerifiedIdentity, method: &str, sealed: Option<&str>) -> Result<Session, Failure> {
         Session::open(&self.door.sealer, &self.mount.name, identity.subject(), sealed)
             .ok_or_else(|| self.refuse(Some(identity), method, Rejection::UnknownSession))
-    }
-
-    /// The decision, recorded before anything is done by it.
-    fn authorize<T: Asks>(&self, identity: &VerifiedIdentity, act: T) -> Result<Permitted<T>, Failure> {
-        let (method, name, id) = (act.method().to_owned(), act.name().map(str::to_owned), act.id());
-        let (what, era) = (act.unknown(), act.era());
-        match self.door.policy.authorize(identity.subject(), act) {
-            Ok(permitted) => {
-                let recorded = self.record_permit(identity, method, name, permitted.permit());
-                if recorded { Ok(permitted) } else { Err(Rejection::Unavailable { id }.into()) }
-            }
-            Err(denial) => {
-                let rejection = Rejection::denied(denial.kind(), id, what, era);
-                self.record_denial(identity, method, name, denial, &rejection);
-                Err(rejection.into())
-            }
-        }
-    }
-
-    fn record_permit(
-        &self,
-        identity: &VerifiedIdentity,
-        method: String,
-        name: Option<String>,
-        permit: &Permit,
-    ) -> bool {
-        self.count(Verdict::Allow, metrics::Reason::None);
-        let hash = Some(Arc::clone(permit.policy_hash()));
-        self.record(Verdict::Allow, Reason::Permit(permit.clone()), Some(identity), method, name, hash)
-    }
-
-    fn record_denial(
-        &self,
-        identity: &VerifiedIdentity,
-        method: String,
-        name: Option<String>,
-        denial: Denial,
-        rejection: &Rejection,
-    ) {
-        let challenged = matches!(rejection, Rejection::InsufficientScope { .. });
-        let verdict = if challenged { Verdict::Challenge } else { Verdict::Deny };
-        self.count(verdict, rejection.reason());
-        let hash = Some(Arc::clone(denial.policy_hash()));
-        self.record(verdict, Reason::Denial(denial), Some(identity), method, name, hash);
-    }
-
-    /// A refusal before the policy was asked.
-    fn refuse(&self, identity: Option<&VerifiedIdentity>, method: &str, rejection: Rejection) -> Failure {
-        self.count(Verdict::Deny, rejection.reason());
-        let why = Reason::Text(rejection.operator_text());
-        self.record(Verdict::Deny, why, identity, method.to_owned(), None, None);
-        rejection.into()
-    }
-
-    fn count(&self, verdict: Verdict, reason: metrics::Reason) {
-        let labels = [self.mount.name.as_ref(), verdict.as_str(), reason.as_str()];
-        self.door.metrics.decisions.with_label_values(&labels).inc();
-    }
-
-    fn record(
-        &self,
-        decision: Verdict,
-        reason: Reason,
-        identity: Option<&VerifiedIdentity>,
-        method: String,
-        name: Option<String>,
-        policy_hash: Option<Arc<str>>,
-    ) -> bool {
-        let target = Target { backend: self.mount.name.to_string(), method, name };
-        let actor = identity.map(Actor::of);
-        let decision = Decision { decision, reason, actor, target, policy_hash };
-        self.emit(Kind::Decision(Box::new(decision)))
-    }
-
-    fn emit(&self, kind: Kind) -> bool {
-        let event = Event { time: self.door.clock.now(), request_id: self.id, kind };
-        let taken = self.door.auditor.record(event);
-        if let Err(error) = &taken {
-            self.door.metrics.audit_refused.with_label_values(&[self.mount.name.as_ref()]).inc();
-            tracing::error!(request_id = %self.id, %error, "an audit event was not taken");
-        }
-        taken.is_ok()
     }
 
     /// Sends the request, unless the client goes away first.
@@ -316,60 +295,4 @@ fn is_json(exchange: &Exchange) -> bool {
     let is_json = parts.next().is_some_and(|media| media.eq_ignore_ascii_case("application/json"));
     let utf8 = parts.all(|parameter| parameter.eq_ignore_ascii_case("charset=utf-8"));
     is_json && utf8 && !exchange.headers().contains_key(header::CONTENT_ENCODING)
-}
-
-/// What an act says of itself in a refusal and in the audit trail.
-trait Asks: Act {
-    fn method(&self) -> &str;
-    fn name(&self) -> Option<&str> {
-        None
-    }
-    fn id(&self) -> Option<mcp::RequestId> {
-        None
-    }
-    fn unknown(&self) -> Unknown {
-        Unknown::Everything
-    }
-    fn era(&self) -> mcp::Era {
-        mcp::Era::Legacy
-    }
-}
-
-impl Asks for ClientMessage {
-    fn method(&self) -> &str {
-        ClientMessage::method(self).map_or("response", mcp::Method::as_str)
-    }
-
-    fn name(&self) -> Option<&str> {
-        self.target().map(mcp::Target::as_str)
-    }
-
-    fn id(&self) -> Option<mcp::RequestId> {
-        ClientMessage::id(self).cloned()
-    }
-
-    fn unknown(&self) -> Unknown {
-        match self.target() {
-            Some(mcp::Target::Tool(name)) => Unknown::Tool(name.clone()),
-            Some(mcp::Target::Prompt(name) | mcp::Target::PromptReference(name)) => Unknown::Prompt(name.clone()),
-            Some(mcp::Target::Resource(uri) | mcp::Target::TemplateReference(uri)) => Unknown::Resource(uri.clone()),
-            None => Unknown::Everything,
-        }
-    }
-
-    fn era(&self) -> mcp::Era {
-        ClientMessage::era(self)
-    }
-}
-
-impl Asks for OpenStream {
-    fn method(&self) -> &'static str {
-        "GET"
-    }
-}
-
-impl Asks for EndSession {
-    fn method(&self) -> &'static str {
-        "DELETE"
-    }
 }

@@ -15,6 +15,7 @@
 //! Pingora's HTTP lives in [`exchange`], [`listener`] and [`forward`]; the rest knows requests and answers only.
 
 mod asked;
+mod batch;
 mod body;
 mod deliver;
 mod door;
@@ -25,9 +26,12 @@ mod headers;
 pub mod listener;
 mod mount;
 mod raw_head;
+mod reader;
 mod rejection;
 mod route;
+mod seals;
 mod session;
+mod verdict;
 
 use std::sync::Arc;
 

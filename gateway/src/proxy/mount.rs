@@ -6,6 +6,7 @@ use portcullis_policy::BackendName;
 
 use crate::authn::Audience;
 use crate::backend::Upstream;
+use crate::mcp::Features;
 
 /// One backend under one path.
 #[derive(Debug)]
@@ -20,6 +21,8 @@ pub struct Mount {
     pub resource_metadata: String,
     /// The scopes that a first challenge names, separated by spaces.
     pub scope: String,
+    /// What may pass between its server and clients, beside calls and lists.
+    pub features: Features,
     /// Where it is.
     pub upstream: Arc<Upstream>,
 }

@@ -31,6 +31,8 @@ pub(super) enum Rejection {
     Unauthenticated(AuthnError),
     /// Not a message that can be decided.
     Unreadable(Refusal),
+    /// A batch that introduces a client, or uses an id twice.
+    BadBatch,
     /// The policy does not open it to this caller: answered as if it did not exist.
     Unknown {
         /// The request's id; a notification has none and is dropped.
@@ -49,6 +51,8 @@ pub(super) enum Rejection {
     },
     /// The session does not exist, for this caller.
     UnknownSession,
+    /// `Last-Event-ID` was not sent in this session.
+    UnknownEvent,
     /// The gateway cannot decide or record at the moment.
     Unavailable {
         /// The request's id.
@@ -110,10 +114,10 @@ impl Rejection {
             | Self::UnsupportedMediaType => Reason::Http,
             Self::Unauthenticated(AuthnError::Unavailable) | Self::Unavailable { .. } => Reason::Unavailable,
             Self::Unauthenticated(_) => Reason::Token,
-            Self::Unreadable(_) => Reason::Message,
+            Self::Unreadable(_) | Self::BadBatch => Reason::Message,
             Self::Unknown { .. } => Reason::Policy,
             Self::InsufficientScope { .. } => Reason::Scope,
-            Self::UnknownSession => Reason::Session,
+            Self::UnknownSession | Self::UnknownEvent => Reason::Session,
             Self::BadGateway { .. } | Self::GatewayTimeout { .. } => Reason::None,
         }
     }
@@ -129,7 +133,9 @@ impl Rejection {
             Self::UnsupportedMediaType => "the body is not plain application/json".to_owned(),
             Self::Unauthenticated(failure) => failure.to_string(),
             Self::Unreadable(refusal) => format!("{} ({})", refusal.message(), refusal.code()),
+            Self::BadBatch => "a batch initializes, or uses an id twice".to_owned(),
             Self::UnknownSession => "the session is not this caller's, or was not asked this".to_owned(),
+            Self::UnknownEvent => "`Last-Event-ID` was not sent in this session".to_owned(),
             Self::Unknown { .. } | Self::InsufficientScope { .. } => "the policy says no".to_owned(),
             Self::Unavailable { .. } => "the gateway cannot decide at the moment".to_owned(),
             Self::BadGateway { .. } | Self::GatewayTimeout { .. } => "the backend gave no usable answer".to_owned(),
@@ -164,6 +170,10 @@ impl Rejection {
                 with(plain(StatusCode::UNAUTHORIZED, ""), header::WWW_AUTHENTICATE, &value)
             }
             Self::Unreadable(refusal) => json(refusal.status(), refusal.body()),
+            Self::BadBatch => {
+                let why = "A batch cannot initialize, or use an id twice";
+                error(StatusCode::BAD_REQUEST, None, INVALID_REQUEST, why)
+            }
             Self::Unknown { id: None, .. } => plain(StatusCode::ACCEPTED, ""),
             Self::Unknown { id, what, era } => unknown(id.as_ref(), what, *era),
             Self::InsufficientScope { id, scopes } => {
@@ -172,6 +182,7 @@ impl Rejection {
                 with(response, header::WWW_AUTHENTICATE, &value)
             }
             Self::UnknownSession => error(StatusCode::NOT_FOUND, None, INVALID_REQUEST, "Session not found"),
+            Self::UnknownEvent => error(StatusCode::BAD_REQUEST, None, INVALID_REQUEST, "Unknown Last-Event-ID"),
             Self::Unavailable { id } => unavailable(id.as_ref()),
             Self::BadGateway { id } => error(
                 StatusCode::BAD_GATEWAY,

@@ -9,6 +9,7 @@ use url::Url;
 use super::values::Resolver;
 use crate::config::document;
 use crate::config::settings::Backend;
+use crate::mcp::Features;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const TIMEOUT: Duration = Duration::from_secs(120);
@@ -68,11 +69,28 @@ fn one(
         resource: format!("{public_url}{path}"),
         path,
         accept_entra_tokens: written.accept_entra_tokens,
+        features: features(resolver, written.client_features.as_deref()),
         ca_file,
         connect_timeout,
         timeout,
         idle_timeout,
     })
+}
+
+/// The features named; the usual ones when none are.
+fn features(resolver: &mut Resolver<'_>, words: Option<&[document::Text]>) -> Features {
+    let Some(words) = words else { return Features::default() };
+    let mut features = Features::none();
+    for word in words {
+        let Some(value) = resolver.text(word) else { continue };
+        let Some(more) = features.with(&value) else {
+            let known = Features::WORDS.join(", ");
+            resolver.fault(Some(word), format!("`{value}` is no feature of clients; there are {known}"));
+            continue;
+        };
+        features = more;
+    }
+    features
 }
 
 fn endpoint(resolver: &mut Resolver<'_>, text: &document::Text) -> Option<Url> {

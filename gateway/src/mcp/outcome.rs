@@ -1,0 +1,134 @@
+//! What an answer hands the client beside its content: states and tasks, sealed for the caller, and questions, which
+//! the backend's features have to cover. Everything else stays as it was.
+
+use bytes::Bytes;
+
+use super::edit::{Edit, Uneditable, edit, quoted, text};
+use super::jsonrpc::members;
+use super::list_filter::Unreadable;
+use super::method::Method;
+use super::settle::{RELATED_TASK, has_rounds};
+use super::target::Target;
+use super::terms::{Place, Task, Terms};
+use super::version::Era;
+use crate::json::{MAX_DEPTH, check, resembles};
+
+/// Members that something is decided by.
+const KNOWN: [&str; 6] = ["resultType", "requestState", "inputRequests", "task", "taskId", "_meta"];
+
+/// What was asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// The method.
+    pub method: Method,
+    /// Its era.
+    pub era: Era,
+    /// What it reached for.
+    pub target: Option<&'a Target>,
+}
+
+/// The answer to `question` with its states and tasks sealed. `body` has been found to be the answer to it.
+///
+/// # Errors
+///
+/// Returns [`Unreadable`] when it can be read in more than one way, asks what the backend's features do not cover, or
+/// does what the method does not have.
+pub fn settle_answer(body: &Bytes, question: &Question<'_>, terms: &Terms<'_>) -> Result<Bytes, Unreadable> {
+    if !has_more(body, question, terms) {
+        return Ok(body.clone());
+    }
+    let json = std::str::from_utf8(body).map_err(|_not_utf8| Unreadable)?;
+    check(json, MAX_DEPTH).map_err(|_unsound| Unreadable)?;
+    let edited = edit(json, &mut |name, value| match name {
+        "result" => result(value, question, terms).map(Edit::to),
+        _ => Ok(Edit::Keep),
+    });
+    Ok(edited.map_err(|Uneditable| Unreadable)?.map_or_else(|| body.clone(), Bytes::from))
+}
+
+/// Whether the answer could hold more than content. A name that is written with escapes could be any.
+fn has_more(body: &[u8], question: &Question<'_>, terms: &Terms<'_>) -> bool {
+    let has = |needle: &str| memchr::memmem::find(body, needle.as_bytes()).is_some();
+    let tasks = terms.features.tasks && (has("task") || has("Task"));
+    let is_modern = question.era == Era::Modern;
+    tasks || (is_modern && (has("requestState") || has("inputRequests") || has("resultType"))) || has("\\u")
+}
+
+fn result(json: &str, question: &Question<'_>, terms: &Terms<'_>) -> Result<Option<String>, Uneditable> {
+    let found = members(json).ok_or(Uneditable)?;
+    if found.iter().any(|(name, _)| resembles(name, &KNOWN)) {
+        return Err(Uneditable);
+    }
+    let kind = found.iter().find(|(name, _)| name == "resultType").map(|(_, value)| text(value.get()));
+    let rounds = has_rounds(question.method, question.era);
+    let governed = question.method.is_of_tasks();
+    let creates = terms.features.tasks && question.method == Method::ToolsCall;
+    let is_task = match kind.as_ref().map(Option::as_deref) {
+        Some(Some("task")) => creates,
+        Some(Some("input_required")) if !rounds => return Err(Uneditable),
+        None | Some(Some("complete" | "input_required")) => false,
+        _ => return Err(Uneditable),
+    };
+    if kind == Some(Some("task".to_owned())) && !is_task {
+        return Err(Uneditable);
+    }
+    let legacy = question.era == Era::Legacy;
+    edit(json, &mut |name, value| match name {
+        "requestState" if rounds => state(value, question, terms).map(Edit::Replace),
+        "inputRequests" if rounds || governed => questions(value, terms).map(|()| Edit::Keep),
+        "requestState" | "inputRequests" if !legacy => Err(Uneditable),
+        "task" if legacy && creates => {
+            edit(value, &mut |name, value| issue(name == "taskId", value, question, terms)).map(Edit::to)
+        }
+        "taskId" if is_task || governed => issue(true, value, question, terms),
+        "_meta" => edit(value, &mut |name, value| match name {
+            RELATED_TASK if governed => {
+                edit(value, &mut |name, value| issue(name == "taskId", value, question, terms)).map(Edit::to)
+            }
+            RELATED_TASK => Ok(Edit::Drop),
+            _ => Ok(Edit::Keep),
+        })
+        .map(Edit::to),
+        _ => Ok(Edit::Keep),
+    })
+}
+
+fn state(value: &str, question: &Question<'_>, terms: &Terms<'_>) -> Result<String, Uneditable> {
+    let name = question.target.map(Target::as_str).unwrap_or_default();
+    let place = Place::RequestState { method: question.method.as_str(), name };
+    let sealed = text(value).and_then(|raw| terms.seals.seal(place, &raw)).ok_or(Uneditable)?;
+    Ok(quoted(&sealed))
+}
+
+/// Every question has to be one that the features cover.
+fn questions(value: &str, terms: &Terms<'_>) -> Result<(), Uneditable> {
+    for (_, request) in members(value).ok_or(Uneditable)? {
+        let request = members(request.get()).ok_or(Uneditable)?;
+        if request.iter().any(|(name, _)| resembles(name, &["method", "params"])) {
+            return Err(Uneditable);
+        }
+        let get = |name: &str| request.iter().find(|(known, _)| known == name).map(|(_, value)| value.get());
+        let method = get("method").and_then(text).ok_or(Uneditable)?;
+        if method == "ping" || !terms.features.may_ask(&method, get("params")) {
+            return Err(Uneditable);
+        }
+    }
+    Ok(())
+}
+
+/// A task's id as the client gets to hold it: the one it showed, or a new one.
+fn issue(is_id: bool, value: &str, question: &Question<'_>, terms: &Terms<'_>) -> Result<Edit, Uneditable> {
+    if !is_id {
+        return Ok(Edit::Keep);
+    }
+    let raw = text(value).ok_or(Uneditable)?;
+    let handle = match question.target {
+        Some(Target::Task(task)) if task.raw == raw => task.handle.clone(),
+        Some(Target::Tool(tool)) => Task::issue(terms.seals, tool, &raw).ok_or(Uneditable)?.handle,
+        _ => return Err(Uneditable),
+    };
+    Ok(Edit::Replace(quoted(&handle)))
+}
+
+#[cfg(test)]
+mod tests;

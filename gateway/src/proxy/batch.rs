@@ -1,0 +1,138 @@
+//! A batch (2025-03-26): every message takes the way of a single one, in order, and the answers go back together.
+//!
+//! The backend sees single requests, so that nothing depends on how it reads an array.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+
+use super::door::{Failure, Visit};
+use super::exchange::Exchange;
+use super::forward::{BackendAnswer, ForwardError};
+use super::reader::Reader;
+use super::rejection::Rejection;
+use super::session::Session;
+use crate::authn::VerifiedIdentity;
+use crate::mcp::sse::Splitter;
+use crate::mcp::{ClientMessage, Kind, Method};
+
+impl Visit<'_> {
+    /// Decides and forwards each message, and answers with what came of those that want an answer.
+    pub(super) async fn batch(
+        &mut self,
+        exchange: &mut Exchange,
+        identity: &VerifiedIdentity,
+        messages: Vec<ClientMessage>,
+    ) -> Result<(), Failure> {
+        self.check_batch(identity, &messages)?;
+        let session = self.session_of(exchange, identity, "batch", true)?;
+        let mut answers = Vec::with_capacity(messages.len());
+        for message in messages {
+            let wants = message.kind() == Kind::Request;
+            match self.element(exchange, identity, message, &session).await {
+                Ok(answer) => answers.extend(answer.filter(|_| wants)),
+                Err(Failure::Rejected(rejection)) if wants => {
+                    answers.push(rejection.response(self.mount).into_body());
+                }
+                Err(Failure::Rejected(_)) => {}
+                Err(Failure::Gone) => return Err(Failure::Gone),
+            }
+        }
+        Ok(exchange.answer(response(&answers)).await?)
+    }
+
+    /// A batch introduces nobody, and two requests in it do not share an id.
+    fn check_batch(&self, identity: &VerifiedIdentity, messages: &[ClientMessage]) -> Result<(), Failure> {
+        let ids: Vec<_> =
+            messages.iter().filter(|one| one.kind() == Kind::Request).filter_map(|one| one.id()).collect();
+        let doubled = ids.iter().enumerate().any(|(at, id)| ids.iter().skip(at + 1).any(|other| other == id));
+        if doubled || messages.iter().any(|one| one.method() == Some(Method::Initialize)) {
+            return Err(self.refuse(Some(identity), "batch", Rejection::BadBatch));
+        }
+        Ok(())
+    }
+
+    /// One message, by the same steps as alone; its answer, if it gets one.
+    async fn element(
+        &mut self,
+        exchange: &mut Exchange,
+        identity: &VerifiedIdentity,
+        message: ClientMessage,
+        session: &Session,
+    ) -> Result<Option<Bytes>, Failure> {
+        let Some((permitted, answer)) = self.send(exchange, identity, message, session).await? else {
+            return Ok(None);
+        };
+        let reader = Reader::of_message((self.door, self.mount), permitted.act(), identity, session);
+        tokio::select! {
+            biased;
+            collected = self.collect(answer, &reader) => Ok(collected?),
+            gone = exchange.gone() => Err(gone.into()),
+        }
+    }
+
+    /// The answer to one message, whole, from JSON or out of a stream.
+    async fn collect(
+        &mut self,
+        mut answer: BackendAnswer<'_>,
+        reader: &Reader<'_>,
+    ) -> Result<Option<Bytes>, Rejection> {
+        let limit = self.door.settings.answer_body;
+        if reader.id.is_none() {
+            let _ = answer.whole(limit).await;
+            return Ok(None);
+        }
+        let media = answer.header(&header::CONTENT_TYPE).unwrap_or_default().to_ascii_lowercase();
+        let encoded = answer.headers().contains_key(header::CONTENT_ENCODING);
+        let broken = |why: &str| ForwardError::Broken(why.to_owned());
+        let found = if encoded {
+            Err(broken("its encoding cannot be passed on"))
+        } else if media.starts_with("application/json") {
+            match answer.whole(limit).await {
+                Ok(body) => reader.rewrite_answer(&body).map(Some).map_err(|error| broken(&error.to_string())),
+                Err(error) => Err(error),
+            }
+        } else if media.starts_with("text/event-stream") {
+            self.find_in_stream(answer, reader, limit).await
+        } else {
+            Err(broken("its media type is not one of MCP"))
+        };
+        found.map_err(|error| self.failed(&error, reader.id.clone()))
+    }
+
+    /// Reads a stream up to the answer; what else it says has nowhere to go in a batch.
+    async fn find_in_stream(
+        &self,
+        mut answer: BackendAnswer<'_>,
+        reader: &Reader<'_>,
+        limit: usize,
+    ) -> Result<Option<Bytes>, ForwardError> {
+        let broken = |why: String| ForwardError::Broken(why);
+        let idle = self.mount.upstream.settings().timeout;
+        let mut splitter = Splitter::new(limit);
+        while let Some(piece) = answer.next_piece(idle).await? {
+            splitter.push(&piece);
+            while let Some(event) = splitter.next_event().map_err(|error| broken(error.to_string()))? {
+                if let Some(found) = reader.answer_in(&event).map_err(|error| broken(error.to_string()))? {
+                    return Ok(Some(found));
+                }
+            }
+        }
+        Err(broken("its stream ended without an answer".to_owned()))
+    }
+}
+
+fn response(answers: &[Bytes]) -> Response<Bytes> {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let (status, body) = if answers.is_empty() {
+        (StatusCode::ACCEPTED, Bytes::new())
+    } else {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let joined = answers.join(b",".as_slice());
+        (StatusCode::OK, [b"[".as_slice(), &joined, b"]"].concat().into())
+    };
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
+}

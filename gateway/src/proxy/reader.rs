@@ -1,0 +1,209 @@
+//! Who an answer is for, and what becomes of it on the way: lists filtered, introductions trimmed, states, tasks and
+//! event ids sealed, questions that the backend's features do not cover left out.
+
+use bytes::Bytes;
+use portcullis_policy::View;
+
+use super::Door;
+use super::mount::Mount;
+use super::seals::CallerSeals;
+use super::session::Session;
+use crate::authn::VerifiedIdentity;
+use crate::mcp::answer::{self, Answer};
+use crate::mcp::capabilities::{self, Reach};
+use crate::mcp::list_filter::{self, Filtered, ListKind, Unreadable};
+use crate::mcp::outcome::{Question, settle_answer};
+use crate::mcp::sse::Event;
+use crate::mcp::{ClientMessage, Era, Kind, Method, Place, RequestId, Seals, Target, Terms};
+
+/// Whose answer it is: what was asked, by whom, in which session.
+pub(super) struct Reader<'a> {
+    door: &'a Door,
+    mount: &'a Mount,
+    pub(super) identity: &'a VerifiedIdentity,
+    pub(super) session: &'a Session,
+    /// The request that is answered; none on the stream of a session.
+    pub(super) id: Option<RequestId>,
+    pub(super) method: Option<Method>,
+    era: Era,
+    target: Option<&'a Target>,
+}
+
+/// What becomes of one event.
+pub(super) enum Passed {
+    /// It goes on, like this.
+    On(Bytes),
+    /// It does not belong here and is left out.
+    Dropped,
+    /// It goes on, like this, and is the last.
+    Last(Bytes),
+}
+
+impl Door {
+    /// The seals of a caller on a backend.
+    pub(super) fn seals<'a>(&'a self, mount: &'a Mount, identity: &'a VerifiedIdentity) -> CallerSeals<'a> {
+        let clock = &*self.clock;
+        CallerSeals { sealer: &self.sealer, backend: &mount.name, subject: identity.subject(), clock }
+    }
+}
+
+impl<'a> Reader<'a> {
+    /// The reader of the answer to a message.
+    pub(super) fn of_message(
+        (door, mount): (&'a Door, &'a Mount),
+        message: &'a ClientMessage,
+        identity: &'a VerifiedIdentity,
+        session: &'a Session,
+    ) -> Self {
+        let id = if message.kind() == Kind::Request { message.id().cloned() } else { None };
+        let (method, era, target) = (message.method(), message.era(), message.target());
+        Self { door, mount, identity, session, id, method, era, target }
+    }
+
+    /// The reader of a session's stream, or of its end.
+    pub(super) fn of_stream(
+        (door, mount): (&'a Door, &'a Mount),
+        identity: &'a VerifiedIdentity,
+        session: &'a Session,
+    ) -> Self {
+        Self { door, mount, identity, session, id: None, method: None, era: Era::Legacy, target: None }
+    }
+
+    /// The list that the answer holds, if it is one that is filtered.
+    fn list(&self) -> Option<ListKind> {
+        match self.method? {
+            Method::ToolsList => Some(ListKind::Tools),
+            Method::PromptsList => Some(ListKind::Prompts),
+            Method::ResourcesList => Some(ListKind::Resources),
+            Method::ResourceTemplatesList => Some(ListKind::ResourceTemplates),
+            Method::Discover => Some(ListKind::Nothing),
+            _ => None,
+        }
+    }
+
+    fn view(&self) -> View<'_> {
+        self.door.policy.view(self.identity.subject(), &self.mount.name)
+    }
+
+    /// The one answer to this request, as the caller may see it.
+    pub(super) fn rewrite_answer(&self, body: &Bytes) -> Result<Bytes, Unreadable> {
+        let id = self.id.as_ref().ok_or(Unreadable)?;
+        let introduces = matches!(self.method, Some(Method::Initialize | Method::Discover));
+        let body = &if introduces { self.introduce(body, id)? } else { body.clone() };
+        if let Some(kind) = self.list() {
+            let view = self.view();
+            let filtered = list_filter::filter(body, kind, id, self.era, &mut |name| shows(&view, kind, name))?;
+            return Ok(self.counted(filtered));
+        }
+        match answer::read(body) {
+            Some(Answer::Response { id: Some(answered), is_result: true }) if answered == *id => self.settle(body),
+            Some(Answer::Response { id: Some(answered), .. }) if answered == *id => Ok(body.clone()),
+            Some(Answer::Response { id: None, .. }) => answer::address_error(body, id).ok_or(Unreadable),
+            _ => Err(Unreadable),
+        }
+    }
+
+    fn settle(&self, body: &Bytes) -> Result<Bytes, Unreadable> {
+        let Some(method) = self.method else { return Ok(body.clone()) };
+        let seals = self.door.seals(self.mount, self.identity);
+        let terms = Terms { features: self.mount.features, seals: &seals, resource: &|_| false };
+        settle_answer(body, &Question { method, era: self.era, target: self.target }, &terms)
+    }
+
+    fn introduce(&self, body: &Bytes, id: &RequestId) -> Result<Bytes, Unreadable> {
+        let view = self.view();
+        let opens = |kind| match kind {
+            ListKind::Tools => view.reaches_tools(),
+            ListKind::Prompts => view.reaches_prompts(),
+            ListKind::Resources | ListKind::ResourceTemplates => view.reaches_resources(),
+            ListKind::Nothing => false,
+        };
+        let is_closed = |name: &str| view.hides_tool(name);
+        capabilities::trim(body, id, &Reach { features: self.mount.features, opens: &opens, is_closed: &is_closed })
+    }
+
+    fn counted(&self, filtered: Filtered) -> Bytes {
+        for (outcome, number) in [("shown", filtered.shown), ("hidden", filtered.hidden)] {
+            let labels = [self.mount.name.as_ref(), outcome];
+            self.door.metrics.list_items.with_label_values(&labels).inc_by(number as u64);
+        }
+        filtered.body
+    }
+
+    /// The answer to this request, when this event is it.
+    pub(super) fn answer_in(&self, event: &Event) -> Result<Option<Bytes>, Unreadable> {
+        if event.is_malformed() {
+            return Err(Unreadable);
+        }
+        let Some(data) = event.data().filter(|data| !data.is_empty()) else { return Ok(None) };
+        match answer::read(data.as_bytes()).ok_or(Unreadable)? {
+            Answer::Response { .. } => self.rewrite_answer(&data.into()).map(Some),
+            Answer::Request { .. } | Answer::Notification { .. } => Ok(None),
+        }
+    }
+
+    /// One event of a stream.
+    pub(super) fn rewrite_event(&self, event: &Event) -> Result<Passed, Unreadable> {
+        if event.is_malformed() {
+            return Err(Unreadable);
+        }
+        let Some(data) = event.data().filter(|data| !data.is_empty()) else {
+            return Ok(Passed::On(self.sealed(event, None)?));
+        };
+        let answer = answer::read(data.as_bytes()).ok_or(Unreadable)?;
+        if !answer::passes(&answer, &data, self.era, self.mount.features) {
+            return Ok(Passed::Dropped);
+        }
+        match answer {
+            Answer::Response { .. } => return self.rewrite_response(event, &data.into()),
+            Answer::Request { id, .. } => self.door.asked.ask(&self.session.key, id),
+            Answer::Notification { method } if method == answer::RESOURCE_UPDATED => {
+                let uri = answer::updated_resource(data.as_bytes()).ok_or(Unreadable)?;
+                if !self.view().resource(&uri) {
+                    return Ok(Passed::Dropped);
+                }
+            }
+            Answer::Notification { .. } => {}
+        }
+        Ok(Passed::On(self.sealed(event, None)?))
+    }
+
+    fn rewrite_response(&self, event: &Event, data: &Bytes) -> Result<Passed, Unreadable> {
+        let changed = |body: Bytes| if body == data { None } else { Some(body) };
+        if self.id.is_some() {
+            let body = changed(self.rewrite_answer(data)?);
+            return Ok(Passed::Last(self.sealed(event, body.as_deref())?));
+        }
+        // A resumed answer on the stream of a session: its request is not known, its shape is.
+        let view = self.view();
+        let filtered = list_filter::filter_by_shape(data, self.era, &mut |kind, name| shows(&view, kind, name))?;
+        let body = changed(self.counted(filtered));
+        Ok(Passed::On(self.sealed(event, body.as_deref())?))
+    }
+
+    /// The event with new data, if any, and its id sealed for this session: an id that was not given to a session is
+    /// worth nothing there. From 2026-07-28 on streams are not resumed, and events have no ids.
+    fn sealed(&self, event: &Event, data: Option<&[u8]>) -> Result<Bytes, Unreadable> {
+        let id = match event.id() {
+            None if data.is_none() => return Ok(event.bytes().clone()),
+            None => None,
+            Some(_) if self.era == Era::Modern => None,
+            Some("") => Some(String::new()),
+            Some(id) => {
+                let seals = self.door.seals(self.mount, self.identity);
+                Some(seals.seal(Place::Event { session: &self.session.key }, id).ok_or(Unreadable)?)
+            }
+        };
+        Ok(event.with(data, id.as_deref()))
+    }
+}
+
+fn shows(view: &View<'_>, kind: ListKind, name: &str) -> bool {
+    match kind {
+        ListKind::Tools => view.tool(name),
+        ListKind::Prompts => view.prompt(name),
+        ListKind::Resources => view.resource(name),
+        ListKind::ResourceTemplates => view.resource_template(name),
+        ListKind::Nothing => false,
+    }
+}

@@ -1,0 +1,153 @@
+//! The decision on a request, recorded before anything is done by it, and what is recorded of refusals.
+
+use std::sync::Arc;
+
+use portcullis_policy::{Act, Denial, Permit, Permitted};
+
+use super::door::{Failure, Visit};
+use super::rejection::{Rejection, Unknown};
+use crate::audit::{Actor, Decision, Event, Kind, Reason, Target, Verdict};
+use crate::authn::VerifiedIdentity;
+use crate::mcp::{self, ClientMessage, EndSession, OpenStream};
+use crate::metrics;
+
+impl Visit<'_> {
+    /// The decision, recorded before anything is done by it.
+    pub(super) fn authorize<T: Asks>(&self, identity: &VerifiedIdentity, act: T) -> Result<Permitted<T>, Failure> {
+        let (method, name, id) = (act.method().to_owned(), act.name().map(str::to_owned), act.id());
+        let (what, era) = (act.unknown(), act.era());
+        match self.door.policy.authorize(identity.subject(), act) {
+            Ok(permitted) => {
+                let recorded = self.record_permit(identity, method, name, permitted.permit());
+                if recorded { Ok(permitted) } else { Err(Rejection::Unavailable { id }.into()) }
+            }
+            Err(denial) => {
+                let rejection = Rejection::denied(denial.kind(), id, what, era);
+                self.record_denial(identity, method, name, denial, &rejection);
+                Err(rejection.into())
+            }
+        }
+    }
+
+    fn record_permit(
+        &self,
+        identity: &VerifiedIdentity,
+        method: String,
+        name: Option<String>,
+        permit: &Permit,
+    ) -> bool {
+        self.count(Verdict::Allow, metrics::Reason::None);
+        let hash = Some(Arc::clone(permit.policy_hash()));
+        self.record(Verdict::Allow, Reason::Permit(permit.clone()), Some(identity), method, name, hash)
+    }
+
+    fn record_denial(
+        &self,
+        identity: &VerifiedIdentity,
+        method: String,
+        name: Option<String>,
+        denial: Denial,
+        rejection: &Rejection,
+    ) {
+        let challenged = matches!(rejection, Rejection::InsufficientScope { .. });
+        let verdict = if challenged { Verdict::Challenge } else { Verdict::Deny };
+        self.count(verdict, rejection.reason());
+        let hash = Some(Arc::clone(denial.policy_hash()));
+        self.record(verdict, Reason::Denial(denial), Some(identity), method, name, hash);
+    }
+
+    /// A refusal before the policy was asked.
+    pub(super) fn refuse(&self, identity: Option<&VerifiedIdentity>, method: &str, rejection: Rejection) -> Failure {
+        self.count(Verdict::Deny, rejection.reason());
+        let why = Reason::Text(rejection.operator_text());
+        self.record(Verdict::Deny, why, identity, method.to_owned(), None, None);
+        rejection.into()
+    }
+
+    fn count(&self, verdict: Verdict, reason: metrics::Reason) {
+        let labels = [self.mount.name.as_ref(), verdict.as_str(), reason.as_str()];
+        self.door.metrics.decisions.with_label_values(&labels).inc();
+    }
+
+    fn record(
+        &self,
+        decision: Verdict,
+        reason: Reason,
+        identity: Option<&VerifiedIdentity>,
+        method: String,
+        name: Option<String>,
+        policy_hash: Option<Arc<str>>,
+    ) -> bool {
+        let target = Target { backend: self.mount.name.to_string(), method, name };
+        let actor = identity.map(Actor::of);
+        let decision = Decision { decision, reason, actor, target, policy_hash };
+        self.emit(Kind::Decision(Box::new(decision)))
+    }
+
+    pub(super) fn emit(&self, kind: Kind) -> bool {
+        let event = Event { time: self.door.clock.now(), request_id: self.id, kind };
+        let taken = self.door.auditor.record(event);
+        if let Err(error) = &taken {
+            self.door.metrics.audit_refused.with_label_values(&[self.mount.name.as_ref()]).inc();
+            tracing::error!(request_id = %self.id, %error, "an audit event was not taken");
+        }
+        taken.is_ok()
+    }
+}
+
+/// What an act says of itself in a refusal and in the audit trail.
+pub(super) trait Asks: Act {
+    fn method(&self) -> &str;
+    fn name(&self) -> Option<&str> {
+        None
+    }
+    fn id(&self) -> Option<mcp::RequestId> {
+        None
+    }
+    fn unknown(&self) -> Unknown {
+        Unknown::Everything
+    }
+    fn era(&self) -> mcp::Era {
+        mcp::Era::Legacy
+    }
+}
+
+impl Asks for ClientMessage {
+    fn method(&self) -> &str {
+        ClientMessage::method(self).map_or("response", mcp::Method::as_str)
+    }
+
+    fn name(&self) -> Option<&str> {
+        self.target().map(mcp::Target::as_str)
+    }
+
+    fn id(&self) -> Option<mcp::RequestId> {
+        ClientMessage::id(self).cloned()
+    }
+
+    fn unknown(&self) -> Unknown {
+        match self.target() {
+            Some(mcp::Target::Tool(name)) => Unknown::Tool(name.clone()),
+            Some(mcp::Target::Task(task)) => Unknown::Tool(task.tool.clone()),
+            Some(mcp::Target::Prompt(name) | mcp::Target::PromptReference(name)) => Unknown::Prompt(name.clone()),
+            Some(mcp::Target::Resource(uri) | mcp::Target::TemplateReference(uri)) => Unknown::Resource(uri.clone()),
+            None => Unknown::Everything,
+        }
+    }
+
+    fn era(&self) -> mcp::Era {
+        ClientMessage::era(self)
+    }
+}
+
+impl Asks for OpenStream {
+    fn method(&self) -> &'static str {
+        "GET"
+    }
+}
+
+impl Asks for EndSession {
+    fn method(&self) -> &'static str {
+        "DELETE"
+    }
+}

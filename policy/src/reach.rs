@@ -1,0 +1,72 @@
+//! Whether there is anything of a kind for a caller at all: what a server's introduction of itself may mention.
+
+use crate::authorize::View;
+use crate::compiled::{Backend, Bits};
+
+impl View<'_> {
+    /// Whether any tool could open; `false` is certain, `true` may still come to nothing.
+    #[must_use]
+    pub fn reaches_tools(&self) -> bool {
+        let held = self.found.and_then(|(index, _)| self.ring.backends.get(index));
+        let granted = held.is_some_and(|held| !held.grants.is_empty());
+        (granted && self.ring.tenant_listed) || self.reaches(|table| table.tools.tags())
+    }
+
+    /// Whether any prompt could open; as [`View::reaches_tools`].
+    #[must_use]
+    pub fn reaches_prompts(&self) -> bool {
+        self.reaches(|table| table.prompts.tags())
+    }
+
+    /// Whether any resource or template could open; as [`View::reaches_tools`].
+    #[must_use]
+    pub fn reaches_resources(&self) -> bool {
+        self.reaches(|table| table.resources.tags())
+    }
+
+    /// Whether the policy speaks of a tool of this name, and it does not open.
+    #[must_use]
+    pub fn hides_tool(&self, name: &str) -> bool {
+        let spoken_of = self.found.is_some_and(|(_, table)| !table.tools.of(name).is_empty());
+        spoken_of && !self.tool(name)
+    }
+
+    fn reaches(&self, tags: impl FnOnce(&Backend) -> Bits) -> bool {
+        let Some((index, table)) = self.found else { return false };
+        let Some(held) = self.ring.backends.get(index) else { return false };
+        self.ring.tenant_listed && tags(table).meets(held.keys.without(held.denied))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{BackendName, Kind, Policy, Subject};
+
+    #[test]
+    fn a_caller_reaches_what_one_of_their_keys_could_open() {
+        let backend = BackendName::try_from("weather").unwrap();
+        let document = "
+roles:
+  Reader: { opens: [read] }
+  Granted: { tools: [{ name: weather/rotate_keys, ignoring: [admin] }] }
+  Writer: { opens: [write] }
+tools: { weather: { read: [\"get_*\"], admin: [rotate_keys] } }
+prompts: { weather: { write: [brief] } }
+resources: { weather: { read: [\"weather://a/**\"] } }
+";
+        let policy = Policy::from_yaml(document, std::slice::from_ref(&backend)).unwrap();
+        let reached = |role: &str| {
+            let subject = Subject::new(Kind::User, "t", "o").with_roles(vec![role.to_owned()]);
+            let view = policy.view(&subject, &backend);
+            (view.reaches_tools(), view.reaches_prompts(), view.reaches_resources())
+        };
+        assert_eq!(reached("Reader"), (true, false, true));
+        assert_eq!(reached("Granted"), (true, false, false));
+        assert_eq!(reached("Writer"), (false, true, false));
+        assert_eq!(reached("Nobody"), (false, false, false));
+        let subject = Subject::new(Kind::User, "t", "o").with_roles(vec!["Reader".to_owned()]);
+        let view = policy.view(&subject, &backend);
+        assert!(view.hides_tool("rotate_keys"));
+        assert!(!view.hides_tool("get_x") && !view.hides_tool("unheard_of"));
+    }
+}

@@ -1,0 +1,300 @@
+//! What the revisions have beside calls and lists: batches, rounds, tasks, subscriptions, resumed streams, and what a
+//! server may ask of a client.
+
+use std::sync::Arc;
+
+use portcullis_tests::backend::{Request, answer, json_answer, mcp};
+use portcullis_tests::{Backend, World, WorldBuilder};
+use serde_json::{Value, json};
+
+fn rita(world: &World) -> String {
+    world.identity.mint("rita", &Value::Null)
+}
+
+fn result(request: &Request, result: &Value) -> Vec<u8> {
+    json_answer(&json!({ "jsonrpc": "2.0", "id": request.json()["id"], "result": result }))
+}
+
+fn events(data: &[String]) -> Vec<u8> {
+    answer("200 OK", "text/event-stream", &data.concat())
+}
+
+#[tokio::test]
+async fn a_batch_is_decided_message_by_message() {
+    let script = |request: &Request| match request.json()["method"].as_str() {
+        Some("prompts/get") => {
+            let note = r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":1}}"#;
+            let end = json!({ "jsonrpc": "2.0", "id": request.json()["id"], "result": { "messages": [] } });
+            events(&[format!("data: {note}\n\n"), format!("id: 4\ndata: {end}\n\n")])
+        }
+        Some(method) if method.starts_with("notifications/") => answer("202 Accepted", "text/plain", ""),
+        _ => json_answer(&mcp(&request.json())),
+    };
+    let backend = Backend::start(Arc::new(script)).await;
+    let world = WorldBuilder::new(&backend).start().await;
+    let call = |id: u64, tool: &str| json!({ "jsonrpc": "2.0", "id": id, "method": "tools/call", "params": { "name": tool, "arguments": {} } });
+    let batch = json!([
+        call(1, "get_forecast"),
+        call(2, "delete_station"),
+        { "jsonrpc": "2.0", "id": "p", "method": "prompts/get", "params": { "name": "plan" } },
+        { "jsonrpc": "2.0", "method": "notifications/initialized" },
+        { "jsonrpc": "2.0", "id": 4, "method": "tools/list" },
+    ]);
+    let response = world.post_with(&rita(&world), &batch, &[("mcp-protocol-version", "2025-03-26")]).await;
+    assert_eq!(response.status(), 200);
+    let answers: Value = response.json().await.unwrap();
+    let ids: Vec<&Value> = answers.as_array().unwrap().iter().map(|answer| &answer["id"]).collect();
+    assert_eq!(ids, [&json!(1), &json!(2), &json!("p"), &json!(4)]);
+    assert_eq!(answers[0]["result"]["content"][0]["text"], "done");
+    assert_eq!(answers[1]["error"]["message"], "Unknown tool: delete_station");
+    assert!(answers[2]["result"]["messages"].is_array());
+    assert_eq!(answers[3]["result"]["tools"].as_array().unwrap().len(), 1);
+    let sent: Vec<Value> = backend.requests().iter().map(|request| request.json()["method"].clone()).collect();
+    assert_eq!(sent, ["tools/call", "prompts/get", "notifications/initialized", "tools/list"]);
+    assert!(backend.requests().iter().all(|request| !request.json().to_string().contains("delete_station")));
+
+    let before = backend.requests().len();
+    let hello = json!({ "jsonrpc": "2.0", "id": 9, "method": "initialize", "params": {} });
+    let unreadable = json!([call(1, "get_forecast"), { "jsonrpc": "2.0", "id": 2, "Method": "tools/list" }]);
+    for bad in [json!([]), json!([call(1, "get_forecast"), call(1, "get_x")]), json!([hello]), json!([[]]), unreadable]
+    {
+        let refused = world.post_with(&rita(&world), &bad, &[("mcp-protocol-version", "2025-03-26")]).await;
+        assert_eq!(refused.status(), 400, "{bad}");
+    }
+    for version in ["2025-06-18", "2025-11-25", "2026-07-28"] {
+        let refused = world.post_with(&rita(&world), &batch, &[("mcp-protocol-version", version)]).await;
+        assert_eq!(refused.status(), 400, "{version}");
+    }
+    assert_eq!(backend.requests().len(), before);
+    let notes = json!([{ "jsonrpc": "2.0", "method": "notifications/initialized" }]);
+    assert_eq!(world.post(&rita(&world), &notes).await.status(), 202);
+}
+
+#[tokio::test]
+async fn a_round_goes_on_for_the_caller_and_the_tool_it_was_begun_for() {
+    let script = |request: &Request| {
+        let message = request.json();
+        if message["params"]["requestState"] == "raw-state" {
+            return result(request, &json!({ "resultType": "complete", "content": [] }));
+        }
+        let ask = json!({ "method": "elicitation/create", "params": { "message": "?", "requestedSchema": { "type": "object" } } });
+        result(
+            request,
+            &json!({ "resultType": "input_required", "inputRequests": { "a": ask }, "requestState": "raw-state" }),
+        )
+    };
+    let backend = Backend::start(Arc::new(script)).await;
+    let world = WorldBuilder::new(&backend).start().await;
+    let alice = world.identity.mint("alice", &Value::Null);
+    let begun = world.ask_modern(&alice, "tools/call", Some("get_forecast"), json!({ "name": "get_forecast" })).await;
+    let state = begun["result"]["requestState"].as_str().unwrap().to_owned();
+    assert!(!state.contains("raw"), "{begun}");
+    let capabilities = &backend.requests()[0].json()["params"]["_meta"]["io.modelcontextprotocol/clientCapabilities"];
+    assert_eq!(*capabilities, json!({ "elicitation": { "form": {} }, "roots": {} }));
+
+    let again = |tool: &str, state: &str| json!({ "name": tool, "requestState": state, "inputResponses": { "a": { "action": "accept" } } });
+    let before = backend.requests().len();
+    for (token, tool, state) in [
+        (&alice, "delete_station", state.as_str()),
+        (&rita(&world), "get_forecast", &state),
+        (&alice, "get_forecast", "raw-state"),
+        (&alice, "get_forecast", &state[1..]),
+    ] {
+        let refused = world.ask_modern(token, "tools/call", Some(tool), again(tool, state)).await;
+        assert_eq!(refused["error"]["code"], -32602, "{refused}");
+    }
+    assert_eq!(backend.requests().len(), before);
+    let ended = world.ask_modern(&alice, "tools/call", Some("get_forecast"), again("get_forecast", &state)).await;
+    assert_eq!(ended["result"]["resultType"], "complete", "{ended}");
+}
+
+#[tokio::test]
+async fn a_question_that_the_backend_may_not_ask_is_not_passed() {
+    let script = |request: &Request| {
+        let message = request.json();
+        if message["params"]["_meta"].is_object() {
+            let ask =
+                json!({ "method": "elicitation/create", "params": { "mode": "url", "url": "https://evil.example" } });
+            return result(request, &json!({ "resultType": "input_required", "inputRequests": { "a": ask } }));
+        }
+        let ask = |id: &str, method: &str, params: &str| {
+            format!("data: {{\"jsonrpc\":\"2.0\",\"id\":\"{id}\",\"method\":\"{method}\",\"params\":{params}}}\n\n")
+        };
+        let end = json!({ "jsonrpc": "2.0", "id": message["id"], "result": { "content": [] } });
+        events(&[
+            ask("a", "elicitation/create", r#"{"mode":"url","url":"https://evil.example"}"#),
+            ask("b", "sampling/createMessage", "{}"),
+            ask("c", "tasks/get", "{}"),
+            ask("d", "roots/list", "{}"),
+            format!("data: {end}\n\n"),
+        ])
+    };
+    let backend = Backend::start(Arc::new(script)).await;
+    let world = WorldBuilder::new(&backend).features("roots").start().await;
+    let call = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": { "name": "get_forecast" } });
+    let stream = world.post(&rita(&world), &call).await.text().await.unwrap();
+    assert!(stream.contains("roots/list") && stream.contains("\"content\""), "{stream}");
+    for absent in ["evil.example", "sampling", "tasks/get"] {
+        assert!(!stream.contains(absent), "{stream}");
+    }
+    let modern =
+        world.ask_modern(&rita(&world), "tools/call", Some("get_forecast"), json!({ "name": "get_forecast" })).await;
+    assert!(modern["error"].is_object() && !modern.to_string().contains("evil.example"), "{modern}");
+    let hello = json!({ "protocolVersion": "2025-11-25", "capabilities": { "sampling": {}, "roots": {}, "elicitation": {} }, "clientInfo": {} });
+    world.ask(&rita(&world), "initialize", hello).await;
+    assert_eq!(backend.requests().last().unwrap().json()["params"]["capabilities"], json!({ "roots": {} }));
+}
+
+#[tokio::test]
+async fn a_task_is_its_callers_where_tasks_are_named() {
+    let script = |request: &Request| {
+        let message = request.json();
+        match message["method"].as_str().unwrap() {
+            "tools/call" if message["params"]["task"].is_object() => {
+                result(request, &json!({ "task": { "taskId": "raw-task", "status": "working" } }))
+            }
+            "tasks/get" => result(request, &json!({ "taskId": message["params"]["taskId"], "status": "completed" })),
+            "tasks/result" => result(
+                request,
+                &json!({ "content": [], "_meta": { "io.modelcontextprotocol/related-task": { "taskId": "raw-task" } } }),
+            ),
+            _ => result(request, &json!({ "content": [] })),
+        }
+    };
+    let backend = Backend::start(Arc::new(script)).await;
+    let words = "elicitation, sampling, roots, logging, progress, tasks";
+    let world = WorldBuilder::new(&backend).features(words).start().await;
+    let rita = rita(&world);
+    let call = json!({ "name": "get_forecast", "arguments": {}, "task": { "ttl": 1000 } });
+    let begun = world.ask(&rita, "tools/call", call.clone()).await;
+    let task = begun["result"]["task"]["taskId"].as_str().unwrap().to_owned();
+    assert!(!task.contains("raw"), "{begun}");
+    let got = world.ask(&rita, "tasks/get", json!({ "taskId": task })).await;
+    assert_eq!(got["result"]["taskId"], json!(task), "{got}");
+    assert_eq!(backend.requests().last().unwrap().json()["params"]["taskId"], "raw-task");
+    let ended = world.ask(&rita, "tasks/result", json!({ "taskId": task })).await;
+    assert_eq!(ended["result"]["_meta"]["io.modelcontextprotocol/related-task"]["taskId"], json!(task));
+
+    let before = backend.requests().len();
+    let dora = world.identity.mint("alice", &Value::Null);
+    for (token, id) in [(&dora, task.as_str()), (&rita, "raw-task"), (&rita, &task[2..])] {
+        let refused = world.ask(token, "tasks/get", json!({ "taskId": id })).await;
+        assert_eq!(refused["error"], json!({ "code": -32602, "message": "Task not found" }));
+    }
+    assert_eq!(world.ask(&rita, "tasks/list", json!({})).await["error"]["code"], -32601);
+    assert_eq!(backend.requests().len(), before);
+
+    let plain = WorldBuilder::new(&backend).start().await;
+    let token = plain.identity.mint("rita", &Value::Null);
+    assert!(plain.ask(&token, "tools/call", call).await["result"]["content"].is_array());
+    assert_eq!(plain.ask(&token, "tasks/get", json!({ "taskId": task })).await["error"]["code"], -32601);
+}
+
+#[tokio::test]
+async fn a_subscription_is_for_what_is_open() {
+    let script = |request: &Request| {
+        let note = |uri: &str| {
+            format!(
+                "data: {{\"jsonrpc\":\"2.0\",\"method\":\"notifications/resources/updated\",\"params\":{{\"uri\":\"{uri}\"}}}}\n\n"
+            )
+        };
+        let begun =
+            "data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/subscriptions/acknowledged\",\"params\":{}}\n\n";
+        let end = json!({ "jsonrpc": "2.0", "id": request.json()["id"], "result": { "resultType": "complete" } });
+        events(&[
+            begun.to_owned(),
+            note("weather://keys/k"),
+            format!("id: 1\n{}", note("weather://stations/oslo")),
+            format!("data: {end}\n\n"),
+        ])
+    };
+    let backend = Backend::start(Arc::new(script)).await;
+    let world = WorldBuilder::new(&backend).start().await;
+    let asked = json!({ "notifications": { "toolsListChanged": true, "resourceSubscriptions": ["weather://keys/k", "weather://stations/oslo"] } });
+    let mut message = json!({ "jsonrpc": "2.0", "id": 1, "method": "subscriptions/listen", "params": asked });
+    message["params"]["_meta"] = json!({ "io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {} });
+    let headers = [("mcp-protocol-version", "2026-07-28"), ("mcp-method", "subscriptions/listen")];
+    let stream = world.post_with(&rita(&world), &message, &headers).await.text().await.unwrap();
+    assert!(stream.contains("acknowledged") && stream.contains("stations/oslo"), "{stream}");
+    assert!(!stream.contains("keys/k") && !stream.contains("id: 1\n"), "{stream}");
+    let sent = &backend.requests()[0].json()["params"]["notifications"];
+    assert_eq!(*sent, json!({ "toolsListChanged": true, "resourceSubscriptions": ["weather://stations/oslo"] }));
+}
+
+#[tokio::test]
+async fn a_stream_is_resumed_in_its_own_session_only() {
+    let script = |request: &Request| {
+        if request.head.starts_with("GET") {
+            return events(&["id: raw-event-1\ndata:\n\n".to_owned()]);
+        }
+        let message = request.json();
+        let body = mcp(&message).to_string();
+        let session = if message["params"]["clientInfo"]["name"] == "a" { "session-a" } else { "session-b" };
+        format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nmcp-session-id: {session}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes()
+    };
+    let backend = Backend::start(Arc::new(script)).await;
+    let world = WorldBuilder::new(&backend).start().await;
+    let token = rita(&world);
+    let mut sessions = Vec::new();
+    for name in ["a", "b"] {
+        let hello = json!({ "jsonrpc": "2.0", "id": 0, "method": "initialize", "params": { "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": { "name": name } } });
+        let response = world.post(&token, &hello).await;
+        sessions.push(response.headers()["mcp-session-id"].to_str().unwrap().to_owned());
+    }
+    let get = async |session: &str, last: Option<&str>| {
+        let mut request = world.http().get(world.mcp()).bearer_auth(&token).header("mcp-session-id", session);
+        if let Some(last) = last {
+            request = request.header("last-event-id", last);
+        }
+        let response = request.send().await.unwrap();
+        (response.status().as_u16(), response.text().await.unwrap())
+    };
+    let (_, stream) = get(&sessions[0], None).await;
+    let event = stream.lines().find_map(|line| line.strip_prefix("id: ")).unwrap().to_owned();
+    assert!(!event.contains("raw"), "{stream}");
+    let before = backend.requests().len();
+    for (session, last) in [(&sessions[1], event.as_str()), (&sessions[0], "raw-event-1"), (&sessions[0], &event[1..])]
+    {
+        assert_eq!(get(session, Some(last)).await.0, 400);
+    }
+    assert_eq!(backend.requests().len(), before);
+    assert_eq!(get(&sessions[0], Some(&event)).await.0, 200);
+    assert_eq!(backend.requests().last().unwrap().header("last-event-id").as_deref(), Some("raw-event-1"));
+}
+
+#[tokio::test]
+async fn an_introduction_mentions_what_the_caller_reaches() {
+    let script = |request: &Request| {
+        let capabilities = json!({ "tools": { "listChanged": true }, "prompts": {}, "resources": {}, "tasks": { "list": {} }, "experimental": { "x": {} } });
+        let told = json!({ "protocolVersion": "2025-11-25", "capabilities": capabilities, "serverInfo": { "name": "s", "version": "1" }, "instructions": "First get_forecast, then delete_station." });
+        result(request, &told)
+    };
+    let backend = Backend::start(Arc::new(script)).await;
+    let world = WorldBuilder::new(&backend).start().await;
+    let hello =
+        json!({ "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": { "name": "t", "version": "1" } });
+    let told = async |person: &str| {
+        let token = world.identity.mint(person, &Value::Null);
+        world.ask(&token, "initialize", hello.clone()).await["result"].clone()
+    };
+    let alice = told("alice").await;
+    assert!(alice["instructions"].is_string() && alice["capabilities"]["prompts"].is_object(), "{alice}");
+    assert!(alice["capabilities"]["tasks"].is_null() && alice["capabilities"]["experimental"].is_null());
+    let rita = told("rita").await;
+    assert!(rita["instructions"].is_null() && rita["capabilities"]["resources"].is_object(), "{rita}");
+    let nora = told("nora").await;
+    assert_eq!(nora["capabilities"], json!({}));
+}
+
+#[tokio::test]
+async fn what_speaks_of_another_request_needs_a_session() {
+    let backend = Backend::plain().await;
+    let world = WorldBuilder::new(&backend).start().await;
+    for method in ["notifications/cancelled", "notifications/progress", "notifications/roots/list_changed"] {
+        let note = json!({ "jsonrpc": "2.0", "method": method, "params": { "requestId": 1, "progressToken": 1 } });
+        assert_eq!(world.post(&rita(&world), &note).await.status(), 202);
+    }
+    assert!(backend.requests().is_empty());
+    let control = world.ask(&rita(&world), "tools/list", json!({})).await;
+    assert!(control["result"].is_object());
+}
