@@ -142,6 +142,7 @@ impl Gateway {
             settings: proxy::Settings {
                 request_body: config.limits.request_body,
                 answer_body: config.limits.answer_body,
+                list_cache: config.limits.list_cache,
                 allowed_origins: config.server.allowed_origins.clone(),
             },
         });

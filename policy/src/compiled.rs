@@ -14,7 +14,7 @@ const WORDS: usize = 4;
 pub(crate) const MAX_TAGS: usize = WORDS * 64;
 
 /// A set of one backend's tags.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Bits([u64; WORDS]);
 
 impl Bits {
@@ -224,6 +224,8 @@ impl DenyRule {
 /// Everything one caller holds under one policy.
 #[derive(Debug)]
 pub(crate) struct Ring {
+    /// The policy that it was made under.
+    pub(crate) policy: u64,
     /// Per backend.
     pub(crate) backends: Vec<BackendRing>,
     /// Whether the caller's tenant reaches anything.

@@ -62,4 +62,5 @@ pub use error::{Fault, Faults, Severity};
 pub use explain::Explanation;
 pub use names::{BackendName, NameError, Role, Tag};
 pub use policy::{Policy, TagInfo};
+pub use reach::Mask;
 pub use subject::{Kind, Scopes, Subject};

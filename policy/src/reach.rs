@@ -3,7 +3,25 @@
 use crate::authorize::View;
 use crate::compiled::{Backend, Bits};
 
+/// Everything that a view's answers depend on: two views with one mask show the same.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Mask {
+    policy: u64,
+    backend: usize,
+    keys: Bits,
+    denied: Bits,
+}
+
 impl View<'_> {
+    /// What the view's answers depend on; `None` where they depend on more than keys.
+    #[must_use]
+    pub fn mask(&self) -> Option<Mask> {
+        let (backend, _) = self.found?;
+        let held = self.ring.backends.get(backend)?;
+        let by_keys = self.ring.tenant_listed && held.grants.is_empty();
+        by_keys.then_some(Mask { policy: self.ring.policy, backend, keys: held.keys, denied: held.denied })
+    }
+
     /// Whether any tool could open; `false` is certain, `true` may still come to nothing.
     #[must_use]
     pub fn reaches_tools(&self) -> bool {
@@ -64,6 +82,13 @@ resources: { weather: { read: [\"weather://a/**\"] } }
         assert_eq!(reached("Granted"), (true, false, false));
         assert_eq!(reached("Writer"), (false, true, false));
         assert_eq!(reached("Nobody"), (false, false, false));
+        let mask = |role: &str| {
+            let subject = Subject::new(Kind::User, "t", role).with_roles(vec![role.to_owned(), "x".to_owned()]);
+            policy.view(&subject, &backend).mask()
+        };
+        assert!(mask("Reader").is_some() && mask("Reader") == mask("Reader"));
+        assert_ne!(mask("Reader"), mask("Writer"));
+        assert_eq!(mask("Granted"), None);
         let subject = Subject::new(Kind::User, "t", "o").with_roles(vec!["Reader".to_owned()]);
         let view = policy.view(&subject, &backend);
         assert!(view.hides_tool("rotate_keys"));

@@ -51,7 +51,7 @@ impl Compiled {
                 }
             }
         }
-        Ring { backends, tenant_listed: true }
+        Ring { policy: self.id, backends, tenant_listed: true }
     }
 
     /// Intersects with what the tenant's roles hold; false when tenants are listed and this one is not.

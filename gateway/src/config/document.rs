@@ -130,6 +130,8 @@ pub struct Limits {
     pub request_body: Option<Spanned<usize>>,
     /// Bytes of a JSON answer, and of one event of a stream.
     pub answer_body: Option<Spanned<usize>>,
+    /// Bytes of memory for filtered lists; 0 turns it off.
+    pub list_cache: Option<Spanned<usize>>,
 }
 
 /// Logs and audit.

@@ -111,6 +111,7 @@ fn limits(resolver: &mut Resolver<'_>, written: &document::Limits) -> Limits {
     Limits {
         request_body: resolver.size(written.request_body.as_ref(), 4 * MIB, 1024..=64 * MIB),
         answer_body: resolver.size(written.answer_body.as_ref(), 16 * MIB, 1024..=64 * MIB),
+        list_cache: resolver.size(written.list_cache.as_ref(), 64 * MIB, 0..=4096 * MIB),
     }
 }
 

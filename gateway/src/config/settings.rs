@@ -109,4 +109,6 @@ pub struct Limits {
     pub request_body: usize,
     /// A JSON answer, and one event of a stream.
     pub answer_body: usize,
+    /// Memory for filtered lists.
+    pub list_cache: usize,
 }

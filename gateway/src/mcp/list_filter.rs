@@ -15,7 +15,7 @@ use super::version::Era;
 use visit::{Found, Span};
 
 /// What is listed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ListKind {
     /// `tools`, by `name`.
     Tools,
@@ -62,6 +62,8 @@ pub struct Filtered {
     pub shown: usize,
     /// Items that went.
     pub hidden: usize,
+    /// Where the id begins, in the answer as it came and in `body`; `None` when that was not noted.
+    pub id_at: Option<(usize, usize)>,
 }
 
 /// The answer is no list that can be read in one way only.
@@ -86,13 +88,13 @@ pub fn filter(
     let found = visit::find(text, kind.member()).ok_or(Unreadable)?;
     if found.is_error && found.id == Some("null") {
         let body = answer::address_error(body, id).ok_or(Unreadable)?;
-        return Ok(Filtered { body, shown: 0, hidden: 0 });
+        return Ok(Filtered { body, shown: 0, hidden: 0, id_at: None });
     }
     if found.id.and_then(RequestId::from_json).as_ref() != Some(id) || found.has_other_list {
         return Err(Unreadable);
     }
     if found.is_error {
-        return Ok(Filtered { body: body.clone(), shown: 0, hidden: 0 });
+        return Ok(Filtered { body: body.clone(), shown: 0, hidden: 0, id_at: None });
     }
     rewrite(body, text, &found, kind, era, keep)
 }
@@ -108,7 +110,7 @@ pub fn filter_by_shape(
     era: Era,
     keep: &mut dyn FnMut(ListKind, &str) -> bool,
 ) -> Result<Filtered, Unreadable> {
-    let mut filtered = Filtered { body: body.clone(), shown: 0, hidden: 0 };
+    let mut filtered = Filtered { body: body.clone(), shown: 0, hidden: 0, id_at: None };
     for kind in ListKind::WITH_ITEMS {
         let current = filtered.body.clone();
         let text = std::str::from_utf8(&current).map_err(|_not_utf8| Unreadable)?;
@@ -117,7 +119,9 @@ pub fn filter_by_shape(
             continue;
         }
         let one = rewrite(&current, text, &found, kind, era, &mut |name| keep(kind, name))?;
-        filtered = Filtered { body: one.body, shown: filtered.shown + one.shown, hidden: filtered.hidden + one.hidden };
+        filtered.body = one.body;
+        filtered.shown += one.shown;
+        filtered.hidden += one.hidden;
     }
     Ok(filtered)
 }
@@ -151,11 +155,23 @@ fn rewrite(
         edits.extend(private(text, found).ok_or(Unreadable)?);
     }
     let (shown, hidden) = (kept.len(), items.len() - kept.len());
-    if edits.is_empty() {
-        return Ok(Filtered { body: body.clone(), shown, hidden });
-    }
     edits.sort_by_key(|(span, _)| span.start);
-    Ok(Filtered { body: apply(text, &edits).ok_or(Unreadable)?.into(), shown, hidden })
+    let changed = if edits.is_empty() { body.clone() } else { apply(text, &edits).ok_or(Unreadable)?.into() };
+    let id = found.id.and_then(|id| Span::of(text, id));
+    let id_at = id.and_then(|id| Some((id.start, moved(id, &edits, text.len(), changed.len())?)));
+    Ok(Filtered { body: changed, shown, hidden, id_at })
+}
+
+/// Where a part begins after the edits, when it lies before or behind all of them.
+fn moved(part: Span, edits: &[(Span, String)], before: usize, after: usize) -> Option<usize> {
+    let (Some((first, _)), Some((last, _))) = (edits.first(), edits.last()) else { return Some(part.start) };
+    if part.end <= first.start {
+        Some(part.start)
+    } else if part.start >= last.end {
+        after.checked_sub(before - part.start)
+    } else {
+        None
+    }
 }
 
 /// The edit that makes a result private; `Some(None)` when it is already.

@@ -14,7 +14,7 @@ pub enum ProtocolVersion {
 }
 
 /// How requests stand to each other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Era {
     /// Up to 2025-11-25: initialization, sessions, streams by GET.
     Legacy,

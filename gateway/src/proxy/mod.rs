@@ -23,6 +23,7 @@ pub mod exchange;
 pub mod forward;
 mod head_gate;
 mod headers;
+mod list_cache;
 pub mod listener;
 mod mount;
 mod raw_head;
@@ -54,6 +55,7 @@ use crate::metrics::Metrics;
 use crate::store::Sealer;
 use asked::Asked;
 use exchange::{Exchange, Gone};
+use list_cache::ListCache;
 use listener::Handler;
 use route::Route;
 
@@ -72,6 +74,7 @@ pub struct Door {
     clock: Arc<dyn Clock>,
     settings: Settings,
     asked: Asked,
+    lists: ListCache,
 }
 
 /// What the data plane was told.
@@ -81,6 +84,8 @@ pub struct Settings {
     pub request_body: usize,
     /// Bytes of a JSON answer, and of one event.
     pub answer_body: usize,
+    /// Bytes of memory for filtered lists.
+    pub list_cache: usize,
     /// Origins whose browsers may call.
     pub allowed_origins: Vec<String>,
 }
@@ -112,8 +117,8 @@ impl Door {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         let Parts { routes, authenticator, policy, sealer, auditor, metrics, local, clock, settings } = parts;
-        let asked = Asked::default();
-        Self { routes, authenticator, policy, sealer, auditor, metrics, local, clock, settings, asked }
+        let (asked, lists) = (Asked::default(), ListCache::new(settings.list_cache));
+        Self { routes, authenticator, policy, sealer, auditor, metrics, local, clock, settings, asked, lists }
     }
 
     /// Answers a local route in process.

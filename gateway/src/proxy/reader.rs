@@ -91,9 +91,7 @@ impl<'a> Reader<'a> {
         let introduces = matches!(self.method, Some(Method::Initialize | Method::Discover));
         let body = &if introduces { self.introduce(body, id)? } else { body.clone() };
         if let Some(kind) = self.list() {
-            let view = self.view();
-            let filtered = list_filter::filter(body, kind, id, self.era, &mut |name| shows(&view, kind, name))?;
-            return Ok(self.counted(filtered));
+            return self.filter(body, kind, id);
         }
         match answer::read(body) {
             Some(Answer::Response { id: Some(answered), is_result: true }) if answered == *id => self.settle(body),
@@ -101,6 +99,20 @@ impl<'a> Reader<'a> {
             Some(Answer::Response { id: None, .. }) => answer::address_error(body, id).ok_or(Unreadable),
             _ => Err(Unreadable),
         }
+    }
+
+    /// The list as the caller may see it; one that was seen before under the same keys is not read again.
+    fn filter(&self, body: &Bytes, kind: ListKind, id: &RequestId) -> Result<Bytes, Unreadable> {
+        let view = self.view();
+        let sight = view.mask().and_then(|mask| self.door.lists.sight(body, id, (mask, kind, self.era)));
+        if let Some(filtered) = sight.as_ref().and_then(|sight| self.door.lists.get(sight)) {
+            return Ok(self.counted(filtered));
+        }
+        let filtered = list_filter::filter(body, kind, id, self.era, &mut |name| shows(&view, kind, name))?;
+        if let Some(sight) = sight {
+            self.door.lists.insert(sight, id, &filtered);
+        }
+        Ok(self.counted(filtered))
     }
 
     fn settle(&self, body: &Bytes) -> Result<Bytes, Unreadable> {
