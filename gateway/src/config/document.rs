@@ -176,6 +176,9 @@ impl<'de> Visitor<'de> for FileOrMapping {
     }
 }
 
+const MAX_DEPTH: usize = 40;
+const MAX_NODES: usize = 200_000;
+
 /// Reads the shape of a file.
 ///
 /// # Errors
@@ -183,10 +186,40 @@ impl<'de> Visitor<'de> for FileOrMapping {
 /// Returns the first thing that is not as the shape wants it, with its place. The text of the file is not quoted,
 /// for it may hold secrets.
 pub fn read(text: &str) -> Result<Document, Fault> {
-    let options = serde_saphyr::options! { strict_booleans: true };
+    // As strict as the policy's own reader, for a policy may stand in this file.
+    let options = serde_saphyr::options! {
+        duplicate_keys: serde_saphyr::DuplicateKeyPolicy::Error,
+        merge_keys: serde_saphyr::MergeKeyPolicy::Error,
+        strict_booleans: true,
+        reject_unsupported_tags: true,
+        with_snippet: false,
+        budget: serde_saphyr::budget! { max_depth: MAX_DEPTH, max_nodes: MAX_NODES, max_documents: 1 },
+        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: MAX_NODES },
+    };
     serde_saphyr::from_str_with_options(text, options).map_err(|error| {
         let location = error.location().unwrap_or(serde_saphyr::Location::UNKNOWN);
         let message = error.without_snippet().to_string();
         Fault::at(location, message)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "server: { public_url: 'https://a.example' }\nstate: { path: s }\nentra: {}\nbackends: {}\npolicy: { roles: {}, tools: {} }\n";
+
+    #[test]
+    fn a_policy_in_the_file_is_read_as_strictly_as_alone() {
+        assert!(read(GOOD).is_ok(), "{:?}", read(GOOD).err());
+        for bad in [
+            GOOD.replace("roles: {}", "roles: { a: {}, a: {} }"),
+            GOOD.replace("policy: {", "x: &x { tools: {} }\npolicy: { <<: *x,"),
+            GOOD.replace("roles: {}", "roles: !novel {}"),
+            format!("{GOOD}---\n{GOOD}"),
+            GOOD.replace("tools: {}", &format!("tools: {}{}", "[".repeat(60), "]".repeat(60))),
+        ] {
+            assert!(read(&bad).is_err(), "{bad}");
+        }
+    }
 }

@@ -49,6 +49,23 @@ impl Load {
     }
 }
 
+/// Opens that many event streams and holds them; each has sent its head and first event.
+pub(crate) async fn open_streams(target: SocketAddr, request: &[u8], number: usize) -> io::Result<Vec<TcpStream>> {
+    let mut streams = Vec::with_capacity(number);
+    for _ in 0..number {
+        let mut stream = TcpStream::connect(target).await?;
+        stream.write_all(request).await?;
+        let mut buffer = Vec::new();
+        while !buffer.windows(5).any(|window| window == b"data:") {
+            if stream.read_buf(&mut buffer).await? == 0 {
+                return Err(io::Error::other(format!("no stream: {}", String::from_utf8_lossy(&buffer))));
+            }
+        }
+        streams.push(stream);
+    }
+    Ok(streams)
+}
+
 /// Reads one answer, by its `Content-Length` or its chunks, and forgets it.
 async fn answer(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> io::Result<()> {
     buffer.clear();

@@ -1,10 +1,11 @@
 //! What a call costs through the gateway, against a bare Pingora pass-through measured in the same run.
 //!
-//! Both stand in front of the same backend, on one core with one thread; load and backend share another. Rounds
-//! alternate, so that what else the machine does falls on both. The figure is processor time (user and system) of the
+//! nginx and `HAProxy` stand beside them where they are installed. All have the same backend, one core and one thread;
+//! load and backend share another core. Rounds alternate, so that what else the machine does falls on all. The figure is processor time (user and system) of the
 //! proxy process per request, the median over the rounds: wall-clock figures of a shared machine say little.
 
 mod load;
+mod peers;
 mod process;
 mod setup;
 
@@ -15,7 +16,7 @@ use clap::Parser;
 
 use load::Load;
 use process::Process;
-use setup::{Setup, Target};
+use setup::{BARE, Setup, Target};
 
 #[derive(Parser)]
 #[command(about = "Measures what a call costs through the gateway, against a bare Pingora pass-through")]
@@ -32,12 +33,16 @@ struct Arguments {
     /// Connections that ask at once.
     #[arg(long, default_value_t = 32)]
     connections: usize,
+    /// Event streams held open at once.
+    #[arg(long, default_value_t = 2000)]
+    streams: usize,
     /// The revision of MCP that is spoken.
     #[arg(long, default_value = "2025-11-25")]
     revision: String,
 }
 
 /// One target's figures for one kind of request.
+#[derive(Default)]
 struct Figures {
     microseconds: Vec<f64>,
     per_second: Vec<f64>,
@@ -45,40 +50,60 @@ struct Figures {
 
 const CALL: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"get_station_042","arguments":{"query":"select 1","limit":10}}}"#;
 const LIST: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#;
+const WATCH: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"get_watch","arguments":{}}}"#;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> io::Result<()> {
     let arguments = Arguments::parse();
     setup::stay_on_the_load_core();
     let setup = Setup::start(arguments.gateway.clone()).await?;
-    let title = ["", "pass-through", "gateway", "ratio", "answers/s"];
-    row(&title.map(str::to_owned));
     for (name, body) in [("tools/call, 130 bytes", CALL), ("tools/list, 100 tools, half of them hidden", LIST)] {
-        let [bare, gateway] = measure(&arguments, &setup, body).await?;
-        let ratio = median(&gateway.microseconds) / median(&bare.microseconds);
-        let rates = format!("{:.0} / {:.0}", median(&bare.per_second), median(&gateway.per_second));
-        row(&[name.to_owned(), spread(&bare), spread(&gateway), format!("{ratio:.2}"), rates]);
+        let figures = measure(&arguments, &setup, body).await?;
+        row([name, "CPU a request", "to the pass-through", "answers/s"]);
+        let bare = figures.get(BARE).map_or(f64::NAN, |figures| median(&figures.microseconds));
+        for (target, figures) in setup.targets.iter().zip(&figures) {
+            let ratio = format!("{:.2}", median(&figures.microseconds) / bare);
+            row([target.name, &spread(figures), &ratio, &format!("{:.0}", median(&figures.per_second))]);
+        }
     }
-    Ok(())
+    idle_streams(&arguments, &setup).await
 }
 
-/// Rounds of both targets, in changing order.
-async fn measure(arguments: &Arguments, setup: &Setup, body: &str) -> io::Result<[Figures; 2]> {
-    let mut figures = [(); 2].map(|()| Figures { microseconds: Vec::new(), per_second: Vec::new() });
+/// Rounds of every target, in changing order.
+async fn measure(arguments: &Arguments, setup: &Setup, body: &str) -> io::Result<Vec<Figures>> {
+    let mut figures: Vec<Figures> = setup.targets.iter().map(|_| Figures::default()).collect();
+    let request = setup.request(&arguments.revision, body);
     for round in 0..arguments.rounds {
-        let mut both: Vec<(&mut Figures, &Target)> = figures.iter_mut().zip(&setup.targets).collect();
-        if !round.is_multiple_of(2) {
-            both.reverse();
-        }
-        for (figures, target) in both {
-            let request = setup.request(&arguments.revision, body);
-            let load = Load { target: target.address, request, connections: arguments.connections };
+        let mut all: Vec<(&mut Figures, &Target)> = figures.iter_mut().zip(&setup.targets).collect();
+        let places = all.len();
+        all.rotate_left(round % places);
+        for (figures, target) in all {
+            let load = Load { target: target.address, request: request.clone(), connections: arguments.connections };
             let (microseconds, per_second) = once(&target.process, &load, arguments.seconds).await?;
             figures.microseconds.push(microseconds);
             figures.per_second.push(per_second);
         }
     }
     Ok(figures)
+}
+
+/// What an event stream costs that says nothing.
+#[expect(clippy::cast_precision_loss, reason = "a few thousand")]
+async fn idle_streams(arguments: &Arguments, setup: &Setup) -> io::Result<()> {
+    let request = setup.request(&arguments.revision, WATCH);
+    let mut sizes = Vec::new();
+    for target in &setup.targets {
+        let before = target.process.memory()?;
+        let streams = load::open_streams(target.address, &request, arguments.streams).await?;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        sizes.push((target.process.memory()? - before) / streams.len() as f64 / 1024.0);
+    }
+    row(["an idle event stream", "memory", "to the pass-through", ""]);
+    let bare = sizes.get(BARE).copied().unwrap_or(f64::NAN);
+    for (target, size) in setup.targets.iter().zip(sizes) {
+        row([target.name, &format!("{size:.1} KiB"), &format!("{:.2}", size / bare), ""]);
+    }
+    Ok(())
 }
 
 #[expect(clippy::cast_precision_loss, reason = "far below 2^52 requests")]
@@ -102,7 +127,6 @@ fn spread(figures: &Figures) -> String {
 }
 
 #[expect(clippy::print_stdout, reason = "the table is what this program is for")]
-fn row(cells: &[String; 5]) {
-    let [name, bare, gateway, ratio, rates] = cells;
-    println!("{name:<44} {bare:<24} {gateway:<24} {ratio:<6} {rates}");
+fn row([name, figure, ratio, rate]: [&str; 4]) {
+    println!("{name:<44} {figure:<26} {ratio:<20} {rate}");
 }

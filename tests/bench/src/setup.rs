@@ -8,6 +8,7 @@ use identity::{Options, Running};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::peers;
 use crate::process::{Process, until_listening};
 
 /// The core of the proxies, and the one of everything else.
@@ -23,18 +24,23 @@ policy:
 
 /// A proxy under measurement.
 pub(crate) struct Target {
+    /// What the table calls it.
+    pub(crate) name: &'static str,
     /// Where it listens.
     pub(crate) address: SocketAddr,
     /// Its process.
     pub(crate) process: Process,
 }
 
+/// The yardstick's place among the targets.
+pub(crate) const BARE: usize = 0;
+
 /// Everything that runs.
 pub(crate) struct Setup {
-    /// The pass-through and the gateway.
-    pub(crate) targets: [Target; 2],
+    /// The pass-through first, then the gateway, the gateway without its list cache, and the others.
+    pub(crate) targets: Vec<Target>,
     token: String,
-    gateway: SocketAddr,
+    host: SocketAddr,
     _backend: Process,
     _identity: Running,
     _files: TempDir,
@@ -44,32 +50,44 @@ impl Setup {
     /// Starts everything.
     pub(crate) async fn start(gateway: Option<String>) -> io::Result<Self> {
         let identity = Running::start(Options { listen: free()?, ..Options::default() }).await?;
-        let (backend_at, bare_at, gateway_at) = (free()?, free()?, free()?);
+        let files = TempDir::new()?;
+        let backend_at = free()?;
         let backend = Process::start(LOAD_CORE, &beside("backend")?, &[backend_at.to_string()])?;
+        let program = gateway.map_or_else(|| beside("portcullis"), Ok)?;
+        // Both gateways have one public address: the token and the request are the same for every target.
+        let host = free()?;
+        let gateway_with = |name: &'static str, limits: &str| -> io::Result<Target> {
+            let address = free()?;
+            let directory = files.path().join(name.replace([' ', ','], "-"));
+            std::fs::create_dir_all(&directory)?;
+            let config = configure(&directory, &identity, (address, host), backend_at, limits)?;
+            let arguments = ["serve".to_owned(), "--config".to_owned(), config];
+            Ok(Target { name, address, process: Process::start(PROXY_CORE, &program, &arguments)? })
+        };
+        let bare_at = free()?;
         let arguments = [bare_at.to_string(), backend_at.to_string()];
         let bare = Process::start(PROXY_CORE, &beside("passthrough")?, &arguments)?;
-        let files = TempDir::new()?;
-        let config = configure(files.path(), &identity, gateway_at, backend_at)?;
-        let program = gateway.map_or_else(|| beside("portcullis"), Ok)?;
-        let arguments = ["serve".to_owned(), "--config".to_owned(), config];
-        let gateway = Process::start(PROXY_CORE, &program, &arguments)?;
-        let setup = Self {
-            targets: [Target { address: bare_at, process: bare }, Target { address: gateway_at, process: gateway }],
-            token: identity.mint("rita", &Value::Null),
-            gateway: gateway_at,
-            _backend: backend,
-            _identity: identity,
-            _files: files,
-        };
-        for address in [backend_at, bare_at, gateway_at] {
+        let mut targets = vec![
+            Target { name: "pass-through", address: bare_at, process: bare },
+            gateway_with("gateway", "")?,
+            gateway_with("gateway, list cache off", "limits: { list_cache: 0 }\n")?,
+        ];
+        let address = free()?;
+        let nginx = peers::nginx(PROXY_CORE, files.path(), address, backend_at)?;
+        targets.extend(nginx.map(|process| Target { name: "nginx", address, process }));
+        let address = free()?;
+        let haproxy = peers::haproxy(PROXY_CORE, files.path(), address, backend_at)?;
+        targets.extend(haproxy.map(|process| Target { name: "HAProxy", address, process }));
+        for address in targets.iter().map(|target| target.address).chain([backend_at]) {
             tokio::task::spawn_blocking(move || until_listening(address)).await??;
         }
-        Ok(setup)
+        let token = identity.mint("rita", &Value::Null);
+        Ok(Self { targets, token, host, _backend: backend, _identity: identity, _files: files })
     }
 
     /// A POST with the caller's token, the same for both targets.
     pub(crate) fn request(&self, revision: &str, body: &str) -> Vec<u8> {
-        let (host, token, length) = (self.gateway, &self.token, body.len());
+        let (host, token, length) = (self.host, &self.token, body.len());
         format!(
             "POST /mcp HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {token}\r\ncontent-type: application/json\r\n\
              accept: application/json, text/event-stream\r\nmcp-protocol-version: {revision}\r\n\
@@ -86,16 +104,22 @@ pub(crate) fn stay_on_the_load_core() {
     let _ = std::process::Command::new("taskset").args(arguments).stdout(std::process::Stdio::null()).status();
 }
 
-fn configure(files: &Path, identity: &Running, gateway: SocketAddr, backend: SocketAddr) -> io::Result<String> {
+fn configure(
+    files: &Path,
+    identity: &Running,
+    (listen, host): (SocketAddr, SocketAddr),
+    backend: SocketAddr,
+    limits: &str,
+) -> io::Result<String> {
     let Options { tenant_id, client_id, client_secret, .. } = Options::default();
     let (file, state, admin) = (files.join("gateway.yaml"), files.join("state"), free()?);
     let (state, audit, origin) = (state.display(), files.join("audit.jsonl"), identity.origin());
     let yaml = format!(
-        "server: {{ listen: '{gateway}', public_url: 'http://{gateway}', admin_listen: '{admin}', threads: 1 }}\n\
+        "server: {{ listen: '{listen}', public_url: 'http://{host}', admin_listen: '{admin}', threads: 1 }}\n\
          state: {{ path: '{state}' }}\n\
          entra: {{ tenant_id: '{tenant_id}', client_id: '{client_id}', client_secret: '{client_secret}', authority_host: '{origin}' }}\n\
          audit: {{ path: '{}' }}\n\
-         backends:\n  bench: {{ url: 'http://{backend}/mcp', accept_entra_tokens: true }}\n{POLICY}",
+         backends:\n  bench: {{ url: 'http://{backend}/mcp', accept_entra_tokens: true }}\n{limits}{POLICY}",
         audit.display()
     );
     std::fs::write(&file, yaml)?;

@@ -1,13 +1,16 @@
-//! An MCP server that costs next to nothing: one answer to `tools/list`, with 100 tools, one to everything else.
+//! An MCP server that costs next to nothing: one answer to `tools/list`, with 100 tools, one to everything else; a call
+//! of `get_watch` opens an event stream that says one thing and then nothing.
 //!
 //! `backend <listen>`
 
 use std::convert::Infallible;
 
 use bytes::Bytes;
+use futures_util::StreamExt;
 use http::{HeaderValue, Request, Response, header};
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Either, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -32,17 +35,29 @@ impl Answers {
         Self { list: list.to_string().into(), call: call.to_string().into() }
     }
 
-    async fn answer(self, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+    async fn answer(self, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
         let body =
             request.into_body().collect().await.map_or_else(|_| Bytes::new(), http_body_util::Collected::to_bytes);
-        let is_list = body.windows(LIST.len()).any(|window| window == LIST);
-        let mut response = Response::new(Full::new(if is_list { self.list } else { self.call }));
+        let has = |text: &[u8]| body.windows(text.len()).any(|window| window == text);
+        if has(WATCH) {
+            let first = futures_util::stream::iter([Ok(Frame::data(Bytes::from_static(NOTE)))]);
+            let stream = StreamBody::new(first.chain(futures_util::stream::pending()));
+            let mut response = Response::new(Either::Right(BoxBody::new(stream)));
+            response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+            return Ok(response);
+        }
+        let mut response = Response::new(Either::Left(Full::new(if has(LIST) { self.list } else { self.call })));
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         Ok(response)
     }
 }
 
 const LIST: &[u8] = b"\"tools/list\"";
+const WATCH: &[u8] = b"\"get_watch\"";
+const NOTE: &[u8] =
+    b"data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\",\"params\":{\"level\":\"info\",\"data\":1}}\n\n";
+
+type Body = Either<Full<Bytes>, BoxBody<Bytes, Infallible>>;
 
 /// Every other tool is one to read with, so that a filter has half of them to take out.
 fn tool(number: usize) -> serde_json::Value {
