@@ -150,6 +150,9 @@ impl Authenticator {
         let verified = if let Some(known) = self.cache.get(&hash, now) {
             known
         } else {
+            if !bearer::is_b64token(token) {
+                return Err(AuthnError::Malformed);
+            }
             let verified = Arc::new(self.verify(token, audience, now).await?);
             self.cache.insert(hash, &verified);
             verified

@@ -42,8 +42,8 @@ pub(crate) fn haproxy(
     }
     let file = files.join("haproxy.cfg");
     let text = format!(
-        "global\n  nbthread 1\n  maxconn 16384\ndefaults\n  mode http\n  timeout connect 5s\n  timeout client 1h\n\
-         \x20 timeout server 1h\n  http-reuse always\nfrontend f\n  bind {listen}\n  default_backend b\n\
+        "global\n  nbthread 1\n  maxconn 4096\ndefaults\n  mode http\n  timeout connect 5s\n  timeout client 1h\n\
+         \x20 timeout server 1h\n  http-reuse always\n  option http-no-delay\nfrontend f\n  bind {listen}\n  default_backend b\n\
          backend b\n  server s {backend} pool-max-conn 512\n"
     );
     std::fs::write(&file, text)?;

@@ -47,14 +47,14 @@ impl Drop for Process {
 }
 
 /// Waits until somebody listens; at most 20 s.
-pub(crate) fn until_listening(address: SocketAddr) -> io::Result<()> {
+pub(crate) fn until_listening(name: &str, address: SocketAddr) -> io::Result<()> {
     for _ in 0..400 {
         if TcpStream::connect(address).is_ok() {
             return Ok(());
         }
         std::thread::sleep(Duration::from_millis(50));
     }
-    Err(io::Error::other(format!("nothing listens on {address}")))
+    Err(io::Error::other(format!("{name} does not listen on {address}")))
 }
 
 fn quiet(command: &mut Command) -> io::Result<Child> {

@@ -78,8 +78,10 @@ impl Setup {
         let address = free()?;
         let haproxy = peers::haproxy(PROXY_CORE, files.path(), address, backend_at)?;
         targets.extend(haproxy.map(|process| Target { name: "HAProxy", address, process }));
-        for address in targets.iter().map(|target| target.address).chain([backend_at]) {
-            tokio::task::spawn_blocking(move || until_listening(address)).await??;
+        for (name, address) in
+            targets.iter().map(|target| (target.name, target.address)).chain([("backend", backend_at)])
+        {
+            tokio::task::spawn_blocking(move || until_listening(name, address)).await??;
         }
         let token = identity.mint("rita", &Value::Null);
         Ok(Self { targets, token, host, _backend: backend, _identity: identity, _files: files })

@@ -44,6 +44,7 @@ impl Answers {
             let stream = StreamBody::new(first.chain(futures_util::stream::pending()));
             let mut response = Response::new(Either::Right(BoxBody::new(stream)));
             response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+            response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
             return Ok(response);
         }
         let mut response = Response::new(Either::Left(Full::new(if has(LIST) { self.list } else { self.call })));
