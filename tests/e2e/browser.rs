@@ -1,6 +1,6 @@
 //! The consent page in a real browser: what a person sees and can do, without a script and by keyboard alone.
 
-use portcullis_tests::process::{file, tool};
+use portcullis_tests::process::{file, node, tool};
 use portcullis_tests::{Backend, Flow, WorldBuilder};
 use serde_json::Value;
 use tokio::process::Command;
@@ -12,7 +12,7 @@ async fn a_person_consents_by_keyboard_and_the_page_cannot_be_framed() {
     let flow = Flow::register(&world).await;
     let url = Url::parse_with_params(&format!("{}/authorize", world.url()), flow.parameters("rita")).unwrap();
     assert!(tool("interop/node_modules").exists());
-    let mut command = Command::new("node");
+    let mut command = Command::new(node());
     command
         .arg(file("interop/consent.mjs"))
         .arg(url.as_str())

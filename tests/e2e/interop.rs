@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use portcullis_tests::process::{binary, file, free_port, tool, until_listening};
+use portcullis_tests::process::{binary, file, free_port, node, tool, until_listening};
 use portcullis_tests::{Process, World, WorldBuilder};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -24,7 +24,7 @@ struct Setting {
 async fn setting(server: fn(u16) -> Command) -> Setting {
     let logs = TempDir::new().unwrap();
     let (gateway, provider_port, server_port) = (free_port(), free_port(), free_port());
-    let mut provider = Command::new("node");
+    let mut provider = Command::new(node());
     provider
         .arg("--no-warnings")
         .arg(file("idp/server.mjs"))
@@ -58,7 +58,7 @@ fn fastmcp(port: u16) -> Command {
 }
 
 fn typescript(port: u16) -> Command {
-    let mut command = Command::new("node");
+    let mut command = Command::new(node());
     command
         .arg(file("interop/server.mjs"))
         .arg(port.to_string())
@@ -68,7 +68,7 @@ fn typescript(port: u16) -> Command {
 
 /// Runs a client script; its last line is what it found.
 async fn run(setting: &Setting, python: bool, mode: &str, person: &str) -> Value {
-    let mut command = if python { Command::new(tool(".tools/venv/bin/python")) } else { Command::new("node") };
+    let mut command = if python { Command::new(tool(".tools/venv/bin/python")) } else { Command::new(node()) };
     command.arg(file(if python { "interop/client.py" } else { "interop/client.mjs" }));
     command.args([&setting.world.mcp(), mode, person, "get_forecast", "delete_station", &LIFETIME.to_string()]);
     let output =

@@ -73,6 +73,13 @@ pub fn tool(name: &str) -> PathBuf {
     path
 }
 
+/// The Node.js that the tests run: the one that `tests/setup.sh` put beside them where the system's is too old.
+#[must_use]
+pub fn node() -> PathBuf {
+    let own = file(".tools/node/node_modules/node/bin/node");
+    if own.exists() { own } else { PathBuf::from("node") }
+}
+
 /// Waits until a port answers.
 pub async fn until_listening(port: u16) {
     for _ in 0..600 {
