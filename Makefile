@@ -23,7 +23,10 @@ setup:
 demo: setup-build
 	@examples/quickstart/demo.sh
 
+SCRIPTS := .ci/run deploy/image.sh examples/quickstart/demo.sh tests/setup.sh tests/bench/run.sh
+
 lint: setup-build
+	@if type -P shellcheck >/dev/null; then shellcheck $(SCRIPTS); fi
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 

@@ -47,6 +47,8 @@ have npm npm
 have python3 python3 python3-venv
 have openssl openssl
 have chromium chromium
+have promtool prometheus
+have shellcheck shellcheck
 if [ "$(node -p 'process.versions.node.split(".")[0]')" -lt "$NODE_MAJOR" ]; then
   # Debian's is too old for the SDKs: one from npm stands beside the tests, which look there first.
   if [ ! -x .tools/node/node_modules/node/bin/node ]; then
