@@ -11,7 +11,7 @@ use pingora_core::services::listening::Service;
 use tokio::runtime::Runtime;
 
 use crate::admin::{Admin, Readiness};
-use crate::audit::{Auditor, Sink};
+use crate::audit::{Auditor, Signer, Sink};
 use crate::authn::{self, Audience, Authenticator};
 use crate::backend::{self, Upstream};
 use crate::clock::{Clock, SystemClock};
@@ -137,7 +137,7 @@ impl Gateway {
             authenticator,
             policy: Arc::clone(&config.policy),
             sealer,
-            auditor: auditor(config)?,
+            auditor: auditor(config, &signing_key, &clock)?,
             metrics: Arc::clone(&metrics),
             local: oauth::router(Arc::new(state)),
             clock: Arc::clone(&clock),
@@ -227,12 +227,14 @@ async fn signing_key(store: &dyn Store, sealer: &Sealer) -> Result<SigningKey, S
     SigningKey::from_pkcs8(&pkcs8).map_err(start("the signing key"))
 }
 
-fn auditor(config: &Config) -> Result<Auditor, StartError> {
-    let sink = match &config.audit_path {
-        Some(path) => Sink::file(path).map_err(start("the audit file"))?,
+fn auditor(config: &Config, key: &SigningKey, clock: &Arc<dyn Clock>) -> Result<Auditor, StartError> {
+    let sink = match &config.audit.path {
+        Some(path) => Sink::file(path, config.audit.rotation).map_err(start("the audit file"))?,
         None => Sink::stdout(),
     };
-    Auditor::start(sink).map_err(start("the audit trail"))
+    let issuer = config.server.public_url.clone();
+    let signer = Signer { key: key.clone(), issuer, clock: Arc::clone(clock) };
+    Auditor::start(sink, signer, config.audit.durable).map_err(start("the audit trail"))
 }
 
 fn expectations(config: &Config, issuer: String) -> EntraExpectations {

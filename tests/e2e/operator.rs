@@ -1,7 +1,7 @@
 //! The gateway as its operator sees it: commands, probes, metrics, logs, audit.
 
 use std::path::Path;
-use std::process::Output;
+use std::process::{Command, Output};
 
 use portcullis_tests::process::{binary, file};
 use portcullis_tests::{Backend, World, WorldBuilder};
@@ -159,6 +159,47 @@ async fn every_decision_and_outcome_is_a_line_joined_by_the_request() {
     assert_eq!((&outcomes[0]["forwarded"], &outcomes[1]["forwarded"]), (&json!(true), &json!(false)));
     assert_eq!((&outcomes[0]["status"], &outcomes[2]["status"]), (&json!(200), &json!(401)));
     assert!(!format!("{lines:?}").contains("do-not-log-me"));
+}
+
+#[tokio::test]
+async fn a_trail_is_verified_and_a_changed_one_is_not() {
+    let (mut world, token) = world().await;
+    let jwks = world.http().get(format!("{}/jwks", world.url())).send().await.unwrap().text().await.unwrap();
+    let keys = world.directory().join("jwks.json");
+    std::fs::write(&keys, jwks).unwrap();
+    for _ in 0..2 {
+        world.ask(&token, "tools/call", json!({ "name": "delete_station" })).await;
+        world.restart().await;
+    }
+    world.gateway.terminate().await;
+    let trail = world.directory().join("audit.jsonl");
+    let verify = |trail: &std::path::Path| {
+        let output = Command::new(binary("portcullis"))
+            .args(["audit", "verify", "--jwks"])
+            .args([&keys, trail])
+            .output()
+            .unwrap();
+        (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let (intact, said) = verify(&trail);
+    assert!(intact && said.contains("3 run(s)") && said.contains("3 checkpoint(s) verified, 0 line(s)"), "{said}");
+    let text = std::fs::read_to_string(&trail).unwrap();
+    let changed = world.directory().join("changed.jsonl");
+    std::fs::write(&changed, text.replacen("\"deny\"", "\"allow\"", 1)).unwrap();
+    let (intact, said) = verify(&changed);
+    assert!(!intact && said.contains("NOT intact") && said.contains("line 2: it was changed"), "{said}");
+}
+
+#[tokio::test]
+async fn with_fsync_a_call_is_on_the_disk_before_it_is_answered() {
+    let backend = Backend::plain().await;
+    let durable = WorldBuilder::new(&backend).audit("durability: fsync").start().await;
+    let token = durable.identity.mint("rita", &Value::Null);
+    for id in 0..5 {
+        durable.ask(&token, "tools/call", json!({ "name": "get_forecast", "arguments": { "n": id } })).await;
+        let text = std::fs::read_to_string(durable.directory().join("audit.jsonl")).unwrap();
+        assert_eq!(text.matches("\"mcp.decision\"").count(), id + 1);
+    }
 }
 
 #[tokio::test]

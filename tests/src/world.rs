@@ -29,6 +29,7 @@ pub struct WorldBuilder {
     policy: String,
     more: String,
     features: Option<String>,
+    audit: String,
     authority: Option<(String, u16, String)>,
 }
 
@@ -63,6 +64,7 @@ impl WorldBuilder {
             policy: POLICY.to_owned(),
             more: String::new(),
             features: None,
+            audit: String::new(),
             authority: None,
         }
     }
@@ -92,6 +94,13 @@ impl WorldBuilder {
     #[must_use]
     pub fn more(mut self, lines: &str) -> Self {
         lines.clone_into(&mut self.more);
+        self
+    }
+
+    /// With more of the audit section.
+    #[must_use]
+    pub fn audit(mut self, more: &str) -> Self {
+        self.audit = format!(", {more}");
         self
     }
 
@@ -144,10 +153,10 @@ impl WorldBuilder {
             "server: {{ listen: '127.0.0.1:{port}', public_url: '{url}', admin_listen: '127.0.0.1:{admin_port}', threads: 2 }}\n\
              state: {{ path: state }}\n\
              entra: {{ tenant_id: '{tenant_id}', client_id: '{client_id}', client_secret_file: secret, authority_host: '{authority}' }}\n\
-             audit: {{ path: audit.jsonl }}\n\
+             audit: {{ path: audit.jsonl{} }}\n\
              backends:\n{backends}{}\n\
              policy:\n{}\n",
-            self.more, self.policy
+            self.audit, self.more, self.policy
         )
     }
 }
@@ -230,12 +239,15 @@ impl World {
         serde_json::from_str(data).unwrap_or_else(|error| panic!("{error}: {text}"))
     }
 
-    /// The audit trail so far, once it has `lines` lines.
+    /// The audit trail so far without the trail's own lines, once it has `lines` lines.
     pub async fn audit(&self, lines: usize) -> Vec<Value> {
         for _ in 0..100 {
             let text = std::fs::read_to_string(self.directory.path().join("audit.jsonl")).unwrap_or_default();
-            if text.lines().count() >= lines {
-                return text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+            let whole = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            let all: Vec<Value> =
+                whole.filter(|line| !line["type"].as_str().unwrap_or_default().starts_with("audit.")).collect();
+            if all.len() >= lines {
+                return all;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

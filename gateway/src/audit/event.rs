@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use portcullis_policy::{Denial, Permit};
 use serde::{Serialize, Serializer};
 
+use super::chain::Head;
 use crate::authn::VerifiedIdentity;
 use crate::clock::Timestamp;
 
@@ -46,7 +47,8 @@ pub struct Event {
     #[serde(serialize_with = "seconds")]
     pub time: Timestamp,
     /// Joins the lines of one request.
-    pub request_id: RequestId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<RequestId>,
     /// What happened.
     #[serde(flatten)]
     pub kind: Kind,
@@ -62,6 +64,29 @@ pub enum Kind {
     /// A request has ended.
     #[serde(rename = "mcp.outcome")]
     Outcome(Outcome),
+    /// A run of the gateway begins its part of the trail.
+    #[serde(rename = "audit.started")]
+    Started(Started),
+    /// The gateway signs how far the trail has come.
+    #[serde(rename = "audit.checkpoint")]
+    Checkpoint(Checkpoint),
+}
+
+/// The first line of a run.
+#[derive(Debug, Serialize)]
+pub struct Started {
+    /// The gateway's version.
+    pub version: &'static str,
+    /// The last line of the run before, where the trail has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<Head>,
+}
+
+/// A signature over the line before.
+#[derive(Debug, Serialize)]
+pub struct Checkpoint {
+    /// A compact JWS of the gateway's signing key, `typ` `audit-checkpoint+jwt`.
+    pub signature: String,
 }
 
 /// Who asked for what, what was decided, and why.
@@ -207,7 +232,7 @@ mod tests {
     fn an_event_is_one_flat_object() {
         let outcome = Outcome { status: 200, forwarded: true, error: None, bytes: 3, milliseconds: 1 };
         let event =
-            Event { time: Timestamp::from_secs(7), request_id: RequestId::next(), kind: Kind::Outcome(outcome) };
+            Event { time: Timestamp::from_secs(7), request_id: Some(RequestId::next()), kind: Kind::Outcome(outcome) };
         let json = serde_json::to_value(&event).unwrap();
         assert_eq!(json["type"], "mcp.outcome");
         assert_eq!(json["time"], 7);

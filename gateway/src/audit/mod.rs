@@ -5,14 +5,23 @@
 //! written by a thread of their own, so that the data path never waits for a disk. Values of arguments are never
 //! recorded.
 
+mod chain;
 mod event;
 mod sink;
+pub mod verify;
+mod writer;
 
+use std::io;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
-pub use event::{Actor, Decision, Event, Kind, Outcome, Reason, RequestId, Target, Verdict};
-pub use sink::Sink;
+use tokio::sync::oneshot;
+
+pub use chain::Head;
+pub use event::{Actor, Checkpoint, Decision, Event, Kind, Outcome, Reason, RequestId, Started, Target, Verdict};
+pub use sink::{Rotation, Sink};
+pub use writer::Signer;
+use writer::{Item, Writer};
 
 /// Lines that may wait for the disk; beyond that, requests are refused.
 const QUEUE: usize = 16 * 1024;
@@ -20,8 +29,9 @@ const QUEUE: usize = 16 * 1024;
 /// Takes events and has them written.
 #[derive(Debug)]
 pub struct Auditor {
-    queue: Option<SyncSender<Event>>,
+    queue: Option<SyncSender<Item>>,
     writer: Option<JoinHandle<()>>,
+    durable: bool,
 }
 
 /// The queue is full or the writer is gone: the event was not taken.
@@ -30,26 +40,46 @@ pub struct Auditor {
 pub struct NotRecorded;
 
 impl Auditor {
-    /// Starts the writer.
+    /// Starts the writer; `durable` makes [`Auditor::record_first`] wait for the disk.
     ///
     /// # Errors
     ///
-    /// Returns an error when the thread cannot be started.
-    pub fn start(sink: Sink) -> std::io::Result<Self> {
+    /// Returns an error when the trail cannot be written, or the thread cannot be started.
+    pub fn start(sink: Sink, signer: Signer, durable: bool) -> io::Result<Self> {
         let (sender, receiver) = sync_channel(QUEUE);
-        let writer = std::thread::Builder::new().name("audit".to_owned()).spawn(move || sink.write_all(&receiver))?;
-        Ok(Self { queue: Some(sender), writer: Some(writer) })
+        let writer = Writer::start(sink, signer, durable)?;
+        let thread = std::thread::Builder::new().name("audit".to_owned()).spawn(move || writer.run(&receiver))?;
+        Ok(Self { queue: Some(sender), writer: Some(thread), durable })
     }
 
     /// Hands an event to the writer; never waits.
     ///
     /// # Errors
     ///
-    /// Returns [`NotRecorded`] when the event could not be taken. A decision that is not recorded must not be
-    /// acted upon.
+    /// Returns [`NotRecorded`] when the event could not be taken.
     pub fn record(&self, event: Event) -> Result<(), NotRecorded> {
+        self.send(Item { event, written: None })
+    }
+
+    /// Hands over an event that must be there before it is acted upon: taken by the queue, and, where the trail is
+    /// durable, on the disk.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`NotRecorded`] when it could not be taken or written. A decision that is not recorded must not be
+    /// acted upon.
+    pub async fn record_first(&self, event: Event) -> Result<(), NotRecorded> {
+        if !self.durable {
+            return self.record(event);
+        }
+        let (written, done) = oneshot::channel();
+        self.send(Item { event, written: Some(written) })?;
+        done.await.map_err(|_writer_gone| NotRecorded)
+    }
+
+    fn send(&self, item: Item) -> Result<(), NotRecorded> {
         let queue = self.queue.as_ref().ok_or(NotRecorded)?;
-        queue.try_send(event).map_err(|error| match error {
+        queue.try_send(item).map_err(|error| match error {
             TrySendError::Full(_) | TrySendError::Disconnected(_) => NotRecorded,
         })
     }
@@ -64,3 +94,6 @@ impl Drop for Auditor {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

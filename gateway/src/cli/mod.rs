@@ -3,6 +3,7 @@
 //! `0`: done. `1`: the file or the policy has faults, or a question was answered with no. `2`: the command line is
 //! wrong (clap's own code). Answers go to standard output, faults to standard error.
 
+mod audit_verify;
 mod check;
 mod explain;
 mod policy_test;
@@ -45,6 +46,17 @@ enum Command {
         #[command(subcommand)]
         command: PolicyCommand,
     },
+    /// Work on an audit trail.
+    Audit {
+        #[command(subcommand)]
+        command: AuditCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum AuditCommand {
+    /// Say whether every line is the one that was written, and how much of the trail the gateway has signed.
+    Verify(audit_verify::Question),
 }
 
 #[derive(Debug, Subcommand)]
@@ -65,6 +77,7 @@ pub fn run() -> ExitCode {
         Command::Check { file } => check::run(&file),
         Command::Explain(question) => explain::run(&question),
         Command::Policy { command: PolicyCommand::Test { file } } => policy_test::run(&file),
+        Command::Audit { command: AuditCommand::Verify(question) } => audit_verify::run(&question),
     };
     match result {
         Ok(Answer::Yes(text)) => {

@@ -140,6 +140,12 @@ pub struct Limits {
 pub struct Audit {
     /// A file for the audit lines; standard output otherwise.
     pub path: Option<Text>,
+    /// `queue`: a decision is acted upon once it is queued; `fsync`: once it is on the disk.
+    pub durability: Option<Text>,
+    /// Bytes that the file may reach before it is set aside.
+    pub rotate: Option<Spanned<usize>>,
+    /// Files that are kept beside it.
+    pub keep: Option<Spanned<usize>>,
 }
 
 /// A file name, or the policy itself.

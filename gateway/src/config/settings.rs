@@ -9,6 +9,7 @@ use portcullis_policy::{BackendName, Policy};
 use url::Url;
 
 use super::Secret;
+use crate::audit::Rotation;
 use crate::mcp::Features;
 
 /// Everything the gateway was told.
@@ -26,14 +27,25 @@ pub struct Config {
     pub backends: Vec<Backend>,
     /// Sizes.
     pub limits: Limits,
-    /// Where audit lines go; standard output when absent.
-    pub audit_path: Option<PathBuf>,
+    /// Where audit lines go, and when they count as written.
+    pub audit: Audit,
     /// Who may do what.
     pub policy: Arc<Policy>,
     /// The policy as written, for its tests and its lint.
     pub policy_document: portcullis_policy::Document,
     /// What is allowed but deserves a word at start.
     pub warnings: Vec<String>,
+}
+
+/// The audit trail.
+#[derive(Debug)]
+pub struct Audit {
+    /// The file; standard output when absent.
+    pub path: Option<PathBuf>,
+    /// Whether a decision is on the disk before it is acted upon.
+    pub durable: bool,
+    /// When the file is set aside; never when absent.
+    pub rotation: Option<Rotation>,
 }
 
 /// Addresses.

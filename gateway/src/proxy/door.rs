@@ -148,7 +148,7 @@ impl<'d> Visit<'d> {
         {
             return Err(self.refuse(Some(identity), "response", Rejection::UnknownSession));
         }
-        let permitted = self.authorize(identity, message)?;
+        let permitted = self.authorize(identity, message).await?;
         if session.raw.is_none() && permitted.act().is_of_session() {
             return Ok(None);
         }
@@ -190,7 +190,7 @@ impl<'d> Visit<'d> {
 
     async fn stream(&mut self, exchange: &mut Exchange, identity: &VerifiedIdentity) -> Result<(), Failure> {
         let session = self.legacy_session(exchange, identity, "GET")?;
-        let permitted = self.authorize(identity, OpenStream(self.mount.name.clone()))?;
+        let permitted = self.authorize(identity, OpenStream(self.mount.name.clone())).await?;
         let raw = session.raw.as_deref().unwrap_or_default();
         let last_event = self.last_event(exchange, identity, &session)?;
         let last_event = last_event.as_deref();
@@ -215,7 +215,7 @@ impl<'d> Visit<'d> {
 
     async fn end_session(&mut self, exchange: &mut Exchange, identity: &VerifiedIdentity) -> Result<(), Failure> {
         let session = self.legacy_session(exchange, identity, "DELETE")?;
-        let permitted = self.authorize(identity, EndSession(self.mount.name.clone()))?;
+        let permitted = self.authorize(identity, EndSession(self.mount.name.clone())).await?;
         let raw = session.raw.as_deref().unwrap_or_default();
         let request = UpstreamRequest::end(&self.mount.upstream, &permitted, exchange.headers(), raw);
         let answer = self.forward(exchange, request, None).await?;

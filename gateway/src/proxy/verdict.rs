@@ -6,19 +6,23 @@ use portcullis_policy::{Act, Denial, Permit, Permitted};
 
 use super::door::{Failure, Visit};
 use super::rejection::{Rejection, Unknown};
-use crate::audit::{Actor, Decision, Event, Kind, Reason, Target, Verdict};
+use crate::audit::{Actor, Decision, Event, Kind, NotRecorded, Reason, Target, Verdict};
 use crate::authn::VerifiedIdentity;
 use crate::mcp::{self, ClientMessage, EndSession, OpenStream};
 use crate::metrics;
 
 impl Visit<'_> {
     /// The decision, recorded before anything is done by it.
-    pub(super) fn authorize<T: Asks>(&self, identity: &VerifiedIdentity, act: T) -> Result<Permitted<T>, Failure> {
+    pub(super) async fn authorize<T: Asks + Send>(
+        &self,
+        identity: &VerifiedIdentity,
+        act: T,
+    ) -> Result<Permitted<T>, Failure> {
         let (method, name, id) = (act.method().to_owned(), act.name().map(str::to_owned), act.id());
         let (what, era) = (act.unknown(), act.era());
         match self.door.policy.authorize(identity.subject(), act) {
             Ok(permitted) => {
-                let recorded = self.record_permit(identity, method, name, permitted.permit());
+                let recorded = self.record_permit(identity, method, name, permitted.permit().clone()).await;
                 if recorded { Ok(permitted) } else { Err(Rejection::Unavailable { id }.into()) }
             }
             Err(denial) => {
@@ -29,16 +33,20 @@ impl Visit<'_> {
         }
     }
 
-    fn record_permit(
+    async fn record_permit(
         &self,
         identity: &VerifiedIdentity,
         method: String,
         name: Option<String>,
-        permit: &Permit,
+        permit: Permit,
     ) -> bool {
         self.count(Verdict::Allow, metrics::Reason::None);
-        let hash = Some(Arc::clone(permit.policy_hash()));
-        self.record(Verdict::Allow, Reason::Permit(permit.clone()), Some(identity), method, name, hash)
+        let policy_hash = Some(Arc::clone(permit.policy_hash()));
+        let target = Target { backend: self.mount.name.to_string(), method, name };
+        let (actor, reason) = (Some(Actor::of(identity)), Reason::Permit(permit));
+        let decision = Decision { decision: Verdict::Allow, reason, actor, target, policy_hash };
+        let event = self.event(Kind::Decision(Box::new(decision)));
+        self.taken(self.door.auditor.record_first(event).await)
     }
 
     fn record_denial(
@@ -77,16 +85,23 @@ impl Visit<'_> {
         method: String,
         name: Option<String>,
         policy_hash: Option<Arc<str>>,
-    ) -> bool {
+    ) {
         let target = Target { backend: self.mount.name.to_string(), method, name };
         let actor = identity.map(Actor::of);
         let decision = Decision { decision, reason, actor, target, policy_hash };
-        self.emit(Kind::Decision(Box::new(decision)))
+        self.emit(Kind::Decision(Box::new(decision)));
     }
 
-    pub(super) fn emit(&self, kind: Kind) -> bool {
-        let event = Event { time: self.door.clock.now(), request_id: self.id, kind };
-        let taken = self.door.auditor.record(event);
+    pub(super) fn emit(&self, kind: Kind) {
+        self.taken(self.door.auditor.record(self.event(kind)));
+    }
+
+    fn event(&self, kind: Kind) -> Event {
+        Event { time: self.door.clock.now(), request_id: Some(self.id), kind }
+    }
+
+    /// Whether an event was taken; that it was not is counted and said.
+    fn taken(&self, taken: Result<(), NotRecorded>) -> bool {
         if let Err(error) = &taken {
             self.door.metrics.audit_refused.with_label_values(&[self.mount.name.as_ref()]).inc();
             tracing::error!(request_id = %self.id, %error, "an audit event was not taken");

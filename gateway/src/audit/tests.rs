@@ -1,0 +1,148 @@
+use std::io::Cursor;
+use std::path::Path;
+use std::sync::Arc;
+
+use jsonwebtoken::jwk::JwkSet;
+
+use super::verify::{Report, verify};
+use super::*;
+use crate::clock::{ManualClock, Timestamp};
+use crate::jose::signing_key::SigningKey;
+
+fn signer(key: &SigningKey) -> Signer {
+    let clock = Arc::new(ManualClock::new(Timestamp::from_secs(1_800_000_000)));
+    Signer { key: key.clone(), issuer: "https://mcp.example.com".to_owned(), clock }
+}
+
+fn outcome(milliseconds: u64) -> Event {
+    let outcome = Outcome { status: 200, forwarded: true, error: None, bytes: 3, milliseconds };
+    Event { time: Timestamp::from_secs(7), request_id: Some(RequestId::next()), kind: Kind::Outcome(outcome) }
+}
+
+/// One run that writes so many lines of its own, beside the first and the last.
+fn write(path: &Path, key: &SigningKey, lines: u64, rotation: Option<Rotation>) {
+    let auditor = Auditor::start(Sink::file(path, rotation).unwrap(), signer(key), false).unwrap();
+    for number in 0..lines {
+        auditor.record(outcome(number)).unwrap();
+    }
+}
+
+fn keys(key: &SigningKey) -> JwkSet {
+    serde_json::from_value(serde_json::json!({ "keys": [key.public_jwk()] })).unwrap()
+}
+
+fn check(text: &str, key: &SigningKey) -> Report {
+    verify(Cursor::new(text.as_bytes()), Some(&keys(key))).unwrap()
+}
+
+/// Without its last bytes.
+fn cut(text: &str, bytes: usize) -> String {
+    text.get(..text.len() - bytes).unwrap().to_owned()
+}
+
+#[test]
+fn a_trail_of_several_runs_is_intact_and_signed_to_its_end() {
+    let (directory, key) = (tempfile::tempdir().unwrap(), SigningKey::generate().unwrap());
+    let path = directory.path().join("audit.jsonl");
+    write(&path, &key, 5, None);
+    write(&path, &key, 3, None);
+    let report = check(&std::fs::read_to_string(&path).unwrap(), &key);
+    assert_eq!((report.lines, report.runs, report.signed, report.unsigned_tail), (12, 2, 2, 0));
+    assert!(report.is_intact(), "{:?}", report.faults);
+    let unchecked = verify(Cursor::new(std::fs::read(&path).unwrap()), None).unwrap();
+    assert!(unchecked.is_intact() && unchecked.unchecked == 2 && unchecked.unsigned_tail == 12);
+}
+
+#[test]
+fn whatever_is_done_to_a_trail_shows() {
+    let (directory, key) = (tempfile::tempdir().unwrap(), SigningKey::generate().unwrap());
+    let path = directory.path().join("audit.jsonl");
+    write(&path, &key, 6, None);
+    write(&path, &key, 2, None);
+    let text = std::fs::read_to_string(&path).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    let without = |gone: &[usize]| {
+        let kept = lines.iter().enumerate().filter(|(at, _)| !gone.contains(at)).map(|(_, line)| *line);
+        kept.collect::<Vec<_>>().join("\n") + "\n"
+    };
+    let swapped = {
+        let mut lines = lines.clone();
+        lines.swap(2, 3);
+        lines.join("\n")
+    };
+    let tampered = [
+        text.replacen("\"status\":200", "\"status\":403", 1),
+        without(&[3]),
+        without(&[0]),
+        // The signed end of the first run, and some of the lines before it.
+        without(&[5, 6, 7]),
+        swapped,
+        text.replacen("\"milliseconds\":4", "\"milliseconds\":5", 1),
+        text.replace(lines[4], &format!("{}\n{}", lines[4], lines[4])),
+        text.replacen("\"signature\":\"e", "\"signature\":\"f", 1),
+        cut(&text, 20),
+    ];
+    for bad in &tampered {
+        // A trail that begins later may be a rotated file; every other is broken.
+        let report = check(bad, &key);
+        assert!(!report.is_intact() || report.begins_inside, "{bad}");
+    }
+    assert!(check(&without(&[0]), &key).begins_inside);
+    // Lines taken from the end leave the chain in order, but not signed to its end.
+    let shorter = check(&without(&[10, 11]), &key);
+    assert!(shorter.is_intact() && shorter.unsigned_tail > 0);
+    let other = SigningKey::generate().unwrap();
+    assert!(!check(&text, &other).is_intact());
+    assert!(check(&text, &key).is_intact(), "the control");
+}
+
+#[test]
+fn a_line_that_was_cut_short_does_not_spoil_the_next_run() {
+    let (directory, key) = (tempfile::tempdir().unwrap(), SigningKey::generate().unwrap());
+    let path = directory.path().join("audit.jsonl");
+    write(&path, &key, 2, None);
+    let whole = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, cut(&whole, 30)).unwrap();
+    write(&path, &key, 1, None);
+    let report = check(&std::fs::read_to_string(&path).unwrap(), &key);
+    assert_eq!((report.lines, report.runs), (6, 2));
+    assert_eq!(report.faults.iter().map(|fault| fault.line).collect::<Vec<_>>(), [4]);
+}
+
+#[test]
+fn files_that_were_set_aside_are_one_trail() {
+    let (directory, key) = (tempfile::tempdir().unwrap(), SigningKey::generate().unwrap());
+    let path = directory.path().join("audit.jsonl");
+    let rotation = Rotation { bytes: 4096, keep: 3 };
+    write(&path, &key, 80, Some(rotation));
+    let name = |number: usize| directory.path().join(format!("audit.jsonl.{number}"));
+    assert!(name(3).exists() && !name(4).exists());
+    let read = |path: &Path| std::fs::read_to_string(path).unwrap();
+    let text = [read(&name(3)), read(&name(2)), read(&name(1)), read(&path)].concat();
+    assert!(read(&name(2)).len() <= 4096);
+    let report = check(&text, &key);
+    assert!(report.is_intact() && report.begins_inside && report.unsigned_tail == 0, "{report:?}");
+    let hole = [read(&name(3)), read(&name(1)), read(&path)].concat();
+    assert!(!check(&hole, &key).is_intact());
+}
+
+#[tokio::test]
+async fn a_durable_event_is_on_the_disk_when_it_may_be_acted_upon() {
+    let (directory, key) = (tempfile::tempdir().unwrap(), SigningKey::generate().unwrap());
+    let path = directory.path().join("audit.jsonl");
+    let auditor = Auditor::start(Sink::file(&path, None).unwrap(), signer(&key), true).unwrap();
+    for number in 0..20 {
+        auditor.record_first(outcome(7000 + number)).await.unwrap();
+        assert!(std::fs::read_to_string(&path).unwrap().contains(&format!("\"milliseconds\":{}", 7000 + number)));
+    }
+}
+
+#[tokio::test]
+async fn a_trail_that_cannot_be_written_takes_nothing_more() {
+    let key = SigningKey::generate().unwrap();
+    let full = Path::new("/dev/full");
+    if !full.exists() {
+        return;
+    }
+    assert!(Auditor::start(Sink::file(full, None).unwrap(), signer(&key), true).is_err());
+}

@@ -1,0 +1,136 @@
+//! Reads a trail back: whether every line is the one that was written, and how much of it the gateway has signed.
+
+use std::fmt;
+use std::io::{self, BufRead};
+
+use jsonwebtoken::jwk::{Jwk, JwkSet};
+use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode};
+use serde::Deserialize;
+
+use super::chain::{CHECKPOINT, Head, Line, Signed};
+
+/// What was found in a trail.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Lines that are what they were when they were written.
+    pub lines: u64,
+    /// Runs of the gateway.
+    pub runs: u64,
+    /// Checkpoints whose signature verifies.
+    pub signed: u64,
+    /// Checkpoints whose signature was not looked at, for want of keys.
+    pub unchecked: u64,
+    /// Lines behind the last checkpoint that verifies: nothing but the chain vouches for these.
+    pub unsigned_tail: u64,
+    /// Whether the trail begins in the middle of a run, as a rotated file does.
+    pub begins_inside: bool,
+    /// What is wrong, each with the number of its line in the file, from 1.
+    pub faults: Vec<Fault>,
+}
+
+/// Something that is not as it was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The line in the file, from 1.
+    pub line: u64,
+    /// What is wrong with it.
+    pub what: &'static str,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}: {}", self.line, self.what)
+    }
+}
+
+impl Report {
+    /// Whether everything is as it was written.
+    #[must_use]
+    pub fn is_intact(&self) -> bool {
+        self.faults.is_empty()
+    }
+}
+
+#[derive(Default, Deserialize)]
+struct Content {
+    #[serde(rename = "type", default)]
+    kind: String,
+    signature: Option<String>,
+    after: Option<Head>,
+}
+
+/// Reads a trail, with the gateway's public keys if they are at hand.
+///
+/// # Errors
+///
+/// Returns an error when the trail cannot be read.
+pub fn verify(trail: impl BufRead, keys: Option<&JwkSet>) -> io::Result<Report> {
+    let mut report = Report::default();
+    let mut last: Option<Head> = None;
+    for (number, text) in (1..).zip(trail.lines()) {
+        let text = text?;
+        if text.is_empty() {
+            continue;
+        }
+        let Some(line) = Line::parse(&text) else {
+            report.fault(number, "this is no line of a trail, or was cut short");
+            continue;
+        };
+        report.place(number, &line, last.as_ref());
+        let content: Content = serde_json::from_str(&line.json).unwrap_or_default();
+        if content.kind == "audit.started" && content.after.is_some() && last.is_some() && content.after != last {
+            report.fault(number, "lines are missing before this start");
+        }
+        if content.kind == "audit.checkpoint" {
+            report.checkpoint(number, &content.signature.unwrap_or_default(), last.as_ref(), keys);
+        }
+        last = Some(line.head);
+    }
+    Ok(report)
+}
+
+impl Report {
+    fn fault(&mut self, line: u64, what: &'static str) {
+        self.faults.push(Fault { line, what });
+    }
+
+    /// Holds a line against the one before.
+    fn place(&mut self, number: u64, line: &Line, last: Option<&Head>) {
+        let begins = line.head.number == 1;
+        self.runs += u64::from(begins || last.is_none());
+        let first = last.is_none() && !begins;
+        self.begins_inside |= first;
+        if !first && !line.follows(last.filter(|_| !begins)) {
+            self.fault(number, "it was changed, or lines before it were taken out or put in");
+        } else {
+            self.lines += 1;
+        }
+        self.unsigned_tail += 1;
+    }
+
+    fn checkpoint(&mut self, number: u64, signature: &str, last: Option<&Head>, keys: Option<&JwkSet>) {
+        let Some(keys) = keys else {
+            self.unchecked += 1;
+            return;
+        };
+        match signed(signature, keys) {
+            Some(signed) if Some(&signed.head) == last => {
+                self.signed += 1;
+                self.unsigned_tail = 0;
+            }
+            Some(_) => self.fault(number, "the checkpoint signs another chain than stands before it"),
+            None => self.fault(number, "the signature of the checkpoint does not verify with these keys"),
+        }
+    }
+}
+
+fn signed(token: &str, keys: &JwkSet) -> Option<Signed> {
+    let header = jsonwebtoken::decode_header(token).ok()?;
+    let is_checkpoint = header.typ.as_deref() == Some(CHECKPOINT) && header.alg == Algorithm::ES256;
+    let key: &Jwk = keys.find(header.kid.as_deref()?).filter(|_| is_checkpoint)?;
+    let mut rules = Validation::new(Algorithm::ES256);
+    rules.required_spec_claims.clear();
+    rules.validate_exp = false;
+    rules.validate_aud = false;
+    Some(decode::<Signed>(token, &DecodingKey::from_jwk(key).ok()?, &rules).ok()?.claims)
+}
