@@ -13,7 +13,7 @@ use tokio::runtime::Runtime;
 use crate::admin::{Admin, Readiness};
 use crate::audit::{Auditor, Signer, Sink};
 use crate::authn::{self, Audience, Authenticator};
-use crate::backend::{self, Upstream};
+use crate::backend::{self, Replicas, Upstream};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::entra::{self, Entra};
@@ -97,7 +97,7 @@ struct Gateway {
     entra_keys: Arc<KeySet>,
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
-    upstreams: Vec<Arc<Upstream>>,
+    backends: Vec<Arc<Replicas>>,
 }
 
 impl Gateway {
@@ -131,7 +131,7 @@ impl Gateway {
         let authenticator = Authenticator::new(trusted, Arc::clone(&clock));
         let mounts = config.backends.iter().map(|backend| mount(config, backend).map(Arc::new));
         let mounts = mounts.collect::<Result<Vec<Arc<Mount>>, StartError>>()?;
-        let upstreams = mounts.iter().map(|mount| Arc::clone(&mount.upstream)).collect();
+        let backends = mounts.iter().map(|mount| Arc::clone(&mount.replicas)).collect();
         let door = Door::new(proxy::Parts {
             routes: RouteTable::new(mounts, &config.server.public_url),
             authenticator,
@@ -148,13 +148,17 @@ impl Gateway {
                 allowed_origins: config.server.allowed_origins.clone(),
             },
         });
-        Ok(Self { door, metrics, entra_keys, store, clock, upstreams })
+        Ok(Self { door, metrics, entra_keys, store, clock, backends })
     }
 
     fn start_background(&self, runtime: &Runtime) {
         let keys = Arc::clone(&self.entra_keys);
         runtime.spawn(async move { keys.refresh_forever().await });
-        runtime.spawn(backend::sweep_forever(self.upstreams.clone()));
+        let servers = self.backends.iter().flat_map(|replicas| replicas.iter().cloned());
+        runtime.spawn(backend::sweep_forever(servers.collect()));
+        for replicas in &self.backends {
+            runtime.spawn(backend::probe_forever(Arc::clone(replicas)));
+        }
         let (store, clock) = (Arc::clone(&self.store), Arc::clone(&self.clock));
         runtime.spawn(async move {
             loop {
@@ -167,7 +171,7 @@ impl Gateway {
     }
 
     fn readiness(&self, listen: SocketAddr) -> Ready {
-        Ready { entra_keys: Arc::clone(&self.entra_keys), listen: reachable(listen) }
+        Ready { entra_keys: Arc::clone(&self.entra_keys), listen: reachable(listen), backends: self.backends.clone() }
     }
 }
 
@@ -184,6 +188,7 @@ fn reachable(listen: SocketAddr) -> SocketAddr {
 struct Ready {
     entra_keys: Arc<KeySet>,
     listen: SocketAddr,
+    backends: Vec<Arc<Replicas>>,
 }
 
 impl Readiness for Ready {
@@ -199,7 +204,21 @@ impl Readiness for Ready {
         missing
     }
 
+    /// INVARIANT: a backend that is down does not make the gateway unready: the others are served all the same.
+    fn notes(&self) -> Vec<String> {
+        let hurt = self.backends.iter().filter(|replicas| replicas.in_use() < replicas.count());
+        let note = |replicas: &Arc<Replicas>| {
+            let (name, up, all) = (replicas.any().name(), replicas.in_use(), replicas.count());
+            format!("backend `{name}`: {up} of {all} servers take connections; see the log")
+        };
+        hurt.map(note).collect()
+    }
+
     fn observe(&self, metrics: &Metrics) {
+        for server in self.backends.iter().flat_map(|replicas| replicas.iter()) {
+            let labels = [server.name().as_ref(), server.host_header()];
+            metrics.backend_up.with_label_values(&labels).set(i64::from(server.is_up()));
+        }
         if let Some(age) = self.entra_keys.age() {
             metrics.jwks_age.with_label_values(&["entra"]).set(i64::try_from(age.as_secs()).unwrap_or(i64::MAX));
         }
@@ -282,14 +301,18 @@ fn scopes(config: &Config, backend: &crate::config::settings::Backend) -> Vec<oa
 
 fn mount(config: &Config, backend: &crate::config::settings::Backend) -> Result<Mount, StartError> {
     let scope: Vec<String> = scopes(config, backend).into_iter().map(|scope| scope.name).collect();
-    let upstream = Upstream::new(backend::Settings {
-        name: backend.name.clone(),
-        url: backend.url.clone(),
-        ca_file: backend.ca_file.clone(),
-        connect_timeout: backend.connect_timeout,
-        timeout: backend.timeout,
-        idle_timeout: backend.idle_timeout,
-    });
+    let server = |url: &url::Url| {
+        let upstream = Upstream::new(backend::Settings {
+            name: backend.name.clone(),
+            url: url.clone(),
+            ca_file: backend.ca_file.clone(),
+            connect_timeout: backend.connect_timeout,
+            timeout: backend.timeout,
+            idle_timeout: backend.idle_timeout,
+        });
+        upstream.map(Arc::new).map_err(start("a backend"))
+    };
+    let others = backend.replicas.iter().map(server).collect::<Result<_, _>>()?;
     Ok(Mount {
         name: backend.name.clone(),
         path: backend.path.clone(),
@@ -297,6 +320,6 @@ fn mount(config: &Config, backend: &crate::config::settings::Backend) -> Result<
         resource_metadata: format!("{}/.well-known/oauth-protected-resource{}", config.server.public_url, backend.path),
         scope: scope.join(" "),
         features: backend.features,
-        upstream: Arc::new(upstream.map_err(start("a backend"))?),
+        replicas: Arc::new(Replicas::new(server(&backend.url)?, others)),
     })
 }

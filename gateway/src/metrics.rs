@@ -19,6 +19,8 @@ pub struct Metrics {
     pub list_items: IntCounterVec,
     /// Failed exchanges with a backend by `backend` and `error`.
     pub backend_errors: IntCounterVec,
+    /// Whether a server takes connections (1) or is left out (0), by `backend` and `server` (host and port).
+    pub backend_up: IntGaugeVec,
     /// Audit events that the queue could not take.
     pub audit_refused: IntCounterVec,
     /// Age of a key set in seconds by `issuer`.
@@ -87,6 +89,9 @@ impl Metrics {
         let list_items = counter("portcullis_list_items_total", "Items of lists.", &["backend", "outcome"])?;
         let backend_errors =
             counter("portcullis_backend_errors_total", "Failed exchanges with a backend.", &["backend", "error"])?;
+        let up = Opts::new("portcullis_backend_up", "Whether a server takes connections.");
+        let backend_up = IntGaugeVec::new(up, &["backend", "server"])?;
+        registry.register(Box::new(backend_up.clone()))?;
         let audit_refused = counter("portcullis_audit_refused_total", "Audit events not taken.", &["backend"])?;
         let jwks_age = IntGaugeVec::new(Opts::new("portcullis_jwks_age_seconds", "Age of a key set."), &["issuer"])?;
         registry.register(Box::new(jwks_age.clone()))?;
@@ -102,6 +107,7 @@ impl Metrics {
             decisions,
             list_items,
             backend_errors,
+            backend_up,
             audit_refused,
             jwks_age,
             streams,

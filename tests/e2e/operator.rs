@@ -31,6 +31,28 @@ async fn the_samples_are_fine() {
 }
 
 #[tokio::test]
+async fn the_servers_of_a_backend_are_named_once_and_in_one_way() {
+    let directory = tempfile::tempdir().unwrap();
+    let sample = std::fs::read_to_string(file("../gateway.yaml")).unwrap();
+    let cases = [
+        ("urls: [http://a:9000/mcp, http://b:9000/mcp]", ""),
+        ("urls: [http://a:9000/mcp, http://a:9000/mcp]", "is in `urls` twice"),
+        ("urls: [http://a:9000/mcp, 'ftp://b']", "`ftp://b` is not an http or https URL"),
+        ("urls: []", "backend `weather` has no `url`"),
+        ("path: /mcp", "backend `weather` has no `url`"),
+        ("{ url: http://a:9000/mcp, urls: [http://b:9000/mcp] }", "has `url` and `urls`"),
+    ];
+    for (written, fault) in cases {
+        let text = sample.replace("url: http://127.0.0.1:9000/mcp", written.trim_matches(['{', '}', ' ']));
+        let text = text.replace("mcp, urls:", "mcp\n    urls:");
+        std::fs::write(directory.path().join("gateway.yaml"), text).unwrap();
+        let output = command(&["check", "gateway.yaml"], directory.path()).await;
+        assert_eq!(output.status.success(), fault.is_empty(), "{written}: {}", said(&output));
+        assert!(said(&output).contains(fault), "{written}: {}", said(&output));
+    }
+}
+
+#[tokio::test]
 async fn every_fault_of_a_file_is_reported_at_once_with_its_place() {
     let directory = tempfile::tempdir().unwrap();
     let text = "server: { public_url: 'http://mcp.example.com/x', listen: nonsense }\n\

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{AbortHandle, JoinSet};
 
 /// What the backend answers: raw bytes, by the request's head and body.
 pub type Answer = Arc<dyn Fn(&Request) -> Vec<u8> + Send + Sync>;
@@ -40,6 +41,7 @@ pub struct Backend {
     port: u16,
     requests: Arc<Mutex<Vec<Request>>>,
     closed: Arc<Mutex<usize>>,
+    listening: Arc<Mutex<Option<AbortHandle>>>,
 }
 
 impl Backend {
@@ -47,17 +49,19 @@ impl Backend {
     pub async fn start(answer: Answer) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let backend = Self { port, requests: Arc::default(), closed: Arc::default() };
+        let backend = Self { port, requests: Arc::default(), closed: Arc::default(), listening: Arc::default() };
         let shared = backend.clone();
-        tokio::spawn(async move {
+        let listening = tokio::spawn(async move {
+            let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
                 let (shared, answer) = (shared.clone(), Arc::clone(&answer));
-                tokio::spawn(async move {
+                connections.spawn(async move {
                     let _ = shared.serve(stream, answer).await;
                     *shared.closed.lock().unwrap() += 1;
                 });
             }
         });
+        *backend.listening.lock().unwrap() = Some(listening.abort_handle());
         backend
     }
 
@@ -76,6 +80,16 @@ impl Backend {
     #[must_use]
     pub fn requests(&self) -> Vec<Request> {
         self.requests.lock().unwrap().clone()
+    }
+
+    /// Closes every connection and the port.
+    pub async fn stop(&self) {
+        if let Some(listening) = self.listening.lock().unwrap().take() {
+            listening.abort();
+        }
+        while TcpStream::connect(("127.0.0.1", self.port)).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
     }
 
     /// How many connections have ended.

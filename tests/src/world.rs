@@ -25,6 +25,7 @@ pub const POLICY: &str = "
 #[derive(Clone, Debug)]
 pub struct WorldBuilder {
     backends: Vec<(String, String)>,
+    replicas: Vec<String>,
     accept_entra_tokens: bool,
     policy: String,
     more: String,
@@ -60,6 +61,7 @@ impl WorldBuilder {
     pub fn with_url(url: &str) -> Self {
         Self {
             backends: vec![("weather".to_owned(), url.to_owned())],
+            replicas: Vec::new(),
             accept_entra_tokens: true,
             policy: POLICY.to_owned(),
             more: String::new(),
@@ -73,6 +75,13 @@ impl WorldBuilder {
     #[must_use]
     pub fn backend(mut self, name: &str, url: &str) -> Self {
         self.backends.push((name.to_owned(), url.to_owned()));
+        self
+    }
+
+    /// With another server of the backend `weather`.
+    #[must_use]
+    pub fn replica(mut self, url: &str) -> Self {
+        self.replicas.push(url.to_owned());
         self
     }
 
@@ -145,7 +154,11 @@ impl WorldBuilder {
     fn config(&self, url: &str, port: u16, admin_port: u16, authority: &str) -> String {
         let features = self.features.as_ref().map(|words| format!(", client_features: [{words}]")).unwrap_or_default();
         let line = |(name, url): &(String, String)| {
-            format!("  {name}: {{ url: '{url}', accept_entra_tokens: {}{features} }}\n", self.accept_entra_tokens)
+            let urls = match (name.as_str(), self.replicas.as_slice()) {
+                ("weather", [_, ..]) => format!("urls: ['{url}', '{}']", self.replicas.join("', '")),
+                _ => format!("url: '{url}'"),
+            };
+            format!("  {name}: {{ {urls}, accept_entra_tokens: {}{features} }}\n", self.accept_entra_tokens)
         };
         let backends = self.backends.iter().map(line).collect::<Vec<_>>().concat();
         let Options { tenant_id, client_id, .. } = Options::default();
@@ -252,6 +265,12 @@ impl World {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         panic!("the audit trail does not reach {lines} lines");
+    }
+
+    /// What the operator's listener answers.
+    pub async fn probe(&self, path: &str) -> String {
+        let url = format!("http://127.0.0.1:{}{path}", self.admin_port);
+        self.http.get(&url).send().await.unwrap().text().await.unwrap()
     }
 
     async fn until_ready(&self) {

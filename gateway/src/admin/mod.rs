@@ -14,6 +14,8 @@ use crate::metrics::Metrics;
 pub trait Readiness: Send + Sync {
     /// What is missing, in words for the operator; nothing when ready.
     fn missing(&self) -> Vec<String>;
+    /// What is not as it should be without keeping the gateway from serving, in words for the operator.
+    fn notes(&self) -> Vec<String>;
     /// Called before metrics are read, for gauges that are computed.
     fn observe(&self, metrics: &Metrics);
 }
@@ -34,7 +36,8 @@ impl Admin {
     fn ready(&self) -> Response<Vec<u8>> {
         let missing = self.readiness.missing();
         if missing.is_empty() {
-            return text(StatusCode::OK, "ready\n".to_owned());
+            let notes = self.readiness.notes().into_iter().map(|note| format!("{note}\n"));
+            return text(StatusCode::OK, format!("ready\n{}", notes.collect::<String>()));
         }
         text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {}\n", missing.join("; ")))
     }

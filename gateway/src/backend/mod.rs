@@ -2,10 +2,12 @@
 //!
 //! An [`Upstream`] hands out connections and takes them back; what is said on one is `proxy::forward`'s affair. It
 //! speaks HTTP/1.1 over TCP or TLS; a certificate is always verified, against the operator's authority when one is
-//! named. Replicas and health checks would stand here.
+//! named. [`Replicas`] are the servers of one backend, and which of them gets a request.
 
 mod address;
+mod health;
 mod pool;
+mod replicas;
 mod trust;
 
 use std::fmt;
@@ -14,16 +16,21 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use pingora_core::connectors::{ConnectorOptions, TransportConnector};
 use pingora_core::protocols::Stream;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorType};
 use portcullis_policy::BackendName;
+use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 use url::Url;
 
 use address::Address;
+use health::Health;
 pub use pool::Pool;
+pub use replicas::{Candidates, Replicas, probe_forever};
 
 /// How long a connection may lie idle: below the five seconds after which common Python servers close it, because a
 /// connection that is just being closed is a failed call.
@@ -78,6 +85,8 @@ pub struct Upstream {
     target: String,
     connector: TransportConnector,
     pool: Pool<Stream>,
+    health: Health,
+    mark: String,
 }
 
 impl Upstream {
@@ -100,6 +109,8 @@ impl Upstream {
             target: url.query().map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path())),
             connector: TransportConnector::new(Some(options)),
             pool: Pool::new(MAX_IDLE, KEEP_ALIVE),
+            health: Health::default(),
+            mark: mark(url),
             settings,
         })
     }
@@ -108,6 +119,18 @@ impl Upstream {
     #[must_use]
     pub fn name(&self) -> &BackendName {
         &self.settings.name
+    }
+
+    /// What sessions that it began say of it: the same on every instance and after every restart.
+    #[must_use]
+    pub fn mark(&self) -> &str {
+        &self.mark
+    }
+
+    /// Whether it takes connections: no three in a row have failed since the last good one.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.health.is_up()
     }
 
     /// What it was set up with.
@@ -146,6 +169,21 @@ impl Upstream {
     ///
     /// Returns a [`ConnectError`]; the last address's when there are several.
     pub async fn connect(&self) -> Result<Stream, ConnectError> {
+        let connected = self.try_connect().await;
+        let server = self.host_header.as_str();
+        match &connected {
+            Ok(_) if self.health.connected() => {
+                tracing::info!(backend = %self.settings.name, server, "a server takes connections again");
+            }
+            Err(error) if self.health.failed() => {
+                tracing::warn!(backend = %self.settings.name, server, %error, "a server takes no connections; it is left out until it does");
+            }
+            _ => {}
+        }
+        connected
+    }
+
+    async fn try_connect(&self) -> Result<Stream, ConnectError> {
         let name = || self.settings.name.clone();
         let addresses = self.address.resolve().await.map_err(|error| ConnectError::Name(name(), error))?;
         let mut failure = Error::new(ErrorType::ConnectNoRoute);
@@ -189,6 +227,12 @@ impl fmt::Debug for Upstream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Upstream").field(&self.settings.name).field(&self.host_header).finish()
     }
+}
+
+/// A server's name in sealed session ids: eight characters (base64url) of its address's SHA-256.
+fn mark(url: &Url) -> String {
+    let digest = Sha256::digest(url.as_str());
+    URL_SAFE_NO_PAD.encode(digest.get(..6).unwrap_or_default())
 }
 
 /// Sweeps the pool of every backend once a second.

@@ -1,6 +1,6 @@
 use super::*;
 
-fn settings(url: &str) -> Settings {
+pub(super) fn settings(url: &str) -> Settings {
     Settings {
         name: BackendName::try_from("weather").unwrap(),
         url: url.parse().unwrap(),

@@ -104,7 +104,9 @@ pub struct OAuth {
 #[serde(deny_unknown_fields)]
 pub struct Backend {
     /// Its Streamable HTTP endpoint.
-    pub url: Text,
+    pub url: Option<Text>,
+    /// The endpoints of its servers, where there are several.
+    pub urls: Option<Vec<Text>>,
     /// The path under `public_url`.
     pub path: Option<Text>,
     /// Whether Entra's own access tokens are taken as bearers here.

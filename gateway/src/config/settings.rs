@@ -94,8 +94,10 @@ pub struct OAuth {
 pub struct Backend {
     /// Its name in the policy.
     pub name: BackendName,
-    /// Its Streamable HTTP endpoint.
+    /// The Streamable HTTP endpoint of its first server.
     pub url: Url,
+    /// Those of its other servers.
+    pub replicas: Vec<Url>,
     /// The path under the public URL, with a leading and without a trailing slash.
     pub path: String,
     /// The resource identifier (RFC 8707): public URL and path.

@@ -107,7 +107,7 @@ impl Visit<'_> {
         limit: usize,
     ) -> Result<Option<Bytes>, ForwardError> {
         let broken = |why: String| ForwardError::Broken(why);
-        let idle = self.mount.upstream.settings().timeout;
+        let idle = self.mount.replicas.any().settings().timeout;
         let mut splitter = Splitter::new(limit);
         while let Some(piece) = answer.next_piece(idle).await? {
             splitter.push(&piece);

@@ -109,7 +109,7 @@ impl Visit<'_> {
         answer: &mut BackendAnswer<'_>,
         reader: &Reader<'_>,
     ) -> Result<(), Failure> {
-        let idle = self.mount.upstream.settings().idle_timeout;
+        let idle = self.mount.replicas.any().settings().idle_timeout;
         let good_for = reader.identity.expires_at().since(self.door.clock.now());
         let expired = tokio::time::sleep(good_for.max(Duration::from_secs(1)));
         tokio::pin!(expired);
@@ -162,7 +162,10 @@ impl Visit<'_> {
         kept.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if reader.method == Some(Method::Initialize)
             && let Some(raw) = answer.header(&SESSION)
-            && let Some(sealed) = Session::seal(&self.door.sealer, &self.mount.name, reader.identity.subject(), raw)
+            && let Some(sealed) = {
+                let replica = self.mount.replicas.mark(answer.upstream());
+                Session::seal(&self.door.sealer, &self.mount.name, reader.identity.subject(), replica, raw)
+            }
             && let Ok(value) = HeaderValue::from_str(&sealed)
         {
             kept.insert(SESSION, value);

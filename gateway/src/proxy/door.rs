@@ -3,18 +3,19 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderName, Method, StatusCode, header};
+use http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use portcullis_policy::Permitted;
 
 use super::Door;
 use super::exchange::{BodyFault, Exchange, Gone};
-use super::forward::{BackendAnswer, ForwardError, UpstreamRequest, forward};
+use super::forward::{BackendAnswer, UpstreamRequest};
 use super::mount::Mount;
 use super::reader::Reader;
 use super::rejection::Rejection;
 use super::session::Session;
 use crate::audit::{Kind, Outcome, RequestId};
 use crate::authn::VerifiedIdentity;
+use crate::backend::Upstream;
 use crate::clock::Stopwatch;
 use crate::mcp::{self, ClientMessage, EndSession, OpenStream, RequestMetadata, Seals, Terms};
 
@@ -59,7 +60,7 @@ pub(super) struct Visit<'d> {
     pub(super) door: &'d Door,
     pub(super) mount: &'d Mount,
     pub(super) id: RequestId,
-    forwarded: bool,
+    pub(super) forwarded: bool,
     pub(super) error: Option<&'static str>,
 }
 
@@ -152,10 +153,10 @@ impl<'d> Visit<'d> {
         if session.raw.is_none() && permitted.act().is_of_session() {
             return Ok(None);
         }
-        let request =
-            UpstreamRequest::message(&self.mount.upstream, &permitted, exchange.headers(), session.raw.as_deref());
-        let id = permitted.act().id().cloned();
-        let answer = self.forward(exchange, request, id).await?;
+        let request = |upstream: &Upstream, sent: &HeaderMap| {
+            UpstreamRequest::message(upstream, &permitted, sent, session.raw.as_deref())
+        };
+        let answer = self.forward(exchange, session, permitted.act().id().cloned(), request).await?;
         Ok(Some((permitted, answer)))
     }
 
@@ -194,8 +195,10 @@ impl<'d> Visit<'d> {
         let raw = session.raw.as_deref().unwrap_or_default();
         let last_event = self.last_event(exchange, identity, &session)?;
         let last_event = last_event.as_deref();
-        let request = UpstreamRequest::stream(&self.mount.upstream, &permitted, exchange.headers(), raw, last_event);
-        let answer = self.forward(exchange, request, None).await?;
+        let request = |upstream: &Upstream, sent: &HeaderMap| {
+            UpstreamRequest::stream(upstream, &permitted, sent, raw, last_event)
+        };
+        let answer = self.forward(exchange, &session, None, request).await?;
         let reader = Reader::of_stream((self.door, self.mount), identity, &session);
         self.deliver(exchange, answer, &reader).await
     }
@@ -217,8 +220,8 @@ impl<'d> Visit<'d> {
         let session = self.legacy_session(exchange, identity, "DELETE")?;
         let permitted = self.authorize(identity, EndSession(self.mount.name.clone())).await?;
         let raw = session.raw.as_deref().unwrap_or_default();
-        let request = UpstreamRequest::end(&self.mount.upstream, &permitted, exchange.headers(), raw);
-        let answer = self.forward(exchange, request, None).await?;
+        let request = |upstream: &Upstream, sent: &HeaderMap| UpstreamRequest::end(upstream, &permitted, sent, raw);
+        let answer = self.forward(exchange, &session, None, request).await?;
         let reader = Reader::of_stream((self.door, self.mount), identity, &session);
         self.deliver(exchange, answer, &reader).await
     }
@@ -240,36 +243,6 @@ impl<'d> Visit<'d> {
     fn session(&self, identity: &VerifiedIdentity, method: &str, sealed: Option<&str>) -> Result<Session, Failure> {
         Session::open(&self.door.sealer, &self.mount.name, identity.subject(), sealed)
             .ok_or_else(|| self.refuse(Some(identity), method, Rejection::UnknownSession))
-    }
-
-    /// Sends the request, unless the client goes away first.
-    async fn forward(
-        &mut self,
-        exchange: &mut Exchange,
-        request: UpstreamRequest,
-        id: Option<mcp::RequestId>,
-    ) -> Result<BackendAnswer<'d>, Failure> {
-        self.forwarded = true;
-        let mount = self.mount;
-        let answer = tokio::select! {
-            biased;
-            answer = forward(&mount.upstream, request) => answer,
-            gone = exchange.gone() => return Err(gone.into()),
-        };
-        answer.map_err(|error| self.failed(&error, id).into())
-    }
-
-    /// What the caller is told of a failed exchange with a backend, and what the operator is.
-    pub(super) fn failed(&mut self, error: &ForwardError, id: Option<mcp::RequestId>) -> Rejection {
-        self.error = Some(error.label());
-        self.door.metrics.backend_errors.with_label_values(&[self.mount.name.as_ref(), error.label()]).inc();
-        tracing::warn!(request_id = %self.id, backend = %self.mount.name, %error, "an exchange with a backend failed");
-        match error {
-            ForwardError::Timeout => Rejection::GatewayTimeout { id },
-            ForwardError::Connect(_) | ForwardError::Broken(_) | ForwardError::WrongBackend => {
-                Rejection::BadGateway { id }
-            }
-        }
     }
 
     fn end(&self, exchange: &Exchange, started: Stopwatch, gone: bool) {

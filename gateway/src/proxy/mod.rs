@@ -18,6 +18,7 @@ mod asked;
 mod batch;
 mod body;
 mod deliver;
+mod dispatch;
 mod door;
 pub mod exchange;
 pub mod forward;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use portcullis_policy::BackendName;
 
 use crate::authn::Audience;
-use crate::backend::Upstream;
+use crate::backend::Replicas;
 use crate::mcp::Features;
 
 /// One backend under one path.
@@ -24,5 +24,5 @@ pub struct Mount {
     /// What may pass between its server and clients, beside calls and lists.
     pub features: Features,
     /// Where it is.
-    pub upstream: Arc<Upstream>,
+    pub replicas: Arc<Replicas>,
 }

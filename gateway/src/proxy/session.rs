@@ -1,6 +1,6 @@
 //! Session ids as clients hold them: the backend's own id, sealed for this backend, caller and client.
 //!
-//! Any instance with the key can open one, and nobody can use another's: what does not open is an unknown session.
+//! A backend of several servers has the one that began the session named in it. Any instance with the key can open one, and nobody can use another's: what does not open is an unknown session.
 
 use portcullis_policy::{BackendName, Subject};
 
@@ -15,6 +15,8 @@ const MAX_SEALED: usize = 2048;
 pub(super) struct Session {
     /// The backend's id; absent where it keeps no sessions.
     pub(super) raw: Option<String>,
+    /// The server that began it, where there are several (see `Replicas::mark`).
+    pub(super) replica: Option<String>,
     /// Names this caller's session among all others.
     pub(super) key: Vec<u8>,
 }
@@ -23,21 +25,33 @@ impl Session {
     /// The session that a client names; `None` when it is not this caller's.
     pub(super) fn open(sealer: &Sealer, backend: &BackendName, subject: &Subject, named: Option<&str>) -> Option<Self> {
         let mut key = binding(backend, subject);
-        let Some(named) = named else { return Some(Self { raw: None, key }) };
+        let Some(named) = named else { return Some(Self { raw: None, replica: None, key }) };
         if named.len() > MAX_SEALED {
             return None;
         }
-        let raw = String::from_utf8(sealer.open(&key, named).ok()?).ok().filter(|raw| is_session_id(raw))?;
-        key.extend_from_slice(raw.as_bytes());
-        Some(Self { raw: Some(raw), key })
+        let opened = String::from_utf8(sealer.open(&key, named).ok()?).ok()?;
+        // No session id has a space in it. The key has the server too: two may give the same id.
+        key.extend_from_slice(opened.as_bytes());
+        let (replica, raw) = match opened.split_once(' ') {
+            Some((replica, raw)) => (Some(replica.to_owned()), raw.to_owned()),
+            None => (None, opened),
+        };
+        is_session_id(&raw).then_some(Self { raw: Some(raw), replica, key })
     }
 
     /// What a client gets to hold of a backend's id; `None` when that is no session id.
-    pub(super) fn seal(sealer: &Sealer, backend: &BackendName, subject: &Subject, raw: &str) -> Option<String> {
+    pub(super) fn seal(
+        sealer: &Sealer,
+        backend: &BackendName,
+        subject: &Subject,
+        replica: Option<&str>,
+        raw: &str,
+    ) -> Option<String> {
         if !is_session_id(raw) {
             return None;
         }
-        sealer.seal(&binding(backend, subject), raw.as_bytes()).ok()
+        let named = replica.map(|replica| format!("{replica} {raw}"));
+        sealer.seal(&binding(backend, subject), named.as_deref().unwrap_or(raw).as_bytes()).ok()
     }
 }
 
@@ -52,9 +66,14 @@ mod tests {
         let sealer = Sealer::new([1; 32]);
         let backend = BackendName::try_from("weather").unwrap();
         let alice = Subject::new(Kind::User, "t", "alice").with_client("c");
-        let id = Session::seal(&sealer, &backend, &alice, "raw-1").unwrap();
+        let id = Session::seal(&sealer, &backend, &alice, None, "raw-1").unwrap();
         let opened = Session::open(&sealer, &backend, &alice, Some(&id)).unwrap();
         assert_eq!(opened.raw.as_deref(), Some("raw-1"));
+        assert_eq!(opened.replica, None);
+        let elsewhere = Session::seal(&sealer, &backend, &alice, Some("a1b2c3d4"), "raw-1").unwrap();
+        let elsewhere = Session::open(&sealer, &backend, &alice, Some(&elsewhere)).unwrap();
+        assert_eq!((elsewhere.raw.as_deref(), elsewhere.replica.as_deref()), (Some("raw-1"), Some("a1b2c3d4")));
+        assert_ne!(opened.key, elsewhere.key, "the same id of two servers is two sessions");
         let others = [
             Subject::new(Kind::User, "t", "bob").with_client("c"),
             Subject::new(Kind::User, "t", "alice").with_client("d"),

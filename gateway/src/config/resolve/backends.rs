@@ -33,7 +33,7 @@ pub(super) fn resolve(
         let Some(resolved) = one(resolver, name, backend, public_url, single) else { continue };
         if !paths.insert(resolved.path.clone()) {
             resolver.fault(
-                Some(backend.path.as_ref().unwrap_or(&backend.url)),
+                backend.path.as_ref().or_else(|| place(backend)),
                 format!("the path `{}` is taken", resolved.path),
             );
         }
@@ -51,9 +51,9 @@ fn one(
 ) -> Option<Backend> {
     let parsed = BackendName::try_from(name);
     if let Err(error) = &parsed {
-        resolver.fault(Some(&written.url), format!("`{name}` cannot name a backend: {error}"));
+        resolver.fault(place(written), format!("`{name}` cannot name a backend: {error}"));
     }
-    let url = endpoint(resolver, &written.url);
+    let urls = endpoints(resolver, name, written);
     let path = path(resolver, written.path.as_ref(), name, single);
     let ca_file = written.ca_file.as_ref().and_then(|file| resolver.path(file));
     if let Some(file) = &ca_file {
@@ -63,9 +63,12 @@ fn one(
     let timeout = resolver.duration(written.timeout.as_ref(), TIMEOUT);
     let idle_timeout = resolver.duration(written.idle_timeout.as_ref(), IDLE_TIMEOUT);
     let path = path?;
+    let mut urls = urls?.into_iter();
+    let url = urls.next()?;
     Some(Backend {
         name: parsed.ok()?,
-        url: url?,
+        url,
+        replicas: urls.collect(),
         resource: format!("{public_url}{path}"),
         path,
         accept_entra_tokens: written.accept_entra_tokens,
@@ -91,6 +94,37 @@ fn features(resolver: &mut Resolver<'_>, words: Option<&[document::Text]>) -> Fe
         features = more;
     }
     features
+}
+
+/// Where a fault of the backend as a whole is.
+fn place(written: &document::Backend) -> Option<&document::Text> {
+    written.url.as_ref().or_else(|| written.urls.as_ref()?.first())
+}
+
+/// The endpoints of `url` or `urls`, at least one.
+fn endpoints(resolver: &mut Resolver<'_>, name: &str, written: &document::Backend) -> Option<Vec<Url>> {
+    let texts: Vec<&document::Text> = match (&written.url, &written.urls) {
+        (Some(url), None) => vec![url],
+        (None, Some(urls)) if !urls.is_empty() => urls.iter().collect(),
+        (Some(url), Some(_)) => {
+            resolver.fault(Some(url), format!("backend `{name}` has `url` and `urls`; keep one of them"));
+            return None;
+        }
+        (None, _) => {
+            resolver.fault(None, format!("backend `{name}` has no `url`; write `http://host:port/mcp`"));
+            return None;
+        }
+    };
+    // Every one is looked at before any is given up.
+    let found: Vec<Option<Url>> = texts.iter().map(|text| endpoint(resolver, text)).collect();
+    let found: Vec<Url> = found.into_iter().collect::<Option<_>>()?;
+    for (place, (url, text)) in found.iter().zip(&texts).enumerate() {
+        if found.iter().take(place).any(|other| other == url) {
+            resolver.fault(Some(text), format!("`{url}` is in `urls` twice; leave one out"));
+            return None;
+        }
+    }
+    Some(found)
 }
 
 fn endpoint(resolver: &mut Resolver<'_>, text: &document::Text) -> Option<Url> {

@@ -39,6 +39,12 @@ impl<'u> BackendAnswer<'u> {
         Ok(answer)
     }
 
+    /// Whose answer it is.
+    #[must_use]
+    pub fn upstream(&self) -> &'u Upstream {
+        self.upstream
+    }
+
     /// Its status.
     #[must_use]
     pub fn status(&self) -> StatusCode {
