@@ -115,6 +115,7 @@ impl Gateway {
             entra_token::Verifier::new(expectations.clone(), Arc::clone(&entra_keys)),
             Arc::clone(&clock),
         );
+        let auditor = Arc::new(auditor(config, &signing_key, &clock)?);
         let state = oauth::State::new(
             oauth_settings(config),
             Arc::clone(&store),
@@ -135,9 +136,9 @@ impl Gateway {
             authenticator,
             policy: Arc::clone(&config.policy),
             sealer,
-            auditor: auditor(config, &signing_key, &clock)?,
+            auditor: Arc::clone(&auditor),
             metrics: Arc::clone(&metrics),
-            local: oauth::router(Arc::new(state)),
+            local: oauth::router(Arc::new(state.with_auditor(auditor))),
             clock: Arc::clone(&clock),
             settings: proxy::Settings {
                 request_body: config.limits.request_body,
