@@ -34,8 +34,6 @@ const SIGNING_KEY: &[u8] = b"signing-key";
 /// A listener on this machine answers at once or not at all.
 const PROBE: Duration = Duration::from_millis(200);
 const PURGE_EVERY: Duration = Duration::from_secs(600);
-/// From SIGTERM to the end of what is still open.
-const GRACE_SECONDS: u64 = 10;
 
 /// Why the gateway does not start; the text says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -84,7 +82,7 @@ fn server_conf(config: &Config) -> ServerConf {
         work_stealing: false,
         upgrade_sock: config.state.join("upgrade.sock").display().to_string(),
         pid_file: config.state.join("portcullis.pid").display().to_string(),
-        grace_period_seconds: Some(GRACE_SECONDS),
+        grace_period_seconds: Some(config.server.shutdown_grace.as_secs()),
         graceful_shutdown_timeout_seconds: Some(5),
         ..ServerConf::default()
     }
@@ -117,6 +115,7 @@ impl Gateway {
             entra_token::Verifier::new(expectations.clone(), Arc::clone(&entra_keys)),
             Arc::clone(&clock),
         );
+        let auditor = Arc::new(auditor(config, &signing_key, &clock)?);
         let state = oauth::State::new(
             oauth_settings(config),
             Arc::clone(&store),
@@ -137,9 +136,9 @@ impl Gateway {
             authenticator,
             policy: Arc::clone(&config.policy),
             sealer,
-            auditor: auditor(config, &signing_key, &clock)?,
+            auditor: Arc::clone(&auditor),
             metrics: Arc::clone(&metrics),
-            local: oauth::router(Arc::new(state)),
+            local: oauth::router(Arc::new(state.with_auditor(auditor))),
             clock: Arc::clone(&clock),
             settings: proxy::Settings {
                 request_body: config.limits.request_body,

@@ -3,4 +3,5 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 cargo build --quiet --release --package portcullis --package portcullis-bench --bins
+cargo run --quiet --release --package portcullis-bench --bin decisions
 exec cargo run --quiet --release --package portcullis-bench -- "$@"

@@ -10,6 +10,7 @@ use serde::{Serialize, Serializer};
 use super::chain::Head;
 use crate::authn::VerifiedIdentity;
 use crate::clock::Timestamp;
+use crate::store::Grant;
 
 /// The name of one request in logs, audit and answers: unique per process and start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -64,12 +65,94 @@ pub enum Kind {
     /// A request has ended.
     #[serde(rename = "mcp.outcome")]
     Outcome(Outcome),
+    /// Something was registered, agreed to, issued or ended at the authorization server.
+    #[serde(rename = "oauth")]
+    OAuth(Box<Authorization>),
     /// A run of the gateway begins its part of the trail.
     #[serde(rename = "audit.started")]
     Started(Started),
     /// The gateway signs how far the trail has come.
     #[serde(rename = "audit.checkpoint")]
     Checkpoint(Checkpoint),
+}
+
+/// What happened at the authorization server, to whom.
+#[derive(Clone, Debug, Serialize)]
+pub struct Authorization {
+    /// What happened.
+    pub event: Step,
+    /// The OAuth client.
+    pub client: String,
+    /// The directory (`tid`) of who is signed in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+    /// The object in it (`oid`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// App-role values that the identity provider gave.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub roles: Vec<String>,
+    /// What the grant is for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resource: Option<String>,
+    /// What it is limited to.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub scopes: Vec<String>,
+    /// Why, where something failed or ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// The steps from a registration to the end of a grant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    /// A client registered (RFC 7591).
+    ClientRegistered,
+    /// Somebody agreed that a client acts for them.
+    ConsentGiven,
+    /// Somebody declined.
+    ConsentRefused,
+    /// The identity provider said who it is.
+    SignedIn,
+    /// It did not.
+    SignInFailed,
+    /// A code was traded for tokens.
+    TokensIssued,
+    /// A refresh token was, after roles were read again.
+    TokensRefreshed,
+    /// A grant ended before its time.
+    GrantRevoked,
+}
+
+impl Authorization {
+    /// A step of this client, about nobody yet.
+    #[must_use]
+    pub fn new(event: Step, client: &str) -> Self {
+        let (client, tenant, subject, roles) = (client.to_owned(), None, None, Vec::new());
+        Self { event, client, tenant, subject, roles, resource: None, scopes: Vec::new(), reason: None }
+    }
+
+    /// A step of a grant.
+    #[must_use]
+    pub fn of(event: Step, grant: &Grant) -> Self {
+        Self {
+            event,
+            client: grant.client_id.clone(),
+            tenant: Some(grant.tid.clone()),
+            subject: Some(grant.oid.clone()),
+            roles: grant.roles.clone(),
+            resource: Some(grant.resource.clone()),
+            scopes: grant.scopes.clone(),
+            reason: None,
+        }
+    }
+
+    /// With a reason.
+    #[must_use]
+    pub fn because(self, reason: impl Into<String>) -> Self {
+        Self { reason: Some(reason.into()), ..self }
+    }
 }
 
 /// The first line of a run.

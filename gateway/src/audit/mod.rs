@@ -18,7 +18,9 @@ use std::thread::JoinHandle;
 use tokio::sync::oneshot;
 
 pub use chain::Head;
-pub use event::{Actor, Checkpoint, Decision, Event, Kind, Outcome, Reason, RequestId, Started, Target, Verdict};
+pub use event::{
+    Actor, Authorization, Checkpoint, Decision, Event, Kind, Outcome, Reason, RequestId, Started, Step, Target, Verdict,
+};
 pub use sink::{Rotation, Sink};
 pub use writer::Signer;
 use writer::{Item, Writer};

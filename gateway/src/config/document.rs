@@ -54,6 +54,8 @@ pub struct Server {
     pub admin_listen: Option<Text>,
     /// Worker threads.
     pub threads: Option<Spanned<usize>>,
+    /// From SIGTERM to the end of what is still open.
+    pub shutdown_grace: Option<Text>,
     /// Origins of browser clients, beside the gateway's own.
     #[serde(default)]
     pub allowed_origins: Vec<Text>,

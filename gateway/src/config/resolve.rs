@@ -28,6 +28,7 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 /// Longer, and a role taken away at Entra would stay usable too long.
 const MAX_ACCESS_TOKEN_LIFETIME: Duration = Duration::from_secs(15 * 60);
 const MIB: usize = 1 << 20;
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 
 /// Resolves a document; `path` is the file it came from.
 pub(super) fn resolve(document: Document, path: &Path, environment: &Environment) -> Result<Config, ConfigError> {
@@ -78,7 +79,8 @@ fn server(resolver: &mut Resolver<'_>, written: &document::Server) -> Option<Ser
             allowed_origins.push(origin);
         }
     }
-    Some(Server { listen, public_url, admin_listen, threads, allowed_origins })
+    let shutdown_grace = resolver.duration(written.shutdown_grace.as_ref(), SHUTDOWN_GRACE);
+    Some(Server { listen, public_url, admin_listen, threads, shutdown_grace, allowed_origins })
 }
 
 fn cores() -> usize {

@@ -59,6 +59,8 @@ pub struct Server {
     pub admin_listen: SocketAddr,
     /// Worker threads.
     pub threads: usize,
+    /// From SIGTERM to the end of what is still open.
+    pub shutdown_grace: Duration,
     /// Origins whose browsers may call, the gateway's own included.
     pub allowed_origins: Vec<String>,
 }

@@ -14,5 +14,7 @@ pub mod key;
 pub mod key_set;
 pub mod signing_key;
 mod verify_error;
+#[cfg(test)]
+mod wycheproof;
 
 pub use verify_error::VerifyError;

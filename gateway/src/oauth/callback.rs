@@ -15,6 +15,7 @@ use super::cookie::{Cookie, Purpose};
 use super::error::PageError;
 use super::form::Parameters;
 use super::{CODE_LIFETIME, State as Server, secret};
+use crate::audit::{Authorization, Step};
 use crate::clock::Timestamp;
 use crate::entra::{EntraError, SignedIn};
 use crate::store::{CodeRecord, Digest256, Grant, Login};
@@ -93,6 +94,7 @@ async fn issue(server: &Server, login: &Login, signed_in: SignedIn) -> Result<Re
     let expires = server.clock.now().plus(CODE_LIFETIME);
     server.store.issue_code(Digest256::of(&code), &record, &grant, expires).await?;
     tracing::info!(subject = %grant.oid, tenant = %grant.tid, client = %grant.client_id, "signed in");
+    server.record(Authorization::of(Step::SignedIn, &grant));
     Ok(back(server, &login.redirect_uri, login.state.as_deref(), &[("code", &code)]))
 }
 
@@ -112,6 +114,7 @@ fn failed(server: &Server, login: &Login, error: &EntraError) -> Response {
             ("server_error", "Signing in failed. Please tell your administrator.")
         }
     };
+    server.record(Authorization::new(Step::SignInFailed, &login.client_id).because(error.to_string()));
     if code == "access_denied" {
         tracing::warn!(client = %login.client_id, %error, "a sign-in was refused");
     } else {

@@ -15,6 +15,7 @@ use super::cookie::{self, Cookie, Purpose, fingerprint};
 use super::error::PageError;
 use super::form::{self, Parameters};
 use super::{LOGIN_LIFETIME, State as Server, secret};
+use crate::audit::{Authorization, Step};
 use crate::store::{Digest256, Login};
 
 pub(super) async fn decide(
@@ -58,6 +59,7 @@ fn is_same_origin(headers: &HeaderMap, server: &Server) -> bool {
 
 fn refuse(server: &Server, login: &Login) -> Response {
     tracing::info!(client = %login.client_id, "consent was refused");
+    server.record(Authorization::new(Step::ConsentRefused, &login.client_id));
     let answer = [("error", "access_denied"), ("error_description", "The request was declined")];
     back(server, &login.redirect_uri, login.state.as_deref(), &answer)
 }
@@ -75,6 +77,8 @@ async fn depart(server: &Server, login: Login) -> Result<Response, PageError> {
     let expires = server.clock.now().plus(LOGIN_LIFETIME);
     server.store.begin_login(Digest256::of(&state), &login, expires).await?;
     tracing::info!(client = %login.client_id, "consent was given");
+    let step = Authorization::new(Step::ConsentGiven, &login.client_id);
+    server.record(Authorization { resource: Some(login.resource.clone()), scopes: login.scopes.clone(), ..step });
     let mut response = see_other(&departure.url);
     Cookie::new(server, Purpose::Login, &state).set(&mut response, &cookie);
     Ok(response)

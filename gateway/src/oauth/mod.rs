@@ -36,6 +36,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{StatusCode, header};
 use moka::sync::Cache;
 
+use crate::audit::{Auditor, Authorization, Event, Kind};
 use crate::clock::Clock;
 use crate::entra::Entra;
 use crate::jose::signing_key::SigningKey;
@@ -100,6 +101,8 @@ pub struct State {
     pub clock: Arc<dyn Clock>,
     /// One refresh at a time for each grant.
     pub refreshing: Cache<String, Arc<tokio::sync::Mutex<()>>>,
+    /// Records what is agreed to, issued and ended.
+    pub auditor: Option<Arc<Auditor>>,
 }
 
 impl State {
@@ -114,7 +117,24 @@ impl State {
         clock: Arc<dyn Clock>,
     ) -> Self {
         let refreshing = Cache::builder().max_capacity(10_000).time_to_idle(Duration::from_mins(1)).build();
-        Self { settings, store, sealer, signing_key, entra, clock, refreshing }
+        Self { settings, store, sealer, signing_key, entra, clock, refreshing, auditor: None }
+    }
+
+    /// With a trail that every step is recorded in.
+    #[must_use]
+    pub fn with_auditor(self, auditor: Arc<Auditor>) -> Self {
+        Self { auditor: Some(auditor), ..self }
+    }
+
+    /// Records a step; false when it could not be, and nothing must come of it.
+    fn record(&self, step: Authorization) -> bool {
+        let Some(auditor) = &self.auditor else { return true };
+        let event = Event { time: self.clock.now(), request_id: None, kind: Kind::OAuth(Box::new(step)) };
+        let taken = auditor.record(event);
+        if let Err(error) = taken {
+            tracing::error!(%error, "an audit event of the authorization server was not taken");
+        }
+        taken.is_ok()
     }
 
     fn resource(&self, url: &str) -> Option<&Resource> {

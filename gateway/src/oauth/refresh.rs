@@ -12,6 +12,7 @@ use super::error::OAuthError;
 use super::form::Parameters;
 use super::token::{answer, resource};
 use super::{State as Server, scope, secret};
+use crate::audit::{Authorization, Step};
 use crate::clock::Timestamp;
 use crate::entra::{EntraError, SignedIn};
 use crate::jose::claims::EntraIdentity;
@@ -36,6 +37,9 @@ pub(super) async fn by_refresh_token(
         (grant, Some(successor)) => (grant, successor),
         (grant, None) => rotate(server, client, token, ask_again(server, grant).await?).await?,
     };
+    if !server.record(Authorization::of(Step::TokensRefreshed, &grant)) {
+        return Err(OAuthError::TemporarilyUnavailable);
+    }
     answer(server, &grant, &scopes, Some(successor))
 }
 
@@ -52,6 +56,8 @@ async fn present(server: &Server, client: &Client, token: &str) -> Result<(Grant
         Presentation::Unknown => Err(OAuthError::InvalidGrant),
         Presentation::Reused => {
             tracing::warn!(client = %client.client_id, "a refresh token was used twice; its grant is revoked");
+            let step = Authorization::new(Step::GrantRevoked, &client.client_id);
+            server.record(step.because("a refresh token was used twice"));
             Err(OAuthError::InvalidGrant)
         }
     }
@@ -117,5 +123,7 @@ async fn ask_again(server: &Server, grant: Grant) -> Result<Grant, OAuthError> {
 
 async fn end(server: &Server, grant: &Grant) -> Result<Grant, OAuthError> {
     server.store.revoke_grant(&grant.id).await?;
+    let step = Authorization::of(Step::GrantRevoked, grant);
+    server.record(step.because("the identity provider does not vouch for it any more"));
     Err(OAuthError::InvalidGrant)
 }

@@ -12,6 +12,7 @@ use serde_json::json;
 
 use super::error::OAuthError;
 use super::{State as Server, redirect_uri};
+use crate::audit::{Authorization, Step};
 use crate::json::{self, MAX_DEPTH};
 use crate::store::Client;
 
@@ -44,6 +45,9 @@ pub(super) async fn register(
         return Err(OAuthError::InvalidRequest("The body must be application/json"));
     }
     let client = client(&body, &server)?;
+    if !server.record(Authorization::new(Step::ClientRegistered, &client.client_id)) {
+        return Err(OAuthError::TemporarilyUnavailable);
+    }
     server.store.register_client(&client).await?;
     tracing::info!(client = %client.client_id, name = ?client.client_name, "a client registered");
     let grants: &[&str] =

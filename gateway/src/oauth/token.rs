@@ -15,6 +15,7 @@ use serde_json::json;
 use super::error::OAuthError;
 use super::form::{self, Parameters};
 use super::{State as Server, refresh, secret};
+use crate::audit::{Authorization, Step};
 use crate::jose::access_token::{AccessTokenClaims, IdType};
 use crate::store::{Client, Digest256, Grant, Presented, Redemption, Refused};
 
@@ -68,6 +69,8 @@ async fn by_code(server: &Server, client: &Client, parameters: &Parameters) -> R
         Redemption::Refused(Refused::Target) => return Err(OAuthError::InvalidTarget),
         Redemption::Replayed => {
             tracing::warn!(client = %client.client_id, "a code was redeemed twice; its grant is revoked");
+            let step = Authorization::new(Step::GrantRevoked, &client.client_id);
+            server.record(step.because("a code was redeemed twice"));
             return Err(OAuthError::InvalidGrant);
         }
         Redemption::Unknown | Redemption::Refused(Refused::Grant) => return Err(OAuthError::InvalidGrant),
@@ -80,6 +83,9 @@ async fn by_code(server: &Server, client: &Client, parameters: &Parameters) -> R
     } else {
         None
     };
+    if !server.record(Authorization::of(Step::TokensIssued, &grant)) {
+        return Err(OAuthError::TemporarilyUnavailable);
+    }
     answer(server, &grant, &grant.scopes, refresh_token)
 }
 

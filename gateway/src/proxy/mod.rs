@@ -69,7 +69,7 @@ pub struct Door {
     authenticator: Authenticator,
     policy: Arc<Policy>,
     sealer: Sealer,
-    auditor: Auditor,
+    auditor: Arc<Auditor>,
     metrics: Arc<Metrics>,
     local: Router,
     clock: Arc<dyn Clock>,
@@ -102,7 +102,7 @@ pub struct Parts {
     /// Seals session ids.
     pub sealer: Sealer,
     /// Records.
-    pub auditor: Auditor,
+    pub auditor: Arc<Auditor>,
     /// Counts.
     pub metrics: Arc<Metrics>,
     /// Answers local routes.
