@@ -1,10 +1,13 @@
 //! The composition root: from a configuration to a running gateway. The only place where concrete parts meet.
 
+mod mounts;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mounts::{mount, scopes};
 use pingora_core::server::configuration::ServerConf;
 use pingora_core::server::{RunArgs, Server};
 use pingora_core::services::listening::Service;
@@ -12,8 +15,9 @@ use tokio::runtime::Runtime;
 
 use crate::admin::{Admin, Readiness};
 use crate::audit::{Auditor, Signer, Sink};
-use crate::authn::{self, Audience, Authenticator};
-use crate::backend::{self, Replicas, Upstream};
+use crate::authn::{self, Authenticator};
+use crate::backend::caller::Asserter;
+use crate::backend::{self, Replicas};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::entra::{self, Entra};
@@ -29,8 +33,9 @@ use crate::proxy::listener::Listener;
 use crate::proxy::{self, Door, Mount, RouteTable};
 use crate::store::{Sealer, SqliteStore, Store};
 
-/// What a sealed signing key is sealed for.
-const SIGNING_KEY: &[u8] = b"signing-key";
+/// The names of the keys that the store keeps, and what they are sealed for.
+const SIGNING_KEY: &str = "signing-key";
+const ASSERTION_KEY: &str = "assertion-key";
 /// A listener on this machine answers at once or not at all.
 const PROBE: Duration = Duration::from_millis(200);
 const PURGE_EVERY: Duration = Duration::from_secs(600);
@@ -103,7 +108,8 @@ impl Gateway {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let metrics = Arc::new(Metrics::new().map_err(start("the metrics"))?);
         let (store, sealer) = open_state(&config.state).await?;
-        let signing_key = signing_key(&*store, &sealer).await?;
+        let signing_key = kept_key(SIGNING_KEY, &*store, &sealer).await?;
+        let assertion_key = kept_key(ASSERTION_KEY, &*store, &sealer).await?;
         let outbound = Outbound::new(&outbound::Settings::default()).map_err(start("the HTTP client"))?;
         let http = outbound.client().clone();
         let keys = EntraKeys::new(outbound, &config.entra.authority_host, &config.entra.tenant_id);
@@ -128,7 +134,9 @@ impl Gateway {
         let mut trusted = authn::Settings::new(access_token::Verifier::new(issuer, [&signing_key]));
         trusted.entra = Some(entra_token::Verifier::new(expectations, Arc::clone(&entra_keys)));
         let authenticator = Authenticator::new(trusted, Arc::clone(&clock));
-        let mounts = config.backends.iter().map(|backend| mount(config, backend).map(Arc::new));
+        let (issuer, key) = (config.server.public_url.clone(), assertion_key.clone());
+        let asserter = Arc::new(Asserter::new(key, issuer, Arc::clone(&clock)));
+        let mounts = config.backends.iter().map(|backend| mount(config, backend, &asserter).map(Arc::new));
         let mounts = mounts.collect::<Result<Vec<Arc<Mount>>, StartError>>()?;
         let backends = mounts.iter().map(|mount| Arc::clone(&mount.replicas)).collect();
         let door = Door::new(proxy::Parts {
@@ -138,7 +146,7 @@ impl Gateway {
             sealer,
             auditor: Arc::clone(&auditor),
             metrics: Arc::clone(&metrics),
-            local: oauth::router(Arc::new(state.with_auditor(auditor))),
+            local: oauth::router(Arc::new(state.with_auditor(auditor).with_assertion_key(&assertion_key))),
             clock: Arc::clone(&clock),
             settings: proxy::Settings {
                 request_body: config.limits.request_body,
@@ -236,13 +244,14 @@ async fn open_state(directory: &Path) -> Result<(Arc<dyn Store>, Sealer), StartE
     Ok((Arc::new(store), sealer))
 }
 
-async fn signing_key(store: &dyn Store, sealer: &Sealer) -> Result<SigningKey, StartError> {
-    let fresh = SigningKey::generate().map_err(start("the signing key"))?;
-    let sealed = sealer.seal(SIGNING_KEY, fresh.pkcs8()).map_err(start("the signing key"))?;
-    let kept = store.signing_key(sealed.into_bytes()).await.map_err(start("the signing key"))?;
-    let kept = String::from_utf8(kept).map_err(start("the signing key"))?;
-    let pkcs8 = sealer.open(SIGNING_KEY, &kept).map_err(start("the signing key"))?;
-    SigningKey::from_pkcs8(&pkcs8).map_err(start("the signing key"))
+/// The key of this name: the one that is kept, or a new one.
+async fn kept_key(name: &'static str, store: &dyn Store, sealer: &Sealer) -> Result<SigningKey, StartError> {
+    let fresh = SigningKey::generate().map_err(start(name))?;
+    let sealed = sealer.seal(name.as_bytes(), fresh.pkcs8()).map_err(start(name))?;
+    let kept = store.key(name, sealed.into_bytes()).await.map_err(start(name))?;
+    let kept = String::from_utf8(kept).map_err(start(name))?;
+    let pkcs8 = sealer.open(name.as_bytes(), &kept).map_err(start(name))?;
+    SigningKey::from_pkcs8(&pkcs8).map_err(start(name))
 }
 
 fn auditor(config: &Config, key: &SigningKey, clock: &Arc<dyn Clock>) -> Result<Auditor, StartError> {
@@ -291,34 +300,4 @@ fn oauth_settings(config: &Config) -> oauth::Settings {
         access_token_lifetime: config.oauth.access_token_lifetime,
         refresh_token_lifetime: config.oauth.refresh_token_lifetime,
     }
-}
-
-fn scopes(config: &Config, backend: &crate::config::settings::Backend) -> Vec<oauth::Scope> {
-    let tags = config.policy.tags(&backend.name).into_iter();
-    tags.map(|tag| oauth::Scope { title: tag.title.unwrap_or_else(|| tag.name.clone()), name: tag.name }).collect()
-}
-
-fn mount(config: &Config, backend: &crate::config::settings::Backend) -> Result<Mount, StartError> {
-    let scope: Vec<String> = scopes(config, backend).into_iter().map(|scope| scope.name).collect();
-    let server = |url: &url::Url| {
-        let upstream = Upstream::new(backend::Settings {
-            name: backend.name.clone(),
-            url: url.clone(),
-            ca_file: backend.ca_file.clone(),
-            connect_timeout: backend.connect_timeout,
-            timeout: backend.timeout,
-            idle_timeout: backend.idle_timeout,
-        });
-        upstream.map(Arc::new).map_err(start("a backend"))
-    };
-    let others = backend.replicas.iter().map(server).collect::<Result<_, _>>()?;
-    Ok(Mount {
-        name: backend.name.clone(),
-        path: backend.path.clone(),
-        audience: Audience { resource: backend.resource.clone(), accept_entra_tokens: backend.accept_entra_tokens },
-        resource_metadata: format!("{}/.well-known/oauth-protected-resource{}", config.server.public_url, backend.path),
-        scope: scope.join(" "),
-        features: backend.features,
-        replicas: Arc::new(Replicas::new(server(&backend.url)?, others)),
-    })
 }

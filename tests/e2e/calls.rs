@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use portcullis_tests::backend::{Request, answer, json_answer, mcp};
 use portcullis_tests::{Backend, World, WorldBuilder};
 use serde_json::{Value, json};
@@ -317,4 +319,47 @@ async fn a_backend_that_is_gone_or_slow_is_said_so_with_the_id() {
         assert_eq!(response.json::<Value>().await.unwrap()["id"], "x");
     }
     assert_eq!(silent.requests().len(), 1, "a call is never sent twice");
+}
+
+#[tokio::test]
+async fn a_backend_that_asks_is_told_who_calls_by_the_gateway_alone() {
+    let backend = Backend::plain().await;
+    let identity = "identity: { headers: true, assertion: true }";
+    let world = WorldBuilder::new(&backend).backend_more(identity).start().await;
+    let token = world.identity.mint("rita", &Value::Null);
+    let call = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": { "name": "get_forecast" } });
+    let forged = [
+        ("x-portcullis-subject", "root"),
+        ("x-portcullis-roles", "MCPServer.Admin"),
+        ("x-portcullis-assertion", "a.b.c"),
+        ("X_Portcullis_Subject", "root"),
+    ];
+    assert_eq!(world.post_with(&token, &call, &forged).await.status(), 200);
+    let request = backend.requests().remove(0);
+    assert_eq!(request.head.to_lowercase().matches("portcullis-").count(), 5, "{}", request.head);
+    assert_eq!(request.header("x-portcullis-roles").as_deref(), Some("Task.Read"));
+    let subject = request.header("x-portcullis-subject").unwrap();
+    assert!(subject.len() == 36 && request.head.starts_with("POST /mcp HTTP/1.1\r\n"), "{}", request.head);
+    let assertion = request.header("x-portcullis-assertion").unwrap();
+    let part = |number: usize| -> Value {
+        let part = assertion.split('.').nth(number).unwrap();
+        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap()
+    };
+    let (head, claims) = (part(0), part(1));
+    assert_eq!((&head["typ"], &claims["aud"]), (&json!("portcullis-assertion+jwt"), &json!(backend.url())));
+    assert_eq!((&claims["oid"], &claims["iss"]), (&json!(subject), &json!(world.url())));
+    assert!(claims["exp"].as_u64().unwrap() - claims["iat"].as_u64().unwrap() <= 120);
+    let keys = async |path: &str| -> Value {
+        world.http().get(format!("{}{path}", world.url())).send().await.unwrap().json().await.unwrap()
+    };
+    assert_eq!(keys("/jwks/assertion").await["keys"][0]["kid"], head["kid"]);
+    assert_ne!(keys("/jwks").await["keys"][0]["kid"], head["kid"]);
+    // It is no bearer here, whatever else it is.
+    assert_eq!(world.post(&assertion, &call).await.status(), 401);
+    assert_eq!(world.post_with(&token, &call, &[]).await.status(), 200, "the control");
+
+    let silent = Backend::plain().await;
+    let plain = WorldBuilder::new(&silent).start().await;
+    plain.post_with(&plain.identity.mint("rita", &Value::Null), &call, &forged).await;
+    assert!(!silent.requests()[0].head.to_lowercase().contains("portcullis"));
 }

@@ -30,6 +30,7 @@ pub struct WorldBuilder {
     policy: String,
     more: String,
     features: Option<String>,
+    backend_more: String,
     audit: String,
     authority: Option<(String, u16, String)>,
 }
@@ -66,6 +67,7 @@ impl WorldBuilder {
             policy: POLICY.to_owned(),
             more: String::new(),
             features: None,
+            backend_more: String::new(),
             audit: String::new(),
             authority: None,
         }
@@ -113,6 +115,13 @@ impl WorldBuilder {
         self
     }
 
+    /// With more about every backend, as in `identity: { headers: true }`.
+    #[must_use]
+    pub fn backend_more(mut self, more: &str) -> Self {
+        self.backend_more = format!(", {more}");
+        self
+    }
+
     /// With these `client_features` of every backend, separated by commas.
     #[must_use]
     pub fn features(mut self, words: &str) -> Self {
@@ -153,6 +162,7 @@ impl WorldBuilder {
 
     fn config(&self, url: &str, port: u16, admin_port: u16, authority: &str) -> String {
         let features = self.features.as_ref().map(|words| format!(", client_features: [{words}]")).unwrap_or_default();
+        let features = features + &self.backend_more;
         let line = |(name, url): &(String, String)| {
             let urls = match (name.as_str(), self.replicas.as_slice()) {
                 ("weather", [_, ..]) => format!("urls: ['{url}', '{}']", self.replicas.join("', '")),

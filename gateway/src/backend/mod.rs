@@ -5,6 +5,7 @@
 //! named. [`Replicas`] are the servers of one backend, and which of them gets a request.
 
 mod address;
+pub mod caller;
 mod health;
 mod pool;
 mod replicas;

@@ -114,6 +114,9 @@ pub struct Backend {
     /// Whether Entra's own access tokens are taken as bearers here.
     #[serde(default)]
     pub accept_entra_tokens: bool,
+    /// What its server is told of who calls.
+    #[serde(default)]
+    pub identity: Identity,
     /// What may pass between its server and clients, beside calls and lists.
     pub client_features: Option<Vec<Text>>,
     /// A PEM file with the authority that signed its certificate.
@@ -124,6 +127,18 @@ pub struct Backend {
     pub timeout: Option<Text>,
     /// How long an event stream may be silent.
     pub idle_timeout: Option<Text>,
+}
+
+/// What a server is told of who calls.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Identity {
+    /// `X-Portcullis-Tenant`, `-Subject`, `-Client` and `-Roles`.
+    #[serde(default)]
+    pub headers: bool,
+    /// `X-Portcullis-Assertion`, a JWT of the key at `/jwks/assertion`.
+    #[serde(default)]
+    pub assertion: bool,
 }
 
 /// Sizes and deadlines.

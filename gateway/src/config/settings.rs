@@ -10,6 +10,7 @@ use url::Url;
 
 use super::Secret;
 use crate::audit::Rotation;
+use crate::backend::caller::Wanted;
 use crate::mcp::Features;
 
 /// Everything the gateway was told.
@@ -106,6 +107,8 @@ pub struct Backend {
     pub resource: String,
     /// Whether Entra's own access tokens are taken as bearers here.
     pub accept_entra_tokens: bool,
+    /// What its server is told of who calls.
+    pub identity: Wanted,
     /// What may pass between its server and clients.
     pub features: Features,
     /// A PEM file with the authority that signed its certificate; the system's when absent.

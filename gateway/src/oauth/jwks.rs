@@ -13,3 +13,8 @@ use super::metadata::public;
 pub(super) async fn document(State(server): State<Arc<Server>>) -> Response {
     public(Json(json!({ "keys": [server.signing_key.public_jwk()] })))
 }
+
+/// The key of assertions for backends, apart: who verifies access tokens does not come across it.
+pub(super) async fn of_assertions(State(server): State<Arc<Server>>) -> Response {
+    public(Json(json!({ "keys": server.assertion_key.iter().collect::<Vec<_>>() })))
+}

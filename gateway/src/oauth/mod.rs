@@ -103,6 +103,8 @@ pub struct State {
     pub refreshing: Cache<String, Arc<tokio::sync::Mutex<()>>>,
     /// Records what is agreed to, issued and ended.
     pub auditor: Option<Arc<Auditor>>,
+    /// The public half of the key that signs assertions for backends.
+    pub assertion_key: Option<serde_json::Value>,
 }
 
 impl State {
@@ -117,13 +119,19 @@ impl State {
         clock: Arc<dyn Clock>,
     ) -> Self {
         let refreshing = Cache::builder().max_capacity(10_000).time_to_idle(Duration::from_mins(1)).build();
-        Self { settings, store, sealer, signing_key, entra, clock, refreshing, auditor: None }
+        Self { settings, store, sealer, signing_key, entra, clock, refreshing, auditor: None, assertion_key: None }
     }
 
     /// With a trail that every step is recorded in.
     #[must_use]
     pub fn with_auditor(self, auditor: Arc<Auditor>) -> Self {
         Self { auditor: Some(auditor), ..self }
+    }
+
+    /// With the key of assertions, to be published beside the one of tokens.
+    #[must_use]
+    pub fn with_assertion_key(self, key: &SigningKey) -> Self {
+        Self { assertion_key: Some(key.public_jwk().clone()), ..self }
     }
 
     /// Records a step; false when it could not be, and nothing must come of it.
@@ -155,6 +163,7 @@ pub fn router(state: Arc<State>) -> Router {
         .route("/.well-known/oauth-authorization-server", get(metadata::document))
         .route("/.well-known/openid-configuration", get(metadata::document))
         .route("/jwks", get(jwks::document))
+        .route("/jwks/assertion", get(jwks::of_assertions))
         .route("/register", post(register::register))
         .route("/token", post(token::token))
         .layer(middleware::from_fn(cors::open));

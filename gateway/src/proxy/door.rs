@@ -16,6 +16,7 @@ use super::session::Session;
 use crate::audit::{Kind, Outcome, RequestId};
 use crate::authn::VerifiedIdentity;
 use crate::backend::Upstream;
+use crate::backend::caller::Field;
 use crate::clock::Stopwatch;
 use crate::mcp::{self, ClientMessage, EndSession, OpenStream, RequestMetadata, Seals, Terms};
 
@@ -153,8 +154,9 @@ impl<'d> Visit<'d> {
         if session.raw.is_none() && permitted.act().is_of_session() {
             return Ok(None);
         }
+        let fields = self.caller(identity, permitted.act().id())?;
         let request = |upstream: &Upstream, sent: &HeaderMap| {
-            UpstreamRequest::message(upstream, &permitted, sent, session.raw.as_deref())
+            UpstreamRequest::message(upstream, &permitted, sent, session.raw.as_deref()).with_fields(&fields)
         };
         let answer = self.forward(exchange, session, permitted.act().id().cloned(), request).await?;
         Ok(Some((permitted, answer)))
@@ -195,8 +197,9 @@ impl<'d> Visit<'d> {
         let raw = session.raw.as_deref().unwrap_or_default();
         let last_event = self.last_event(exchange, identity, &session)?;
         let last_event = last_event.as_deref();
+        let fields = self.caller(identity, None)?;
         let request = |upstream: &Upstream, sent: &HeaderMap| {
-            UpstreamRequest::stream(upstream, &permitted, sent, raw, last_event)
+            UpstreamRequest::stream(upstream, &permitted, sent, raw, last_event).with_fields(&fields)
         };
         let answer = self.forward(exchange, &session, None, request).await?;
         let reader = Reader::of_stream((self.door, self.mount), identity, &session);
@@ -220,10 +223,21 @@ impl<'d> Visit<'d> {
         let session = self.legacy_session(exchange, identity, "DELETE")?;
         let permitted = self.authorize(identity, EndSession(self.mount.name.clone())).await?;
         let raw = session.raw.as_deref().unwrap_or_default();
-        let request = |upstream: &Upstream, sent: &HeaderMap| UpstreamRequest::end(upstream, &permitted, sent, raw);
+        let fields = self.caller(identity, None)?;
+        let request = |upstream: &Upstream, sent: &HeaderMap| {
+            UpstreamRequest::end(upstream, &permitted, sent, raw).with_fields(&fields)
+        };
         let answer = self.forward(exchange, &session, None, request).await?;
         let reader = Reader::of_stream((self.door, self.mount), identity, &session);
         self.deliver(exchange, answer, &reader).await
+    }
+
+    /// What the backend is told of the caller.
+    fn caller(&self, identity: &VerifiedIdentity, id: Option<&mcp::RequestId>) -> Result<Vec<Field>, Rejection> {
+        self.mount.caller.fields(identity).map_err(|error| {
+            tracing::error!(request_id = %self.id, %error, "an assertion cannot be signed");
+            Rejection::Unavailable { id: id.cloned() }
+        })
     }
 
     /// GET and DELETE belong to the sessions of the legacy era.

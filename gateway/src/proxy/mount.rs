@@ -6,6 +6,7 @@ use portcullis_policy::BackendName;
 
 use crate::authn::Audience;
 use crate::backend::Replicas;
+use crate::backend::caller::Caller;
 use crate::mcp::Features;
 
 /// One backend under one path.
@@ -21,6 +22,8 @@ pub struct Mount {
     pub resource_metadata: String,
     /// The scopes that a first challenge names, separated by spaces.
     pub scope: String,
+    /// Tells it who calls, if it asks.
+    pub caller: Caller,
     /// What may pass between its server and clients, beside calls and lists.
     pub features: Features,
     /// Where it is.

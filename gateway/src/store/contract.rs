@@ -288,11 +288,11 @@ async fn what_is_over_is_forgotten_and_a_used_client_is_not() {
 #[tokio::test]
 async fn the_first_signing_key_stays() {
     let (directory, store) = store().await;
-    assert_eq!(store.signing_key(vec![1]).await.unwrap(), [1]);
-    assert_eq!(store.signing_key(vec![2]).await.unwrap(), [1]);
+    assert_eq!(store.key("a", vec![1]).await.unwrap(), [1]);
+    assert_eq!(store.key("a", vec![2]).await.unwrap(), [1]);
     drop(store);
     let again = SqliteStore::open(&directory.path().join("portcullis.db")).await.unwrap();
-    assert_eq!(again.signing_key(vec![3]).await.unwrap(), [1]);
+    assert_eq!(again.key("a", vec![3]).await.unwrap(), [1]);
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ use crate::clock::Timestamp;
 
 /// Marks the file as ours (`PRAGMA application_id`): "PCUL".
 const APPLICATION_ID: i64 = 0x5043_554c;
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
 /// Logins under way; beyond that the oldest go, so that a flood cannot fill the disk.
 const MAX_LOGINS: i64 = 20_000;
 /// Registrations that were never used; beyond that the oldest go. Used ones are not touched by a flood.
@@ -33,7 +33,7 @@ CREATE TABLE login (id BLOB PRIMARY KEY, record TEXT NOT NULL, expires INTEGER N
 CREATE TABLE consent (id TEXT PRIMARY KEY, client TEXT NOT NULL, record TEXT NOT NULL, expires INTEGER NOT NULL) STRICT;
 CREATE TABLE code (id BLOB PRIMARY KEY, consent TEXT NOT NULL, record TEXT NOT NULL, spent INTEGER NOT NULL, expires INTEGER NOT NULL) STRICT;
 CREATE TABLE refresh (id BLOB PRIMARY KEY, consent TEXT NOT NULL, spent INTEGER, successor BLOB, sealed TEXT, expires INTEGER NOT NULL) STRICT;
-CREATE TABLE signing_key (id INTEGER PRIMARY KEY CHECK (id = 1), sealed BLOB NOT NULL) STRICT;
+CREATE TABLE key (name TEXT PRIMARY KEY, sealed BLOB NOT NULL) STRICT;
 CREATE INDEX client_unused ON client (used, registered);
 CREATE INDEX login_expires ON login (expires);
 CREATE INDEX consent_client ON consent (client);
@@ -350,10 +350,11 @@ impl Store for SqliteStore {
         Ok(())
     }
 
-    async fn signing_key(&self, fresh: Vec<u8>) -> Result<Vec<u8>, StoreError> {
-        let query = sqlx::query("INSERT INTO signing_key (id, sealed) VALUES (1, ?) ON CONFLICT DO NOTHING");
-        query.bind(fresh).execute(&self.pool).await?;
-        Ok(sqlx::query_scalar("SELECT sealed FROM signing_key WHERE id = 1").fetch_one(&self.pool).await?)
+    async fn key(&self, name: &str, fresh: Vec<u8>) -> Result<Vec<u8>, StoreError> {
+        let query = sqlx::query("INSERT INTO key (name, sealed) VALUES (?, ?) ON CONFLICT DO NOTHING");
+        query.bind(name).bind(fresh).execute(&self.pool).await?;
+        let query = sqlx::query_scalar("SELECT sealed FROM key WHERE name = ?");
+        Ok(query.bind(name).fetch_one(&self.pool).await?)
     }
 
     async fn purge(&self, now: Timestamp) -> Result<u64, StoreError> {

@@ -154,8 +154,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// Ends a grant with all its codes and refresh tokens.
     async fn revoke_grant(&self, grant_id: &str) -> Result<(), StoreError>;
 
-    /// The sealed signing key; `fresh` is kept and given back when there is none yet.
-    async fn signing_key(&self, fresh: Vec<u8>) -> Result<Vec<u8>, StoreError>;
+    /// The sealed key of this name; `fresh` is kept and given back when there is none yet.
+    async fn key(&self, name: &str, fresh: Vec<u8>) -> Result<Vec<u8>, StoreError>;
     /// Forgets what is over; gives the number of records.
     async fn purge(&self, now: Timestamp) -> Result<u64, StoreError>;
 }

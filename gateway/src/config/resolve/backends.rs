@@ -7,6 +7,7 @@ use portcullis_policy::BackendName;
 use url::Url;
 
 use super::values::Resolver;
+use crate::backend::caller::Wanted;
 use crate::config::document;
 use crate::config::settings::Backend;
 use crate::mcp::Features;
@@ -72,6 +73,7 @@ fn one(
         resource: format!("{public_url}{path}"),
         path,
         accept_entra_tokens: written.accept_entra_tokens,
+        identity: Wanted { headers: written.identity.headers, assertion: written.identity.assertion },
         features: features(resolver, written.client_features.as_deref()),
         ca_file,
         connect_timeout,

@@ -6,6 +6,7 @@ use portcullis_policy::{Act, BackendName, Permitted};
 
 use super::super::headers;
 use crate::backend::Upstream;
+use crate::backend::caller::Field;
 use crate::mcp::{ClientMessage, EndSession, Era, OpenStream};
 
 /// A body up to here is written together with the head.
@@ -74,6 +75,25 @@ impl UpstreamRequest {
     fn without_body(backend: &BackendName, mut head: BytesMut, repeatable: bool) -> Self {
         head.put_slice(b"\r\n");
         Self { backend: backend.clone(), head, body: Bytes::new(), repeatable }
+    }
+
+    /// With fields of the gateway's own, which no client can send: those it sent are not among the ones that cross.
+    #[must_use]
+    pub fn with_fields(mut self, fields: &[Field]) -> Self {
+        if fields.is_empty() {
+            return self;
+        }
+        let mut more = BytesMut::with_capacity(HEAD_CAPACITY);
+        for (name, value) in fields {
+            line(&mut more, name, value);
+        }
+        // Behind the request line, which begin() wrote.
+        if let Some(end) = memchr::memmem::find(&self.head, b"\r\n") {
+            let rest = self.head.split_off(end + 2);
+            self.head.unsplit(more);
+            self.head.unsplit(rest);
+        }
+        self
     }
 
     pub(super) fn backend(&self) -> &BackendName {
