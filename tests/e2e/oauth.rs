@@ -155,7 +155,8 @@ async fn the_consent_page_names_the_client_and_cannot_be_framed_or_scripted() {
         (header("x-frame-options"), header("referrer-policy"), header("cache-control")),
         ("DENY".to_owned(), "no-referrer".to_owned(), "no-store".to_owned())
     );
-    assert!(!response.headers().contains_key(SET_COOKIE), "no cookie before consent");
+    let mut cookies = response.headers().get_all(SET_COOKIE).iter();
+    assert!(cookies.all(|line| !line.to_str().unwrap().contains("login")), "no login cookie before consent");
     let page = response.text().await.unwrap();
     assert!(!page.contains("<img") && !page.contains('\u{202e}') && !page.contains("<script"));
     assert!(
@@ -177,26 +178,15 @@ async fn a_form_that_was_not_shown_is_refused() {
     let mut empty = consent.clone();
     empty.fields.insert("csrf".to_owned(), String::new());
     assert_eq!(flow.decide(&empty, "approve").await.status(), 403);
+    let mut second_browser = consent.clone();
+    second_browser.cookie.clone_from(&other.cookie);
+    assert_eq!(flow.decide(&second_browser, "approve").await.status(), 403);
     let mut form = consent.fields.clone();
     form.insert("decision".to_owned(), "approve".to_owned());
-    let foreign = world
-        .http()
-        .post(format!("{}/consent", world.url()))
-        .header("origin", "https://evil.example")
-        .form(&form)
-        .send()
-        .await
-        .unwrap();
-    assert_eq!(foreign.status(), 403);
-    let cross_site = world
-        .http()
-        .post(format!("{}/consent", world.url()))
-        .header("sec-fetch-site", "cross-site")
-        .form(&form)
-        .send()
-        .await
-        .unwrap();
-    assert_eq!(cross_site.status(), 403);
+    for (name, value) in [("origin", "https://evil.example"), ("sec-fetch-site", "cross-site")] {
+        let request = world.http().post(format!("{}/consent", world.url())).header("cookie", &consent.cookie);
+        assert_eq!(request.header(name, value).form(&form).send().await.unwrap().status(), 403, "{name}");
+    }
     assert_eq!(flow.decide(&consent, "approve").await.status(), 303, "the honest form still works");
     assert_eq!(flow.decide(&consent, "approve").await.status(), 400, "once");
     let refused = location(&flow.decide(&other, "deny").await);
@@ -333,7 +323,9 @@ async fn a_token_for_less_is_challenged_for_what_it_lacks() {
     let flow = Flow::register(&world).await;
     let mut parameters = flow.parameters("alice");
     parameters.insert("scope".to_owned(), "read offline_access".to_owned());
-    let page = flow.authorize(&parameters).await.text().await.unwrap();
+    let response = flow.authorize(&parameters).await;
+    let shown = portcullis_tests::flow::cookie(&response);
+    let page = response.text().await.unwrap();
     assert!(page.contains("<code>read</code>") && !page.contains("<code>delete</code>"));
     let tokens = {
         let field = |name: &str| {
@@ -342,6 +334,7 @@ async fn a_token_for_less_is_challenged_for_what_it_lacks() {
         let consent = portcullis_tests::flow::Consent {
             fields: [("transaction".to_owned(), field("transaction")), ("csrf".to_owned(), field("csrf"))].into(),
             page: page.clone(),
+            cookie: shown,
         };
         let approved = flow.decide(&consent, "approve").await;
         let cookie = approved.headers()[SET_COOKIE].to_str().unwrap().split(';').next().unwrap().to_owned();

@@ -44,6 +44,8 @@ pub struct Consent {
     pub page: String,
     /// Its hidden fields.
     pub fields: BTreeMap<String, String>,
+    /// The cookie that came with the page.
+    pub cookie: String,
 }
 
 impl World {
@@ -94,6 +96,7 @@ impl<'w> Flow<'w> {
     pub async fn consent(&self, person: &str) -> Consent {
         let response = self.authorize(&self.parameters(person)).await;
         assert_eq!(response.status(), StatusCode::OK);
+        let cookie = cookie(&response);
         let page = response.text().await.unwrap();
         let field = |name: &str| {
             let marker = format!("name=\"{name}\" value=\"");
@@ -101,14 +104,15 @@ impl<'w> Flow<'w> {
             (name.to_owned(), rest.split('"').next().unwrap_or_default().to_owned())
         };
         let fields = BTreeMap::from([field("transaction"), field("csrf")]);
-        Consent { page, fields }
+        Consent { page, fields, cookie }
     }
 
     /// Posts the consent form with a decision.
     pub async fn decide(&self, consent: &Consent, decision: &str) -> Response {
         let mut form = consent.fields.clone();
         form.insert("decision".to_owned(), decision.to_owned());
-        self.world.http().post(format!("{}/consent", self.world.url())).form(&form).send().await.unwrap()
+        let request = self.world.http().post(format!("{}/consent", self.world.url()));
+        request.header(COOKIE, &consent.cookie).form(&form).send().await.unwrap()
     }
 
     /// From an approved consent to the gateway's callback: the URL and the browser's cookie.
@@ -116,7 +120,7 @@ impl<'w> Flow<'w> {
         let consent = self.consent(person).await;
         let approved = self.decide(&consent, "approve").await;
         assert_eq!(approved.status(), StatusCode::SEE_OTHER);
-        let cookie = approved.headers()[SET_COOKIE].to_str().unwrap().split(';').next().unwrap().to_owned();
+        let cookie = cookie(&approved);
         let signed_in = self.world.http().get(location(&approved)).send().await.unwrap();
         (location(&signed_in), cookie)
     }
@@ -178,6 +182,13 @@ async fn tokens(response: Response) -> Tokens {
     assert_eq!(status, StatusCode::OK, "{body}");
     let text = |name: &str| body[name].as_str().unwrap_or_default().to_owned();
     Tokens { access: text("access_token"), refresh: text("refresh_token"), scope: text("scope") }
+}
+
+/// The first cookie that an answer sets, as a browser sends it back.
+#[must_use]
+pub fn cookie(response: &Response) -> String {
+    let line = response.headers()[SET_COOKIE].to_str().unwrap();
+    line.split(';').next().unwrap().to_owned()
 }
 
 /// Where a redirect leads.

@@ -112,8 +112,9 @@ async fn authorize(
         ("state", "s"),
         ("login_hint", person),
     ];
-    let page =
-        http.get(Url::parse_with_params(&format!("{gateway}/authorize"), parameters)?).send().await?.text().await?;
+    let shown = http.get(Url::parse_with_params(&format!("{gateway}/authorize"), parameters)?).send().await?;
+    let consent = cookie(&shown)?;
+    let page = shown.text().await?;
     let field = |name: &str| {
         let marker = format!("name=\"{name}\" value=\"");
         page.split_once(&marker).and_then(|(_, rest)| rest.split_once('"')).map(|(value, _)| value.to_owned())
@@ -121,14 +122,19 @@ async fn authorize(
     let (transaction, csrf) =
         (field("transaction").ok_or("there is no consent page")?, field("csrf").ok_or("no csrf")?);
     let form = BTreeMap::from([("transaction", transaction), ("csrf", csrf), ("decision", "approve".to_owned())]);
-    let approved = http.post(format!("{gateway}/consent")).form(&form).send().await?;
-    let cookie = approved.headers().get(SET_COOKIE).ok_or("consent set no cookie")?.to_str()?.to_owned();
-    let cookie = cookie.split(';').next().unwrap_or_default().to_owned();
+    let approved = http.post(format!("{gateway}/consent")).header(COOKIE, consent).form(&form).send().await?;
+    let login = cookie(&approved)?;
     let signed_in = http.get(location(&approved)?).send().await?;
-    let returned = http.get(location(&signed_in)?).header(COOKIE, cookie).send().await?;
+    let returned = http.get(location(&signed_in)?).header(COOKIE, login).send().await?;
     let answer = Url::parse(&location(&returned)?)?;
     let code = answer.query_pairs().find(|(name, _)| name == "code").map(|(_, code)| code.into_owned());
     Ok(code.ok_or_else(|| format!("there is no code in {answer}"))?)
+}
+
+/// The first cookie that an answer sets, as a browser sends it back.
+fn cookie(response: &reqwest::Response) -> Result<String, Failure> {
+    let line = response.headers().get(SET_COOKIE).ok_or("there is no cookie")?.to_str()?;
+    Ok(line.split(';').next().unwrap_or_default().to_owned())
 }
 
 fn location(response: &reqwest::Response) -> Result<String, Failure> {

@@ -11,7 +11,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
-use super::cookie::fingerprint;
+use super::cookie::{Cookie, Purpose, fingerprint};
 use super::error::PageError;
 use super::form::{self, Parameters};
 use super::page::{self, Consent};
@@ -157,7 +157,9 @@ async fn ask(server: &Server, mut login: Login, client: &Client, resource: &Reso
         transaction: &transaction,
         csrf: &csrf,
     };
-    Ok(page::page(StatusCode::OK, &page))
+    let mut response = page::page(StatusCode::OK, &page);
+    Cookie::new(server, Purpose::Consent, &transaction).set(&mut response, &csrf);
+    Ok(response)
 }
 
 /// Sends the browser back to the client, with `state` as it came and `iss` (RFC 9207).

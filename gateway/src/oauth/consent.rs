@@ -1,6 +1,7 @@
 //! The decision of the person in front of the consent page.
 //!
-//! Approval binds the login to this browser with a cookie that did not exist before, and only then goes to the
+//! The decision counts only from the browser that was shown the page: the form and a host-only cookie must both hold the
+//! secret of this login, so that a form filled in elsewhere is worth nothing here. Approval binds the login to this browser with a cookie that did not exist before, and only then goes to the
 //! identity provider. Nothing is remembered.
 
 use std::sync::Arc;
@@ -33,8 +34,9 @@ pub(super) async fn decide(
     let id = Digest256::of(transaction);
     let login = server.store.login(id, server.clock.now()).await?.ok_or(PageError::LoginOver)?;
     let csrf = parameters.get("csrf").unwrap_or_default();
+    let shown = Cookie::new(&server, Purpose::Consent, transaction);
     // A login that was approved waits for the callback, not for another decision.
-    if login.binding.is_some() || !cookie::is(csrf, &login.csrf) {
+    if login.binding.is_some() || !cookie::is(csrf, &login.csrf) || !shown.matches(&headers, &login.csrf) {
         return Err(PageError::OtherBrowser);
     }
     let approved = match parameters.get("decision") {
@@ -43,7 +45,9 @@ pub(super) async fn decide(
         _ => return Err(malformed),
     };
     let login = server.store.take_login(id, server.clock.now()).await?.ok_or(PageError::LoginOver)?;
-    if approved { depart(&server, login).await } else { Ok(refuse(&server, &login)) }
+    let mut response = if approved { depart(&server, login).await? } else { refuse(&server, &login) };
+    shown.clear(&mut response);
+    Ok(response)
 }
 
 /// A browser says where a form came from; one that says elsewhere is not believed.

@@ -15,6 +15,8 @@ use crate::store::Digest256;
 /// What a cookie shows.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Purpose {
+    /// With a decision, that this is the browser that was shown the consent page. Holds what the form holds.
+    Consent,
     /// At the callback, that this is the browser that consented. Given out only after consent.
     Login,
 }
@@ -33,6 +35,7 @@ impl Cookie {
         // `__Host-` needs https, which a gateway on one's own machine does not have.
         let prefix = if is_secure { "__Host-" } else { "" };
         let purpose = match purpose {
+            Purpose::Consent => "consent",
             Purpose::Login => "login",
         };
         let tag: String = fingerprint(login).chars().take(16).collect();

@@ -187,6 +187,26 @@ async fn a_form_that_was_not_shown_in_this_browser_is_refused_and_leaves_the_log
 }
 
 #[tokio::test]
+async fn a_form_in_a_second_browser_is_refused_and_the_first_can_still_decide() {
+    let world = World::new().await;
+    let client_id = world.register(REDIRECT).await;
+    let mut first = Browser::new(&world);
+    let page = first.open(&authorize(&client_id)).await;
+    let mut second = Browser::new(&world);
+    for word in ["approve", "deny"] {
+        let answer = second.decide(&page, word).await;
+        assert_eq!((answer.status, answer.location()), (403, None), "{word} without a cookie");
+    }
+    second.open(&authorize(&client_id)).await;
+    assert_eq!(second.decide(&page, "approve").await.status, 403, "with the cookie of another login");
+    let name = first.cookies.keys().next().unwrap().clone();
+    second.cookies.insert(name, "planted".to_owned());
+    assert_eq!(second.decide(&page, "approve").await.status, 403, "with a cookie of the right name");
+    assert!(first.decide(&page, "approve").await.location().is_some());
+    assert!(!first.cookies.keys().any(|name| name.contains("consent")), "the cookie goes with the decision");
+}
+
+#[tokio::test]
 async fn a_decision_is_taken_once_and_only_by_post() {
     let world = World::new().await;
     let client_id = world.register(REDIRECT).await;
