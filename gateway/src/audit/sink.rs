@@ -59,9 +59,13 @@ impl Sink {
     pub(super) fn last(&mut self) -> io::Result<Option<Head>> {
         let Out::File(trail) = &mut self.0 else { return Ok(None) };
         let mut file = File::open(&trail.path)?;
+        // A device or a pipe has no last line, and may never end.
+        if !file.metadata()?.is_file() {
+            return Ok(None);
+        }
         file.seek(SeekFrom::Start(trail.length.saturating_sub(TAIL)))?;
         let mut text = Vec::new();
-        file.read_to_end(&mut text)?;
+        file.take(TAIL).read_to_end(&mut text)?;
         let text = String::from_utf8_lossy(&text);
         if !text.is_empty() && !text.ends_with('\n') {
             trail.out.write_all(b"\n")?;
