@@ -295,3 +295,37 @@ async fn without_the_identity_provider_nothing_is_believed_and_it_says_so() {
     assert_eq!(metadata.status(), 200);
     assert!(gateway.said().contains("keys cannot be fetched"), "{}", gateway.said());
 }
+
+#[tokio::test]
+async fn every_step_of_a_sign_in_is_in_the_audit_trail_and_no_secret_is() {
+    let world = WorldBuilder::new(&Backend::plain().await).start().await;
+    let flow = portcullis_tests::Flow::register(&world).await;
+    let declined = flow.consent("rita").await;
+    flow.decide(&declined, "deny").await;
+    let first = flow.tokens(&flow.code("rita").await).await;
+    let second = flow.refreshed(&first.refresh).await;
+    let third = flow.refreshed(&second.refresh).await;
+    assert_eq!(flow.token(&flow.refresh_form(&first.refresh)).await.status(), 400);
+    let lines = world.audit(8).await;
+    let steps: Vec<&str> = lines.iter().filter_map(|line| line["event"].as_str()).collect();
+    assert_eq!(
+        steps,
+        [
+            "client_registered",
+            "consent_refused",
+            "consent_given",
+            "signed_in",
+            "tokens_issued",
+            "tokens_refreshed",
+            "tokens_refreshed",
+            "grant_revoked"
+        ]
+    );
+    let issued = &lines[4];
+    assert_eq!((&issued["type"], &issued["roles"]), (&json!("oauth"), &json!(["Task.Read"])));
+    assert_eq!((&issued["client"], &issued["resource"]), (&json!(flow.client_id), &json!(world.mcp())));
+    let text = format!("{lines:?}");
+    for secret in [&first.access, &first.refresh, &second.refresh, &third.refresh] {
+        assert!(!text.contains(secret.as_str()));
+    }
+}
