@@ -3,6 +3,7 @@
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tokio::process::{Child, Command};
@@ -46,10 +47,23 @@ impl Process {
     }
 }
 
-/// A port that nobody listens on.
+/// Ports that are given out here: below those that the system gives to whoever asks for any.
+const PORTS: std::ops::Range<u16> = 10_000..32_000;
+
+/// A port that nobody listens on, and that no other call of this process gets; another process begins elsewhere.
 #[must_use]
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).map(|address| address.port()).unwrap()
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    let (first, count) = (u32::from(PORTS.start), u32::from(PORTS.end - PORTS.start));
+    let begin = std::process::id().wrapping_mul(7919);
+    for _ in 0..count {
+        let place = begin.wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed)) % count;
+        let port = u16::try_from(first + place).unwrap();
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("every port is taken");
 }
 
 /// A program of this workspace.
