@@ -25,8 +25,11 @@ fn crafted() -> Vec<Vec<u8>> {
     for name in
         ["name", "n\\u0061me", "Name", "NAME", "na\u{200b}me", "name\\u0000", " name", "\u{ff4e}ame", "nam\u{435}"]
     {
-        bodies.push(call(&format!(r#"{{"name":"get_forecast","{name}":"{SHUT}"}}"#)));
-        bodies.push(call(&format!(r#"{{"{name}":"{SHUT}","name":"get_forecast"}}"#)));
+        // The other is a tool that is shut, or one that is open as well.
+        for other in [SHUT, "get_other"] {
+            bodies.push(call(&format!(r#"{{"name":"get_forecast","{name}":"{other}"}}"#)));
+            bodies.push(call(&format!(r#"{{"{name}":"{other}","name":"get_forecast"}}"#)));
+        }
     }
     for method in ["method", "Method", "METHOD", "meth\\u006fd", "method\\u0000", "m\u{435}thod"] {
         let other = format!(r#""{method}":"tools/call","params":{{"name":"{SHUT}"}}"#);
@@ -147,21 +150,30 @@ async fn no_reader_behind_sees_another_call_than_the_one_decided() {
         let status = send(&world, &token, body.clone()).await;
         assert!(matches!(status, 200 | 202 | 400 | 404 | 413), "{status}: {}", String::from_utf8_lossy(&body));
     }
-    // The control: an honest call passes, with everything in its arguments as it was.
-    let arguments = r#"{"Name":"x","method":"y","n":9007199254740993,"e":1E+2,"z":-0,"f":0.1000,"u":"\u0041\/"}"#;
-    let honest = call(&format!(r#"{{"name":"get_forecast","arguments":{arguments}}}"#));
-    assert_eq!(send(&world, &token, honest.clone()).await, 200);
+    // The controls: honest calls pass, with everything in their arguments as it was.
+    let before = backend.requests().len();
+    let honest = [
+        r#"{"Name":"x","method":"y","n":9007199254740993,"e":1E+2,"z":-0,"f":0.1000,"u":"\u0041\/"}"#,
+        r#"{"name":"delete_station","params":{"name":"delete_station"},"jsonrpc":"1.0"}"#,
+        r#"{"a":[[[{"b":null}]]],"":"","\u0000":"\ud83d\ude00"}"#,
+        "{}",
+    ];
+    let honest = honest.map(|arguments| call(&format!(r#"{{"name":"get_forecast","arguments":{arguments}}}"#)));
+    for body in &honest {
+        assert_eq!(send(&world, &token, body.clone()).await, 200, "{}", String::from_utf8_lossy(body));
+    }
     let arrived: Vec<Vec<u8>> = backend.requests().into_iter().map(|request| request.body).collect();
-    assert_eq!(arrived.last(), Some(&honest));
-    println!("{} of {sent} bodies reached the backend", arrived.len() - 1);
-    // What the caller's role opens: `get_*` and `list_*`, and `*` is any character.
-    let is_open =
-        |name: &Value| name.as_str().is_some_and(|name| name.starts_with("get_") || name.starts_with("list_"));
-    for (body, seen) in arrived.iter().zip(others_see(&arrived)) {
+    assert_eq!(arrived.get(before..), Some(honest.as_slice()));
+    println!("{before} of {sent} bodies reached the backend");
+    let lines = world.audit(2 * (sent + honest.len())).await;
+    let allowed = lines.iter().filter(|line| line["type"] == "mcp.decision" && line["decision"] == "allow");
+    let decided: Vec<&Value> = allowed.map(|line| &line["target"]).collect();
+    assert_eq!(decided.len(), arrived.len());
+    for ((body, seen), decided) in arrived.iter().zip(others_see(&arrived)).zip(decided) {
         assert_eq!(seen.len(), 5);
         for (reader, method, name) in seen {
-            let fine = method == "ping" || (method == "tools/call" && is_open(&name));
-            assert!(fine, "{reader} sees {method} of {name} in {}", String::from_utf8_lossy(body));
+            let same = method == decided["method"] && (name == decided["name"]);
+            assert!(same, "{reader} sees {method} of {name}, not {decided}, in {}", String::from_utf8_lossy(body));
         }
     }
 }
