@@ -203,10 +203,6 @@ fn object(json: &Bytes) -> Option<Vec<(String, &RawValue)>> {
 /// The era of a message: the body says it (`_meta`), and the header must agree (MCP 2026-07-28, versioning).
 fn era(envelope: &Envelope, params: &[(String, &RawValue)], headers: &RequestMetadata<'_>) -> Result<Era, Refusal> {
     let id = || envelope.id.clone();
-    let header = match headers.protocol_version.map(trim) {
-        Some(text) => Some(ProtocolVersion::parse(text).ok_or_else(|| Refusal::version(text, id()))?),
-        None => None,
-    };
     let meta = match get(params, "_meta") {
         Some(meta) => members(meta.get()).ok_or_else(|| Refusal::params("`_meta` must be an object", id()))?,
         None => Vec::new(),
@@ -214,8 +210,14 @@ fn era(envelope: &Envelope, params: &[(String, &RawValue)], headers: &RequestMet
     if meta.iter().any(|(name, _)| resembles(name, &KNOWN_META)) {
         return Err(Refusal::request("A member of `_meta` resembles a known one", id()));
     }
+    let version = get(&meta, META_VERSION);
+    let spoken = if version.is_some() { Era::Modern } else { Era::Legacy };
+    let header = match headers.protocol_version.map(trim) {
+        Some(text) => Some(ProtocolVersion::parse(text).ok_or_else(|| Refusal::version(text, spoken, id()))?),
+        None => None,
+    };
     let header_era = header.map(ProtocolVersion::era);
-    let Some(version) = get(&meta, META_VERSION) else {
+    let Some(version) = version else {
         if header_era == Some(Era::Modern) && envelope.id.is_some() {
             return Err(Refusal::params("`_meta` lacks io.modelcontextprotocol/protocolVersion", id()));
         }
@@ -223,9 +225,9 @@ fn era(envelope: &Envelope, params: &[(String, &RawValue)], headers: &RequestMet
     };
     let version = text(version).ok_or_else(|| Refusal::params("The protocol version must be a string", id()))?;
     if header.map(ProtocolVersion::as_str) != Some(version.as_str()) {
-        return Err(match ProtocolVersion::parse(&version) {
-            None => Refusal::version(&version, id()),
-            Some(_) => Refusal::header("MCP-Protocol-Version does not match the body", id()),
+        return Err(match (header, ProtocolVersion::parse(&version)) {
+            (None, None) => Refusal::version(&version, spoken, id()),
+            _ => Refusal::header("MCP-Protocol-Version does not match the body", id()),
         });
     }
     let capabilities = get(&meta, META_CAPABILITIES).is_some_and(|value| value.get().starts_with('{'));

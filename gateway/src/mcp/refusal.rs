@@ -54,8 +54,10 @@ impl Refusal {
         Self { status, code: METHOD_NOT_FOUND, message: "Method not found", id, data: None }
     }
 
-    pub(super) fn version(requested: &str, id: Option<RequestId>) -> Self {
-        let supported = ProtocolVersion::ALL.map(ProtocolVersion::as_str);
+    /// The revision is not spoken. A message that names its revision itself can name those of its era only.
+    pub(super) fn version(requested: &str, era: Era, id: Option<RequestId>) -> Self {
+        let of_era = |version: &ProtocolVersion| era == Era::Legacy || version.era() == era;
+        let supported: Vec<_> = ProtocolVersion::ALL.into_iter().filter(of_era).map(ProtocolVersion::as_str).collect();
         let data = serde_json::json!({ "supported": supported, "requested": requested }).to_string();
         let message = "Unsupported protocol version";
         Self { status: StatusCode::BAD_REQUEST, code: UNSUPPORTED_VERSION, message, id, data: Some(data) }

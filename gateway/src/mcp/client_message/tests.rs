@@ -122,7 +122,14 @@ fn versions_that_are_unknown_or_contradict_are_refused() {
     assert_eq!(code(read_with(MODERN, "2025-11-25", Some("tools/call"), Some("x"))), -32020);
     assert_eq!(code(self::read(MODERN)), -32020);
     let future = MODERN.replace("2026-07-28", "2199-01-01");
-    assert_eq!(code(read_with(&future, "2026-07-28", Some("tools/call"), Some("x"))), -32022);
+    assert_eq!(code(read_with(&future, "2026-07-28", Some("tools/call"), Some("x"))), -32020);
+    let listed = |refusal: Refusal| {
+        let body: serde_json::Value = serde_json::from_slice(&refusal.body()).unwrap();
+        body["error"]["data"]["supported"].as_array().unwrap().len()
+    };
+    let alike = read_with(&future, "2199-01-01", Some("tools/call"), Some("x")).unwrap_err();
+    assert_eq!((alike.code(), listed(alike)), (-32022, 1), "only 2026-07-28 names itself in a message");
+    assert_eq!(listed(read_with(ping, "2199-01-01", None, None).unwrap_err()), 4);
     let bare = MODERN.replace(r#","io.modelcontextprotocol/clientCapabilities":{}"#, "");
     assert_eq!(code(read_with(&bare, "2026-07-28", Some("tools/call"), Some("x"))), -32602);
     let removed = MODERN.replace("tools/call", "ping");
