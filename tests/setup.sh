@@ -4,7 +4,7 @@
 #   tests/setup.sh all     also Node.js, Python, Chromium, and the SDKs that the end-to-end tests run
 set -euo pipefail
 cd "$(dirname "$0")"
-readonly NODE_MAJOR=${NODE_MAJOR:-20}
+readonly NODE_MAJOR=${NODE_MAJOR:-22}
 
 # have PROGRAM PACKAGE...: installs the packages when the program is missing.
 have() {
@@ -50,13 +50,13 @@ have chromium chromium
 have promtool prometheus
 have shellcheck shellcheck
 if [ "$(node -p 'process.versions.node.split(".")[0]')" -lt "$NODE_MAJOR" ]; then
-  # Debian's is too old for the SDKs: one from npm stands beside the tests, which look there first.
+  # Too old for the conformance suite: one from npm stands beside the tests, which look there first.
   if [ ! -x .tools/node/node_modules/node/bin/node ]; then
     npm install --prefix .tools/node --no-audit --no-fund --loglevel=error node@22 >/dev/null
   fi
   PATH=$PWD/.tools/node/node_modules/node/bin:$PATH
 fi
-for directory in idp interop; do
+for directory in conformance idp interop; do
   if ! fresh "$directory/node_modules" "$directory/package-lock.json"; then
     (cd "$directory" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null)
     cp "$directory/package-lock.json" "$directory/node_modules/.made-from"
