@@ -133,6 +133,7 @@ impl Gateway {
         let issuer = config.server.public_url.clone();
         let mut trusted = authn::Settings::new(access_token::Verifier::new(issuer, [&signing_key]));
         trusted.entra = Some(entra_token::Verifier::new(expectations, Arc::clone(&entra_keys)));
+        trusted.cache_for = config.limits.token_cache;
         let authenticator = Authenticator::new(trusted, Arc::clone(&clock));
         let (issuer, key) = (config.server.public_url.clone(), assertion_key.clone());
         let asserter = Arc::new(Asserter::new(key, issuer, Arc::clone(&clock)));
@@ -146,13 +147,18 @@ impl Gateway {
             sealer,
             auditor: Arc::clone(&auditor),
             metrics: Arc::clone(&metrics),
-            local: oauth::router(Arc::new(state.with_auditor(auditor).with_assertion_key(&assertion_key))),
+            local: oauth::router(
+                Arc::new(state.with_auditor(auditor).with_assertion_key(&assertion_key)),
+                oauth::Limits::new(&config.limits.rates, metrics.limited.clone()),
+            ),
             clock: Arc::clone(&clock),
             settings: proxy::Settings {
                 request_body: config.limits.request_body,
                 answer_body: config.limits.answer_body,
                 list_cache: config.limits.list_cache,
                 allowed_origins: config.server.allowed_origins.clone(),
+                calls: config.limits.rates.calls,
+                trusted_proxies: config.server.trusted_proxies.clone(),
             },
         });
         Ok(Self { door, metrics, entra_keys, store, clock, backends })

@@ -19,6 +19,7 @@ pub mod config;
 pub mod entra;
 pub mod jose;
 mod json;
+pub mod limit;
 pub mod mcp;
 pub mod metrics;
 pub mod oauth;

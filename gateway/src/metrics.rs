@@ -21,6 +21,8 @@ pub struct Metrics {
     pub backend_errors: IntCounterVec,
     /// Whether a server takes connections (1) or is left out (0), by `backend` and `server` (host and port).
     pub backend_up: IntGaugeVec,
+    /// Requests to the authorization server that were refused for coming too often, by `endpoint`.
+    pub limited: IntCounterVec,
     /// Audit events that the queue could not take.
     pub audit_refused: IntCounterVec,
     /// Age of a key set in seconds by `issuer`.
@@ -46,6 +48,8 @@ pub enum Reason {
     Policy,
     /// The token's scopes do not cover it.
     Scope,
+    /// The caller asks too often.
+    Rate,
     /// The session is another caller's, or none.
     Session,
     /// The gateway cannot decide at the moment.
@@ -63,6 +67,7 @@ impl Reason {
             Self::Message => "message",
             Self::Policy => "policy",
             Self::Scope => "scope",
+            Self::Rate => "rate",
             Self::Session => "session",
             Self::Unavailable => "unavailable",
         }
@@ -92,6 +97,7 @@ impl Metrics {
         let up = Opts::new("portcullis_backend_up", "Whether a server takes connections.");
         let backend_up = IntGaugeVec::new(up, &["backend", "server"])?;
         registry.register(Box::new(backend_up.clone()))?;
+        let limited = counter("portcullis_limited_total", "Requests refused for coming too often.", &["endpoint"])?;
         let audit_refused = counter("portcullis_audit_refused_total", "Audit events not taken.", &["backend"])?;
         let jwks_age = IntGaugeVec::new(Opts::new("portcullis_jwks_age_seconds", "Age of a key set."), &["issuer"])?;
         registry.register(Box::new(jwks_age.clone()))?;
@@ -108,6 +114,7 @@ impl Metrics {
             list_items,
             backend_errors,
             backend_up,
+            limited,
             audit_refused,
             jwks_age,
             streams,

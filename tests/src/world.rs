@@ -21,6 +21,8 @@ pub const POLICY: &str = "
   resources: { weather: { read: ['weather://stations/**'], admin: ['weather://keys/**'] } }
 ";
 
+const UNLIMITED: &str = "limits: { calls_per_minute: 0, authorize: { per_address: 0, total: 0 }, register: { per_address: 0, total: 0 }, token: { per_address: 0, total: 0 } }\n";
+
 /// How a world is to be.
 #[derive(Clone, Debug)]
 pub struct WorldBuilder {
@@ -32,6 +34,7 @@ pub struct WorldBuilder {
     features: Option<String>,
     backend_more: String,
     audit: String,
+    server: String,
     authority: Option<(String, u16, String)>,
 }
 
@@ -69,6 +72,7 @@ impl WorldBuilder {
             features: None,
             backend_more: String::new(),
             audit: String::new(),
+            server: String::new(),
             authority: None,
         }
     }
@@ -105,6 +109,13 @@ impl WorldBuilder {
     #[must_use]
     pub fn more(mut self, lines: &str) -> Self {
         lines.clone_into(&mut self.more);
+        self
+    }
+
+    /// With more of the server section, as in `trusted_proxies: [127.0.0.1]`.
+    #[must_use]
+    pub fn server(mut self, more: &str) -> Self {
+        self.server = format!(", {more}");
         self
     }
 
@@ -172,14 +183,16 @@ impl WorldBuilder {
         };
         let backends = self.backends.iter().map(line).collect::<Vec<_>>().concat();
         let Options { tenant_id, client_id, .. } = Options::default();
+        // Tests come faster than people; those of limits set their own.
+        let limits = if self.more.contains("limits:") { "" } else { UNLIMITED };
         format!(
-            "server: {{ listen: '127.0.0.1:{port}', public_url: '{url}', admin_listen: '127.0.0.1:{admin_port}', threads: 2, shutdown_grace: 1s }}\n\
+            "server: {{ listen: '127.0.0.1:{port}', public_url: '{url}', admin_listen: '127.0.0.1:{admin_port}', threads: 2, shutdown_grace: 1s{} }}\n\
              state: {{ path: state }}\n\
              entra: {{ tenant_id: '{tenant_id}', client_id: '{client_id}', client_secret_file: secret, authority_host: '{authority}' }}\n\
              audit: {{ path: audit.jsonl{} }}\n\
-             backends:\n{backends}{}\n\
+             backends:\n{backends}{limits}{}\n\
              policy:\n{}\n",
-            self.audit, self.more, self.policy
+            self.server, self.audit, self.more, self.policy
         )
     }
 }

@@ -59,6 +59,9 @@ pub struct Server {
     /// Origins of browser clients, beside the gateway's own.
     #[serde(default)]
     pub allowed_origins: Vec<Text>,
+    /// Networks of proxies whose `X-Forwarded-For` or `Forwarded` counts.
+    #[serde(default)]
+    pub trusted_proxies: Vec<Text>,
 }
 
 /// What survives a restart.
@@ -151,6 +154,31 @@ pub struct Limits {
     pub answer_body: Option<Spanned<usize>>,
     /// Bytes of memory for filtered lists; 0 turns it off.
     pub list_cache: Option<Spanned<usize>>,
+    /// How long a verified token is remembered.
+    pub token_cache: Option<Text>,
+    /// Requests per minute of one caller to one backend; 0 turns it off.
+    pub calls_per_minute: Option<Spanned<usize>>,
+    /// How many of them may come at once.
+    pub call_burst: Option<Spanned<usize>>,
+    /// Requests per minute to `/authorize`.
+    #[serde(default)]
+    pub authorize: EndpointRates,
+    /// Requests per minute to `/register`.
+    #[serde(default)]
+    pub register: EndpointRates,
+    /// Requests per minute to `/token`.
+    #[serde(default)]
+    pub token: EndpointRates,
+}
+
+/// Requests per minute to one endpoint; 0 is no limit.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EndpointRates {
+    /// Of one address.
+    pub per_address: Option<Spanned<usize>>,
+    /// Of everybody together.
+    pub total: Option<Spanned<usize>>,
 }
 
 /// Logs and audit.

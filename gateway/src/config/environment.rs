@@ -21,8 +21,8 @@ impl Environment {
 
     /// A fixed set of variables; for tests.
     #[must_use]
-    pub fn fixed<const N: usize>(variables: [(&str, &str); N]) -> Self {
-        Self(Source::Fixed(variables.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()))
+    pub fn fixed<'v>(variables: impl IntoIterator<Item = (&'v str, &'v str)>) -> Self {
+        Self(Source::Fixed(variables.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect()))
     }
 
     /// The value of a variable; `None` when it is absent, empty or not UTF-8.

@@ -7,6 +7,7 @@
 pub mod document;
 pub mod environment;
 pub mod error;
+pub mod names;
 mod resolve;
 pub mod secret;
 pub mod settings;

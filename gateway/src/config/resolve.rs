@@ -5,6 +5,7 @@
 
 mod backends;
 mod entra;
+mod limits;
 mod values;
 
 use std::net::SocketAddr;
@@ -16,8 +17,8 @@ use crate::audit::Rotation;
 use portcullis_policy::{BackendName, Policy, Severity};
 
 use super::document::{self, Document, PolicySource};
-use super::settings::{Audit, Config, Limits, OAuth, Server};
-use super::{ConfigError, Environment, Fault};
+use super::settings::{Audit, Config, OAuth, Server};
+use super::{ConfigError, Environment, Fault, names};
 use values::Resolver;
 
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
@@ -31,8 +32,10 @@ const MIB: usize = 1 << 20;
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 
 /// Resolves a document; `path` is the file it came from.
-pub(super) fn resolve(document: Document, path: &Path, environment: &Environment) -> Result<Config, ConfigError> {
+pub(super) fn resolve(mut document: Document, path: &Path, environment: &Environment) -> Result<Config, ConfigError> {
     let mut resolver = Resolver::new(path, environment);
+    let names::Found { faults, warnings } = names::apply(&mut document, environment);
+    resolver.report(faults, warnings);
     let server = server(&mut resolver, &document.server);
     let entra = entra::resolve(&mut resolver, &document.entra);
     let oauth = oauth(&mut resolver, &document.oauth);
@@ -40,7 +43,7 @@ pub(super) fn resolve(document: Document, path: &Path, environment: &Environment
     let backends = backends::resolve(&mut resolver, &document.backends, public_url);
     let state = state(&mut resolver, &document.state);
     let audit = audit(&mut resolver, &document.audit);
-    let limits = limits(&mut resolver, &document.limits);
+    let limits = limits::resolve(&mut resolver, &document.limits);
     // Also of backends with faults: one fault must not hide or make another.
     let names = document.backends.keys().filter_map(|name| BackendName::try_from(name.as_str()).ok());
     let names: Vec<BackendName> = names.collect();
@@ -80,7 +83,8 @@ fn server(resolver: &mut Resolver<'_>, written: &document::Server) -> Option<Ser
         }
     }
     let shutdown_grace = resolver.duration(written.shutdown_grace.as_ref(), SHUTDOWN_GRACE);
-    Some(Server { listen, public_url, admin_listen, threads, shutdown_grace, allowed_origins })
+    let trusted_proxies = limits::trusted_proxies(resolver, &written.trusted_proxies, &public_url);
+    Some(Server { listen, public_url, admin_listen, threads, shutdown_grace, allowed_origins, trusted_proxies })
 }
 
 fn cores() -> usize {
@@ -131,14 +135,6 @@ fn audit(resolver: &mut Resolver<'_>, written: &document::Audit) -> Audit {
         keep: resolver.size(written.keep.as_ref(), 10, 0..=1000),
     });
     Audit { path, durable, rotation }
-}
-
-fn limits(resolver: &mut Resolver<'_>, written: &document::Limits) -> Limits {
-    Limits {
-        request_body: resolver.size(written.request_body.as_ref(), 4 * MIB, 1024..=64 * MIB),
-        answer_body: resolver.size(written.answer_body.as_ref(), 16 * MIB, 1024..=64 * MIB),
-        list_cache: resolver.size(written.list_cache.as_ref(), 64 * MIB, 0..=4096 * MIB),
-    }
 }
 
 fn policy(

@@ -11,6 +11,7 @@ use url::Url;
 use super::Secret;
 use crate::audit::Rotation;
 use crate::backend::caller::Wanted;
+use crate::limit::{Rates, TrustedProxies};
 use crate::mcp::Features;
 
 /// Everything the gateway was told.
@@ -64,6 +65,8 @@ pub struct Server {
     pub shutdown_grace: Duration,
     /// Origins whose browsers may call, the gateway's own included.
     pub allowed_origins: Vec<String>,
+    /// Proxies whose word on a client's address counts.
+    pub trusted_proxies: TrustedProxies,
 }
 
 /// The identity provider.
@@ -121,7 +124,7 @@ pub struct Backend {
     pub idle_timeout: Duration,
 }
 
-/// Sizes, in bytes.
+/// Sizes, in bytes, and rates.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// A request's body.
@@ -130,4 +133,8 @@ pub struct Limits {
     pub answer_body: usize,
     /// Memory for filtered lists.
     pub list_cache: usize,
+    /// How long a verified token is remembered; at most a minute.
+    pub token_cache: Duration,
+    /// How often somebody may ask.
+    pub rates: Rates,
 }

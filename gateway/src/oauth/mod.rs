@@ -14,6 +14,7 @@ mod cors;
 mod error;
 mod form;
 mod jwks;
+mod limited;
 mod metadata;
 mod page;
 mod protected_resource;
@@ -35,6 +36,8 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{StatusCode, header};
 use moka::sync::Cache;
+
+pub use limited::Limits;
 
 use crate::audit::{Auditor, Authorization, Event, Kind};
 use crate::clock::Clock;
@@ -156,7 +159,8 @@ impl State {
 }
 
 /// The endpoints, ready to be called in process.
-pub fn router(state: Arc<State>) -> Router {
+pub fn router(state: Arc<State>, limits: Limits) -> Router {
+    let limits = middleware::from_fn_with_state(Arc::new(limits), limited::check);
     let open = Router::new()
         .route("/.well-known/oauth-protected-resource", get(protected_resource::root))
         .route("/.well-known/oauth-protected-resource/{*path}", get(protected_resource::of_path))
@@ -166,10 +170,12 @@ pub fn router(state: Arc<State>) -> Router {
         .route("/jwks/assertion", get(jwks::of_assertions))
         .route("/register", post(register::register))
         .route("/token", post(token::token))
+        .layer(limits.clone())
         .layer(middleware::from_fn(cors::open));
     // A HEAD must not begin or finish a login that nobody sees: programs that preview links send it.
     Router::new()
         .route("/authorize", get(authorize::by_query).post(authorize::by_form).head(no_head))
+        .layer(limits)
         .route("/consent", post(consent::decide))
         .route("/auth/callback", get(callback::arrive).head(no_head))
         .merge(open)

@@ -24,6 +24,7 @@ impl Visit<'_> {
         messages: Vec<ClientMessage>,
     ) -> Result<(), Failure> {
         self.check_batch(identity, &messages)?;
+        self.check_rate(identity, &messages)?;
         let session = self.session_of(exchange, identity, "batch", true)?;
         let mut answers = Vec::with_capacity(messages.len());
         for message in messages {

@@ -117,6 +117,7 @@ impl<'d> Visit<'d> {
             Body::Batch(messages) => return self.batch(exchange, identity, messages).await,
             Body::Message(message) => *message,
         };
+        self.check_rate(identity, std::slice::from_ref(&message))?;
         let method = message.method().map_or("response", mcp::Method::as_str);
         let session = self.session_of(exchange, identity, method, message.era() == mcp::Era::Legacy)?;
         let Some((permitted, answer)) = self.send(exchange, identity, message, &session).await? else {

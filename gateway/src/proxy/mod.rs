@@ -27,6 +27,7 @@ mod headers;
 mod list_cache;
 pub mod listener;
 mod mount;
+mod rate;
 mod raw_head;
 mod reader;
 mod rejection;
@@ -52,6 +53,8 @@ pub use route::RouteTable;
 use crate::audit::Auditor;
 use crate::authn::Authenticator;
 use crate::clock::Clock;
+use crate::limit::local::{CALLERS, Gcra};
+use crate::limit::{Rate, TrustedProxies};
 use crate::metrics::Metrics;
 use crate::store::Sealer;
 use asked::Asked;
@@ -76,6 +79,7 @@ pub struct Door {
     settings: Settings,
     asked: Asked,
     lists: ListCache,
+    calls: Option<Gcra>,
 }
 
 /// What the data plane was told.
@@ -89,6 +93,10 @@ pub struct Settings {
     pub list_cache: usize,
     /// Origins whose browsers may call.
     pub allowed_origins: Vec<String>,
+    /// How often a caller may ask a backend.
+    pub calls: Option<Rate>,
+    /// Proxies whose word on a client's address counts.
+    pub trusted_proxies: TrustedProxies,
 }
 
 /// The parts that a door is made of.
@@ -119,7 +127,8 @@ impl Door {
     pub fn new(parts: Parts) -> Self {
         let Parts { routes, authenticator, policy, sealer, auditor, metrics, local, clock, settings } = parts;
         let (asked, lists) = (Asked::default(), ListCache::new(settings.list_cache));
-        Self { routes, authenticator, policy, sealer, auditor, metrics, local, clock, settings, asked, lists }
+        let calls = settings.calls.map(|rate| Gcra::new(rate, CALLERS));
+        Self { routes, authenticator, policy, sealer, auditor, metrics, local, clock, settings, asked, lists, calls }
     }
 
     /// Answers a local route in process.
@@ -127,7 +136,9 @@ impl Door {
         let Ok(body) = exchange.read_body(MAX_LOCAL).await else {
             return exchange.answer(status(StatusCode::PAYLOAD_TOO_LARGE)).await;
         };
-        let request = Request::from_parts(exchange.parts(), Body::from(body));
+        let mut request = Request::from_parts(exchange.parts(), Body::from(body));
+        let peer = exchange.peer().map(|peer| peer.ip());
+        request.extensions_mut().insert(self.settings.trusted_proxies.client(peer, exchange.headers()));
         let response = match self.local.clone().oneshot(request).await {
             Ok(response) => response,
             Err(never) => match never {},

@@ -11,6 +11,7 @@ use portcullis_policy::DenialKind;
 use super::exchange::BodyFault;
 use super::mount::Mount;
 use crate::authn::{AuthnError, challenge};
+use crate::limit::TooOften;
 use crate::mcp::{Era, Refusal, RequestId, error_body};
 use crate::metrics::Reason;
 
@@ -48,6 +49,13 @@ pub(super) enum Rejection {
         id: Option<RequestId>,
         /// Every scope the call needs.
         scopes: Vec<String>,
+    },
+    /// The caller asks too often.
+    TooOften {
+        /// The request's id.
+        id: Option<RequestId>,
+        /// How long to wait.
+        wait: TooOften,
     },
     /// The session does not exist, for this caller.
     UnknownSession,
@@ -90,6 +98,7 @@ const INTERNAL_ERROR: i64 = -32603;
 const RESOURCE_NOT_FOUND: i64 = -32002;
 /// Outside the ranges that JSON-RPC and MCP keep for themselves (MCP 2026-07-28, basic/index section Error Codes).
 const FORBIDDEN: i64 = -31403;
+const TOO_MANY_REQUESTS: i64 = -31429;
 
 impl Rejection {
     /// The rejection of what the policy refused.
@@ -117,6 +126,7 @@ impl Rejection {
             Self::Unreadable(_) | Self::BadBatch => Reason::Message,
             Self::Unknown { .. } => Reason::Policy,
             Self::InsufficientScope { .. } => Reason::Scope,
+            Self::TooOften { .. } => Reason::Rate,
             Self::UnknownSession | Self::UnknownEvent => Reason::Session,
             Self::BadGateway { .. } | Self::GatewayTimeout { .. } => Reason::None,
         }
@@ -134,6 +144,7 @@ impl Rejection {
             Self::Unauthenticated(failure) => failure.to_string(),
             Self::Unreadable(refusal) => format!("{} ({})", refusal.message(), refusal.code()),
             Self::BadBatch => "a batch initializes, or uses an id twice".to_owned(),
+            Self::TooOften { .. } => "the caller asks too often; see `limits.calls_per_minute`".to_owned(),
             Self::UnknownSession => "the session is not this caller's, or was not asked this".to_owned(),
             Self::UnknownEvent => "`Last-Event-ID` was not sent in this session".to_owned(),
             Self::Unknown { .. } | Self::InsufficientScope { .. } => "the policy says no".to_owned(),
@@ -180,6 +191,11 @@ impl Rejection {
                 let value = challenge::insufficient_scope(&mount.resource_metadata, scopes);
                 let response = error(StatusCode::FORBIDDEN, id.as_ref(), FORBIDDEN, "Insufficient scope");
                 with(response, header::WWW_AUTHENTICATE, &value)
+            }
+            Self::TooOften { id, wait } => {
+                let response =
+                    error(StatusCode::TOO_MANY_REQUESTS, id.as_ref(), TOO_MANY_REQUESTS, "Too many requests");
+                with(response, header::RETRY_AFTER, &wait.seconds().to_string())
             }
             Self::UnknownSession => error(StatusCode::NOT_FOUND, None, INVALID_REQUEST, "Session not found"),
             Self::UnknownEvent => error(StatusCode::BAD_REQUEST, None, INVALID_REQUEST, "Unknown Last-Event-ID"),

@@ -69,8 +69,8 @@ impl Setup {
         let bare = Process::start(PROXY_CORE, &beside("passthrough")?, &arguments)?;
         let mut targets = vec![
             Target { name: "pass-through", address: bare_at, process: bare },
-            gateway_with("gateway", "")?,
-            gateway_with("gateway, list cache off", "limits: { list_cache: 0 }\n")?,
+            gateway_with("gateway", "limits: { calls_per_minute: 0 }\n")?,
+            gateway_with("gateway, list cache off", "limits: { list_cache: 0, calls_per_minute: 0 }\n")?,
         ];
         let address = free()?;
         let nginx = peers::nginx(PROXY_CORE, files.path(), address, backend_at)?;

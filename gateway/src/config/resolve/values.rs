@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde_saphyr::Spanned;
+use serde_saphyr::{Location, Spanned};
 use url::{Host, Url};
 
 use crate::config::document::Text;
@@ -33,6 +33,12 @@ impl<'a> Resolver<'a> {
         self.faults.push(fault);
     }
 
+    /// What was found before anything was resolved.
+    pub(super) fn report(&mut self, faults: Vec<Fault>, warnings: Vec<String>) {
+        self.faults.extend(faults);
+        self.warnings.extend(warnings);
+    }
+
     pub(super) fn warn(&mut self, warning: impl Into<String>) {
         self.warnings.push(warning.into());
     }
@@ -40,6 +46,10 @@ impl<'a> Resolver<'a> {
     /// Reports a fault at the place of `text`, or of the whole file when the key is absent.
     pub(super) fn fault(&mut self, text: Option<&Text>, message: impl Into<String>) {
         let fault = match text {
+            // Of an environment name that stands in for a key: there is no place, but there is a name.
+            Some(text) if text.referenced == Location::UNKNOWN && text.value.contains("${") => {
+                Fault::whole(format!("`{}`: {}", text.value, message.into()))
+            }
             Some(text) => Fault::at(text.referenced, message),
             None => Fault::whole(message),
         };

@@ -74,7 +74,7 @@ impl World {
             sign_in(&entra, &clock),
             Arc::new(clock.clone()),
         ));
-        let app = router(Arc::clone(&state));
+        let app = router(Arc::clone(&state), Limits::default());
         Self { app, state, clock, entra, database, _directory: directory }
     }
 

@@ -1,0 +1,154 @@
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use super::*;
+use crate::config::{self, Config, ConfigError};
+
+const FILE: &str = "
+backends: { weather: { url: 'http://127.0.0.1:9000/mcp' } }
+policy: { roles: { r: { opens: [read] } }, tools: { weather: { read: ['*'] } } }
+";
+const ENTRA: &str = "entra: { tenant_id: 11111111-2222-4333-8444-555555555555, client_id: aaaaaaaa-0000-4000-8000-00000000c1d1, client_secret: '${SECRET}' }\n";
+const SERVER: &str = "server: { public_url: 'https://mcp.example.com', trusted_proxies: [10.0.0.0/8] }\n";
+
+fn load<const N: usize>(file: &str, variables: [(&str, &str); N]) -> Result<Config, ConfigError> {
+    let mut all = vec![("SECRET", "s")];
+    all.extend(variables);
+    config::parse(file, Path::new("gateway.yaml"), &Environment::fixed(all))
+}
+
+fn whole() -> String {
+    format!("{SERVER}{ENTRA}{FILE}")
+}
+
+fn faults<const N: usize>(file: &str, variables: [(&str, &str); N]) -> String {
+    load(file, variables).expect_err("a fault").to_string()
+}
+
+#[test]
+fn the_table_in_the_documentation_is_this_one() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/environment.md");
+    let page = std::fs::read_to_string(file).unwrap();
+    assert!(page.contains(&markdown()), "docs/environment.md should hold this table:\n{}", markdown());
+}
+
+#[test]
+fn the_example_of_an_environment_file_has_known_names_only() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.env.example");
+    let text = std::fs::read_to_string(file).unwrap();
+    let lines = text.lines().map(|line| line.trim_start_matches("# ")).filter_map(|line| line.split_once('='));
+    let named: BTreeSet<&str> = lines.map(|(name, _)| name).collect();
+    let known: BTreeSet<&str> = NAMES.iter().map(|entry| entry.name).chain(["RUST_LOG"]).collect();
+    assert!(named.len() > 4 && named.is_subset(&known), "{:?}", named.difference(&known));
+}
+
+#[test]
+fn each_name_is_there_once() {
+    let names: BTreeSet<&str> = NAMES.iter().map(|entry| entry.name).collect();
+    assert_eq!(names.len(), NAMES.len());
+}
+
+#[test]
+fn every_name_is_taken_refused_or_warned_of() {
+    assert!(load(&whole(), []).unwrap().warnings.is_empty(), "the control");
+    for entry in &NAMES {
+        // A value that nothing in the file says.
+        let value = match entry.meaning {
+            Meaning::Seconds | Meaning::Count | Meaning::Port => "7",
+            Meaning::Host => "127.0.0.9",
+            Meaning::Only(true) => "false",
+            Meaning::Only(false) => "true",
+            _ => "https://else.example",
+        };
+        let before = format!("{:?}", load(&whole(), []).unwrap());
+        match load(&whole(), [(entry.name, value)]) {
+            Ok(config) => {
+                let changed = format!("{config:?}") != before;
+                assert!(changed || !config.warnings.is_empty(), "`{}` was passed over in silence", entry.name);
+            }
+            Err(error) => assert!(error.to_string().contains(entry.name), "{error}"),
+        }
+    }
+}
+
+#[test]
+fn the_names_of_other_setups_are_enough_to_start() {
+    let config = load(
+        FILE,
+        [
+            ("MREG_AZURE_TENANT_ID", "11111111-2222-4333-8444-555555555555"),
+            ("MREG_AZURE_CLIENT_ID", "aaaaaaaa-0000-4000-8000-00000000c1d1"),
+            ("MREG_AZURE_CLIENT_SECRET", "pa$$word${x}"),
+            ("MREG_FASTMCP_OAUTH_CALLBACK_URL", "https://mcp.example.com/auth/callback"),
+            ("OAUTH_SCOPES", "openid, access_as_user offline_access read.all"),
+            ("AZURE_CLOCK_SKEW", "30"),
+            ("AZURE_TOKEN_CACHE_TTL", "20"),
+            ("AZURE_VALIDATE_WITH_GRAPH", "False"),
+            ("FASTMCP_SERVER_HOST", "0.0.0.0"),
+            ("FASTMCP_SERVER_PORT", "8000"),
+            ("MREG_FASTMCP_ENABLE_AUDIT_LOGGING", "true"),
+            ("MREG_FASTMCP_ENABLE_RATE_LIMITING", "1"),
+            ("MREG_FASTMCP_ENABLE_TOOL_ACCESS_CONTROL", "yes"),
+            ("MREG_FASTMCP_REQUESTS_PER_MINUTE", "250"),
+            ("REDIS_PORT", "tcp://10.0.0.7:6379"),
+        ],
+    )
+    .unwrap();
+    assert_eq!(config.server.public_url, "https://mcp.example.com");
+    assert_eq!(config.server.listen.to_string(), "0.0.0.0:8000");
+    assert_eq!(config.entra.tenant_id, "11111111-2222-4333-8444-555555555555");
+    assert_eq!(config.entra.clock_skew.as_secs(), 30);
+    let api = "api://aaaaaaaa-0000-4000-8000-00000000c1d1";
+    assert_eq!(config.entra.scopes, [format!("{api}/access_as_user"), format!("{api}/read.all")]);
+    assert_eq!(config.limits.token_cache.as_secs(), 20);
+    assert_eq!(config.limits.rates.calls.unwrap().per_minute.get(), 250);
+}
+
+#[test]
+fn what_cannot_be_had_is_refused_with_what_to_write_instead() {
+    for (name, value, says) in [
+        ("MREG_FASTMCP_ENABLE_AUDIT_LOGGING", "false", "cannot be turned off"),
+        ("MREG_FASTMCP_ENABLE_TOOL_ACCESS_CONTROL", "0", "cannot be turned off"),
+        ("MREG_FASTMCP_ENABLE_RATE_LIMITING", "off", "calls_per_minute: 0"),
+        ("MREG_FASTMCP_ENABLE_RATE_LIMITING", "maybe", "Only `true`"),
+        ("AZURE_VALIDATE_WITH_GRAPH", "true", "never sent to Microsoft Graph"),
+        ("AZURE_TOKEN_CACHE_TTL", "3600", "at most"),
+        ("AZURE_CLOCK_SKEW", "3600", "at most `5m`"),
+        ("AZURE_CLOCK_SKEW", "a minute", "`${AZURE_CLOCK_SKEW}s`"),
+        ("MREG_FASTMCP_REQUESTS_PER_MINUTE", "many", "whole number"),
+        ("AZURE_REDIRECT_URI", "https://mcp.example.com/oauth/callback", "https://mcp.example.com/auth/callback"),
+        ("OAUTH_CALLBACK_URL", "https://other.example/auth/callback", "https://mcp.example.com/auth/callback"),
+        ("OAUTH_SCOPES", "api://x/read", "not a short name"),
+        ("REDIS_HOST", "redis", "state.path"),
+        ("REDIS_PASSWORD", "hunter2", "state.path"),
+        ("MREG_POSTGRES_HOST", "db", "audit.path"),
+    ] {
+        let said = faults(&whole(), [(name, value)]);
+        assert!(said.contains(name), "{name}: {said}");
+        assert!(said.contains(says), "{name}: {said}");
+        assert!(!said.contains("hunter2"), "{said}");
+    }
+    let said = faults(&format!("{ENTRA}{FILE}"), [("AZURE_REDIRECT_URI", "https://mcp.example.com/callback")]);
+    assert!(said.contains("`AZURE_REDIRECT_URI`") && said.contains("server.public_url"), "{said}");
+}
+
+#[test]
+fn the_file_counts_and_two_names_must_agree() {
+    let config = load(&whole(), [("MCP_BASE_URL", "https://else.example")]).unwrap();
+    assert_eq!(config.server.public_url, "https://mcp.example.com");
+    assert!(config.warnings.concat().contains("`MCP_BASE_URL`"));
+    let tenants = [
+        ("AZURE_TENANT_ID", "11111111-2222-4333-8444-555555555555"),
+        ("MREG_AZURE_TENANT_ID", "22222222-2222-4333-8444-555555555555"),
+    ];
+    assert!(faults(&whole(), tenants).contains("`AZURE_TENANT_ID` and `MREG_AZURE_TENANT_ID` differ"));
+}
+
+#[test]
+fn a_value_of_the_environment_that_cannot_be_read_is_told_by_its_name() {
+    let file = format!(
+        "{SERVER}entra: {{ client_id: aaaaaaaa-0000-4000-8000-00000000c1d1, client_secret: '${{SECRET}}' }}\n{FILE}"
+    );
+    let said = faults(&file, [("MREG_AZURE_TENANT_ID", "common")]);
+    assert!(said.contains("MREG_AZURE_TENANT_ID") && said.contains("not a GUID"), "{said}");
+}

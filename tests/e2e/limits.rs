@@ -1,0 +1,139 @@
+//! How often somebody may ask, and that nobody gets around it.
+
+use portcullis_tests::{Backend, Flow, World, WorldBuilder};
+use reqwest::Response;
+use serde_json::{Value, json};
+
+const LIMITS: &str = "limits: { calls_per_minute: 4, call_burst: 3, register: { per_address: 3, total: 6 }, authorize: { per_address: 4 }, token: { per_address: 3 } }\n";
+
+async fn world(server: &str) -> (World, Backend) {
+    let backend = Backend::plain().await;
+    let builder = WorldBuilder::new(&backend).more(LIMITS);
+    (if server.is_empty() { builder } else { builder.server(server) }.start().await, backend)
+}
+
+fn call(id: &Value, name: &str) -> Value {
+    json!({ "jsonrpc": "2.0", "id": id, "method": "tools/call", "params": { "name": name } })
+}
+
+fn retry_after(response: &Response) -> u64 {
+    response.headers()["retry-after"].to_str().unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn a_caller_who_asks_too_often_is_told_when_to_come_back_and_others_are_not() {
+    let (world, backend) = world("").await;
+    let (rita, otto) = (world.identity.mint("rita", &Value::Null), world.identity.mint("max", &Value::Null));
+    // Every call counts: one that is open, one that is not, one that is not there.
+    for name in ["get_forecast", "delete_station", "no_such_tool"] {
+        assert_eq!(world.post(&rita, &call(&json!(1), name)).await.status(), 200);
+    }
+    let before = backend.requests().len();
+    for name in ["get_forecast", "no_such_tool"] {
+        for id in [json!("the id"), json!(7)] {
+            let response = world.post(&rita, &call(&id, name)).await;
+            assert_eq!(response.status(), 429);
+            assert!((1..=60).contains(&retry_after(&response)));
+            let body: Value = response.json().await.unwrap();
+            assert_eq!((&body["jsonrpc"], &body["id"]), (&json!("2.0"), &id));
+            assert!(body["error"]["code"].is_i64() && body["error"]["message"].is_string() && body["result"].is_null());
+        }
+    }
+    let batch = json!([call(&json!(1), "get_forecast"), call(&json!(2), "get_forecast")]);
+    let version = [("mcp-protocol-version", "2025-03-26")];
+    assert_eq!(world.post_with(&rita, &batch, &version).await.status(), 429);
+    assert_eq!(backend.requests().len(), before, "nothing of it reached the backend");
+    // A bad token and a bad message are told first, in that order.
+    assert_eq!(world.post("x", &call(&json!(1), "get_forecast")).await.status(), 401);
+    assert_eq!(world.post(&rita, &json!({ "jsonrpc": "1.0" })).await.status(), 400);
+    assert_eq!(world.post(&otto, &call(&json!(1), "get_forecast")).await.status(), 200, "somebody else");
+    let metrics = world.probe("/metrics").await;
+    assert!(metrics.contains(r#"portcullis_decisions_total{backend="weather",decision="deny",reason="rate"} 5"#));
+    let lines = world.audit(10).await;
+    assert!(lines.iter().any(|line| line["reason"].as_str().is_some_and(|why| why.contains("too often"))));
+}
+
+#[tokio::test]
+async fn a_new_token_is_the_same_caller() {
+    let (world, _backend) = world("").await;
+    for _ in 0..3 {
+        let token = world.identity.mint("rita", &Value::Null);
+        assert_eq!(world.post(&token, &call(&json!(1), "get_forecast")).await.status(), 200);
+    }
+    let token = world.identity.mint("rita", &Value::Null);
+    assert_eq!(world.post(&token, &call(&json!(1), "get_forecast")).await.status(), 429);
+}
+
+async fn register(world: &World, headers: &[(&str, &str)]) -> Response {
+    let metadata = json!({ "client_name": "x", "redirect_uris": ["http://127.0.0.1/cb"] });
+    let mut request = world.http().post(format!("{}/register", world.url())).json(&metadata);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    request.send().await.unwrap()
+}
+
+#[tokio::test]
+async fn registrations_are_limited_by_address_whatever_the_headers_say() {
+    let (world, _backend) = world("").await;
+    for _ in 0..3 {
+        assert_eq!(register(&world, &[]).await.status(), 201);
+    }
+    for n in 0..20 {
+        let address = format!("203.0.113.{n}");
+        let forwarded = format!("for={address}");
+        for (name, value) in [
+            ("x-forwarded-for", &address),
+            ("forwarded", &forwarded),
+            ("x-real-ip", &address),
+            ("true-client-ip", &address),
+            ("cf-connecting-ip", &address),
+        ] {
+            let response = register(&world, &[(name, value)]).await;
+            assert_eq!((response.status().as_u16(), retry_after(&response) > 0), (429, true), "{name}: {value}");
+        }
+    }
+    let response = register(&world, &[]).await;
+    assert_eq!(response.headers()["access-control-allow-origin"], "*");
+    assert_eq!(response.json::<Value>().await.unwrap()["error"], "temporarily_unavailable");
+    assert!(world.probe("/metrics").await.contains(r#"portcullis_limited_total{endpoint="register"} 101"#));
+}
+
+#[tokio::test]
+async fn behind_a_trusted_proxy_clients_are_told_apart_from_the_right() {
+    let (world, _backend) = world("trusted_proxies: [127.0.0.0/8]").await;
+    let from = |address: &'static str| [("x-forwarded-for", address)];
+    for _ in 0..3 {
+        assert_eq!(register(&world, &from("203.0.113.1")).await.status(), 201);
+    }
+    // What the client itself wrote stands left, and changes nothing.
+    for spoofed in ["1.1.1.1, 203.0.113.1", "127.0.0.1, 203.0.113.1", "x, 203.0.113.1, 127.0.0.1"] {
+        assert_eq!(register(&world, &from(spoofed)).await.status(), 429, "{spoofed}");
+    }
+    assert_eq!(register(&world, &from("2001:db8::1")).await.status(), 201);
+    assert_eq!(register(&world, &from("2001:db8::2")).await.status(), 201);
+    assert_eq!(register(&world, &from("2001:db8:0:0:ffff::3")).await.status(), 201);
+    assert_eq!(register(&world, &from("203.0.113.9")).await.status(), 429, "everybody together has had six");
+}
+
+#[tokio::test]
+async fn authorization_and_token_requests_are_limited_and_told_in_their_own_ways() {
+    let (world, _backend) = world("").await;
+    let flow = Flow::register(&world).await;
+    for _ in 0..4 {
+        assert_eq!(flow.authorize(&flow.parameters("rita")).await.status(), 200);
+    }
+    let response = flow.authorize(&flow.parameters("rita")).await;
+    assert_eq!((response.status().as_u16(), retry_after(&response) > 0), (429, true));
+    assert!(response.headers()["content-type"].to_str().unwrap().starts_with("text/html"));
+    assert!(!response.headers().contains_key("location"));
+    let guess = || async { flow.token(&flow.code_form("a-guess")).await };
+    for _ in 0..3 {
+        assert_eq!(guess().await.status(), 400);
+    }
+    let response = guess().await;
+    assert_eq!((response.status().as_u16(), retry_after(&response) > 0), (429, true));
+    assert_eq!(response.headers()["cache-control"], "no-store");
+    let metadata = format!("{}/.well-known/oauth-authorization-server", world.url());
+    assert_eq!(world.http().get(metadata).send().await.unwrap().status(), 200, "documents are not limited");
+}
