@@ -1,0 +1,126 @@
+#!/usr/bin/env bash
+# The app registration in Microsoft Entra ID that Portcullis signs people in with, by the Azure CLI. Sign in first (`az login`).
+#   deploy/entra/setup.sh create NAME PUBLIC_URL ROLE...             the registration; prints what gateway.yaml needs
+#   deploy/entra/setup.sh secret APP_ID FILE                         a client secret, written to FILE
+#   deploy/entra/setup.sh certificate APP_ID CERTIFICATE             lets a certificate (PEM) stand in for the secret
+#   deploy/entra/setup.sh federated APP_ID NAME ISSUER SUBJECT       lets a Kubernetes service account stand in for it
+#   deploy/entra/setup.sh assign APP_ID ROLE PRINCIPAL_ID            gives a role to a user, a group or a service principal
+# Every step can be run again: what is there is changed to what is wanted. Another cloud: GRAPH=https://graph.microsoft.us.
+set -euo pipefail
+readonly GRAPH=${GRAPH:-https://graph.microsoft.com}
+readonly AUDIENCE=${AUDIENCE:-api://AzureADTokenExchange}
+
+fail() {
+  echo "$*" >&2
+  exit 1
+}
+
+guid() {
+  if [ -r /proc/sys/kernel/random/uuid ]; then cat /proc/sys/kernel/random/uuid; else uuidgen | tr '[:upper:]' '[:lower:]'; fi
+}
+
+# object_of APP_ID: the registration's object ID.
+object_of() {
+  az ad app show --id "$1" --query id --output tsv
+}
+
+# role_id APP_ID ROLE: the ID of an app role that the registration has, or nothing.
+role_id() {
+  az ad app show --id "$1" --query "appRoles[?value=='$2'].id | [0]" --output tsv
+}
+
+# roles APP_ID ROLE...: the registration's app roles as JSON; a role that is there keeps its ID.
+roles() {
+  local app_id=$1 separator='' id
+  shift
+  printf '['
+  for role in "$@"; do
+    [[ $role =~ ^[A-Za-z0-9._-]+$ ]] || fail "\`$role\` cannot be an app role; write letters, digits, dots, dashes and underscores"
+    id=$(role_id "$app_id" "$role")
+    printf '%s{"id":"%s","value":"%s","displayName":"%s","description":"Portcullis: %s","isEnabled":true,"allowedMemberTypes":["User","Application"]}' \
+      "$separator" "${id:-$(guid)}" "$role" "$role" "$role"
+    separator=,
+  done
+  printf ']'
+}
+
+# scope_id APP_ID: the ID of the delegated permission `access_as_user`, a new one where it is not there yet.
+scope_id() {
+  local id
+  id=$(az ad app show --id "$1" --query "api.oauth2PermissionScopes[?value=='access_as_user'].id | [0]" --output tsv)
+  printf '%s' "${id:-$(guid)}"
+}
+
+create() {
+  local name=$1 public_url=${2%/} app_id object
+  shift 2
+  [[ $public_url =~ ^https://[^/]+$ || $public_url =~ ^http://(localhost|127\.0\.0\.1)(:[0-9]+)?$ ]] ||
+    fail "\`$public_url\` cannot be the public URL; write https:// and a host, without a path"
+  [ $# -gt 0 ] || fail 'name at least one app role, as in Task.Read'
+  app_id=$(az ad app list --filter "displayName eq '$name'" --query '[0].appId' --output tsv)
+  if [ -z "$app_id" ]; then
+    app_id=$(az ad app create --display-name "$name" --sign-in-audience AzureADMyOrg --query appId --output tsv)
+  fi
+  object=$(object_of "$app_id")
+  # requestedAccessTokenVersion 2: without it Entra issues tokens of version 1, which the gateway refuses.
+  az rest --method PATCH --url "$GRAPH/v1.0/applications/$object" --headers Content-Type=application/json --body "{
+    \"web\": { \"redirectUris\": [\"$public_url/auth/callback\"] },
+    \"identifierUris\": [\"api://$app_id\"],
+    \"api\": {
+      \"requestedAccessTokenVersion\": 2,
+      \"oauth2PermissionScopes\": [{
+        \"id\": \"$(scope_id "$app_id")\", \"value\": \"access_as_user\", \"type\": \"User\", \"isEnabled\": true,
+        \"adminConsentDisplayName\": \"Use MCP servers\", \"adminConsentDescription\": \"Use the MCP servers behind Portcullis as the signed-in user.\",
+        \"userConsentDisplayName\": \"Use MCP servers\", \"userConsentDescription\": \"Use the MCP servers behind Portcullis as you.\"
+      }]
+    },
+    \"appRoles\": $(roles "$app_id" "$@"),
+    \"optionalClaims\": { \"accessToken\": [{ \"name\": \"idtyp\" }, { \"name\": \"acct\" }, { \"name\": \"auth_time\" }, { \"name\": \"acrs\" }] }
+  }" >/dev/null
+  az ad sp show --id "$app_id" >/dev/null 2>&1 || az ad sp create --id "$app_id" >/dev/null
+  # Only who was given a role can sign in; the others are told so by Entra.
+  az ad sp update --id "$app_id" --set appRoleAssignmentRequired=true >/dev/null
+  printf 'entra:\n  tenant_id: %s\n  client_id: %s\n' "$(az account show --query tenantId --output tsv)" "$app_id"
+}
+
+secret() {
+  (
+    umask 077
+    az ad app credential reset --id "$1" --append --display-name portcullis --years 1 --query password --output tsv >"$2"
+  )
+  echo "the secret is in $2, good for one year; entra: { client_secret_file: $2 }"
+}
+
+certificate() {
+  az ad app credential reset --id "$1" --append --cert "@$2" >/dev/null
+  openssl x509 -in "$2" -noout -enddate
+}
+
+federated() {
+  local parameters
+  parameters=$(printf '{"name":"%s","issuer":"%s","subject":"%s","audiences":["%s"]}' "$2" "$3" "$4" "$AUDIENCE")
+  az ad app federated-credential create --id "$1" --parameters "$parameters" >/dev/null
+}
+
+assign() {
+  local role resource
+  role=$(role_id "$1" "$2")
+  [ -n "$role" ] || fail "the registration $1 has no app role \`$2\`"
+  resource=$(az ad sp show --id "$1" --query id --output tsv)
+  az rest --method POST --url "$GRAPH/v1.0/servicePrincipals/$resource/appRoleAssignedTo" --headers Content-Type=application/json \
+    --body "{\"principalId\":\"$3\",\"resourceId\":\"$resource\",\"appRoleId\":\"$role\"}" >/dev/null
+}
+
+usage() {
+  sed -n 's/^#   //p' "$0" >&2
+  exit 2
+}
+
+case "${1:-} $#" in
+  create\ [4-9] | create\ [1-9][0-9]) create "${@:2}" ;;
+  secret\ 3) secret "${@:2}" ;;
+  certificate\ 3) certificate "${@:2}" ;;
+  federated\ 5) federated "${@:2}" ;;
+  assign\ 4) assign "${@:2}" ;;
+  *) usage ;;
+esac

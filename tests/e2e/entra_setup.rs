@@ -1,0 +1,82 @@
+//! The script that makes the app registration asks Entra for what the gateway needs; a stand-in answers for `az`.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use portcullis_tests::process::file;
+use serde_json::Value;
+
+fn setup(directory: &Path, arguments: &[&str]) -> Output {
+    let path = format!("{}:{}", file("fixtures").display(), std::env::var("PATH").unwrap());
+    Command::new(file("../deploy/entra/setup.sh"))
+        .args(arguments)
+        .env("PATH", path)
+        .env("AZ_STATE", directory.join("az.json"))
+        .output()
+        .unwrap()
+}
+
+fn asked(directory: &Path) -> Value {
+    serde_json::from_slice(&std::fs::read(directory.join("az.json")).unwrap()).unwrap()
+}
+
+const CREATE: [&str; 5] = ["create", "Portcullis", "https://mcp.example.com/", "Task.Read", "Task.All"];
+
+#[test]
+fn the_registration_is_what_the_gateway_needs_and_stays_so_when_run_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let made = setup(directory.path(), &CREATE);
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let printed: Value = serde_saphyr::from_slice(&made.stdout).unwrap();
+    assert_eq!(printed["entra"]["client_id"], "aaaaaaaa-0000-4000-8000-00000000c1d1");
+    let first = asked(directory.path());
+    let body = &first["requests"][0]["body"];
+    assert_eq!(body["web"]["redirectUris"], serde_json::json!(["https://mcp.example.com/auth/callback"]));
+    assert_eq!(body["api"]["requestedAccessTokenVersion"], 2);
+    assert_eq!(body["api"]["oauth2PermissionScopes"][0]["value"], "access_as_user");
+    let roles: Vec<&str> =
+        body["appRoles"].as_array().unwrap().iter().map(|role| role["value"].as_str().unwrap()).collect();
+    assert_eq!(roles, ["Task.Read", "Task.All"]);
+    assert!(setup(directory.path(), &CREATE).status.success());
+    let again = asked(directory.path());
+    assert_eq!(again["requests"][1]["body"], *body, "the IDs of what is there must stay");
+}
+
+#[test]
+fn credentials_and_roles_are_added_to_it() {
+    let directory = tempfile::tempdir().unwrap();
+    assert!(setup(directory.path(), &CREATE).status.success());
+    let app = "aaaaaaaa-0000-4000-8000-00000000c1d1";
+    let secret = directory.path().join("secret");
+    assert!(setup(directory.path(), &["secret", app, secret.to_str().unwrap()]).status.success());
+    assert_eq!(std::fs::read_to_string(&secret).unwrap().trim(), "the-secret-of-the-registration");
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&secret).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    let subject = "system:serviceaccount:portcullis:portcullis";
+    assert!(
+        setup(directory.path(), &["federated", app, "cluster", "https://oidc.example/", subject]).status.success()
+    );
+    assert!(setup(directory.path(), &["assign", app, "Task.All", "a-group"]).status.success());
+    let state = asked(directory.path());
+    assert_eq!(state["federated"]["subject"], subject);
+    let assigned = &state["requests"][1];
+    assert_eq!(assigned["url"], "https://graph.microsoft.com/v1.0/servicePrincipals/the-principal/appRoleAssignedTo");
+    assert_eq!(assigned["body"]["appRoleId"], state["applications"][0]["appRoles"][1]["id"]);
+}
+
+#[test]
+fn what_cannot_be_right_is_refused_before_anything_is_asked() {
+    let directory = tempfile::tempdir().unwrap();
+    for bad in [
+        &["create", "Portcullis", "http://mcp.example.com", "Task.Read"][..],
+        &["create", "Portcullis", "https://mcp.example.com/mcp", "Task.Read"],
+        &["create", "Portcullis", "https://mcp.example.com"],
+        &["secret", "app"],
+        &["remove", "app"],
+        &[],
+    ] {
+        assert!(!setup(directory.path(), bad).status.success(), "{bad:?}");
+        assert!(!directory.path().join("az.json").exists(), "{bad:?}");
+    }
+    assert!(!setup(directory.path(), &["create", "P", "https://mcp.example.com", "a role"]).status.success());
+}
