@@ -49,6 +49,8 @@ have openssl openssl
 have chromium chromium
 have promtool prometheus
 have shellcheck shellcheck
+# Debian keeps its programs under /usr/lib/postgresql, away from the path.
+[ -n "$(compgen -G '/usr/lib/postgresql/*/bin/initdb')" ] || have initdb postgresql
 if [ "$(node -p 'process.versions.node.split(".")[0]')" -lt "$NODE_MAJOR" ]; then
   # Too old for the conformance suite: one from npm stands beside the tests, which look there first.
   if [ ! -x .tools/node/node_modules/node/bin/node ]; then

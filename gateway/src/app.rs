@@ -14,7 +14,7 @@ use pingora_core::services::listening::Service;
 use tokio::runtime::Runtime;
 
 use crate::admin::{Admin, Readiness};
-use crate::audit::{Auditor, Signer, Sink};
+use crate::audit::{self, Auditor, Digester, Signer};
 use crate::authn::{self, Authenticator};
 use crate::backend::caller::Asserter;
 use crate::backend::{self, Replicas};
@@ -121,7 +121,8 @@ impl Gateway {
             entra_token::Verifier::new(expectations.clone(), Arc::clone(&entra_keys)),
             Arc::clone(&clock),
         );
-        let auditor = Arc::new(auditor(config, &signing_key, &clock)?);
+        let auditor = auditor(config, &signing_key, (&*store, &sealer), &metrics, &clock).await?;
+        let auditor = Arc::new(auditor);
         let state = oauth::State::new(
             oauth_settings(config),
             Arc::clone(&store),
@@ -253,21 +254,40 @@ async fn open_state(directory: &Path) -> Result<(Arc<dyn Store>, Sealer), StartE
 /// The key of this name: the one that is kept, or a new one.
 async fn kept_key(name: &'static str, store: &dyn Store, sealer: &Sealer) -> Result<SigningKey, StartError> {
     let fresh = SigningKey::generate().map_err(start(name))?;
-    let sealed = sealer.seal(name.as_bytes(), fresh.pkcs8()).map_err(start(name))?;
-    let kept = store.key(name, sealed.into_bytes()).await.map_err(start(name))?;
-    let kept = String::from_utf8(kept).map_err(start(name))?;
-    let pkcs8 = sealer.open(name.as_bytes(), &kept).map_err(start(name))?;
+    let pkcs8 = kept(name, fresh.pkcs8(), store, sealer).await?;
     SigningKey::from_pkcs8(&pkcs8).map_err(start(name))
 }
 
-fn auditor(config: &Config, key: &SigningKey, clock: &Arc<dyn Clock>) -> Result<Auditor, StartError> {
-    let sink = match &config.audit.path {
-        Some(path) => Sink::file(path, config.audit.rotation).map_err(start("the audit file"))?,
-        None => Sink::stdout(),
+/// What is kept under this name, or else `fresh` from now on.
+async fn kept(name: &'static str, fresh: &[u8], store: &dyn Store, sealer: &Sealer) -> Result<Vec<u8>, StartError> {
+    let sealed = sealer.seal(name.as_bytes(), fresh).map_err(start(name))?;
+    let kept = store.key(name, sealed.into_bytes()).await.map_err(start(name))?;
+    let kept = String::from_utf8(kept).map_err(start(name))?;
+    sealer.open(name.as_bytes(), &kept).map_err(start(name))
+}
+
+/// The name of the key that arguments are digested under; one for all runs, so that digests can be compared.
+const DIGEST_KEY: &str = "audit-digest-key";
+
+async fn auditor(
+    config: &Config,
+    key: &SigningKey,
+    (store, sealer): (&dyn Store, &Sealer),
+    metrics: &Arc<Metrics>,
+    clock: &Arc<dyn Clock>,
+) -> Result<Auditor, StartError> {
+    let arguments = &config.audit.arguments;
+    let digester = if arguments.digest {
+        let key = kept(DIGEST_KEY, &rand::random::<[u8; 32]>(), store, sealer).await?;
+        Digester::new(&key, arguments.values_of.clone(), arguments.redact.clone())
+    } else {
+        Digester::none()
     };
     let issuer = config.server.public_url.clone();
     let signer = Signer { key: key.clone(), issuer, clock: Arc::clone(clock) };
-    Auditor::start(sink, signer, config.audit.durable).map_err(start("the audit trail"))
+    let (durable, on_failure, metrics) = (config.audit.durable, config.audit.on_failure, Some(Arc::clone(metrics)));
+    let options = audit::Options { durable, on_failure, digester, metrics };
+    Auditor::start(config.audit.destinations.clone(), signer, options).map_err(start("the audit trail"))
 }
 
 fn expectations(config: &Config, issuer: String) -> EntraExpectations {

@@ -25,6 +25,8 @@ pub struct Metrics {
     pub limited: IntCounterVec,
     /// Audit events that the queue could not take.
     pub audit_refused: IntCounterVec,
+    /// Audit events by `sink` and `outcome` (written, failed: tried in vain and tried again, lost).
+    pub audit_events: IntCounterVec,
     /// Age of a key set in seconds by `issuer`.
     pub jwks_age: IntGaugeVec,
     /// Open event streams.
@@ -99,6 +101,8 @@ impl Metrics {
         registry.register(Box::new(backend_up.clone()))?;
         let limited = counter("portcullis_limited_total", "Requests refused for coming too often.", &["endpoint"])?;
         let audit_refused = counter("portcullis_audit_refused_total", "Audit events not taken.", &["backend"])?;
+        let audit_events =
+            counter("portcullis_audit_events_total", "Audit events given to a sink.", &["sink", "outcome"])?;
         let jwks_age = IntGaugeVec::new(Opts::new("portcullis_jwks_age_seconds", "Age of a key set."), &["issuer"])?;
         registry.register(Box::new(jwks_age.clone()))?;
         let streams = IntGauge::new("portcullis_streams", "Open event streams.")?;
@@ -116,6 +120,7 @@ impl Metrics {
             backend_up,
             limited,
             audit_refused,
+            audit_events,
             jwks_age,
             streams,
             duration,

@@ -59,6 +59,13 @@ impl Permit {
     pub fn policy_hash(&self) -> &Arc<str> {
         &self.policy.hash
     }
+
+    /// The tags of what is permitted, as far as keys opened them.
+    pub fn tags(&self) -> impl Iterator<Item = &Tag> {
+        let locks = if let How::Keys(locks) = &self.how { *locks } else { Bits::default() };
+        let tags = self.policy.backends.get(self.backend).map_or(&[][..], |backend| &backend.tags);
+        tags.iter().enumerate().filter(move |(bit, _)| locks.contains(*bit)).map(|(_, tag)| tag)
+    }
 }
 
 impl fmt::Display for Permit {

@@ -7,10 +7,10 @@ use portcullis_tests::process::file;
 use serde_json::Value;
 
 fn setup(directory: &Path, arguments: &[&str]) -> Output {
-    let path = format!("{}:{}", file("fixtures").display(), std::env::var("PATH").unwrap());
-    Command::new(file("../deploy/entra/setup.sh"))
+    Command::new("sh")
+        .args(["-c", r#"PATH="$0:$PATH" exec "$@""#])
+        .args([file("fixtures"), file("../deploy/entra/setup.sh")])
         .args(arguments)
-        .env("PATH", path)
         .env("AZ_STATE", directory.join("az.json"))
         .output()
         .unwrap()
@@ -53,9 +53,7 @@ fn credentials_and_roles_are_added_to_it() {
     let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&secret).unwrap().permissions());
     assert_eq!(mode & 0o777, 0o600);
     let subject = "system:serviceaccount:portcullis:portcullis";
-    assert!(
-        setup(directory.path(), &["federated", app, "cluster", "https://oidc.example/", subject]).status.success()
-    );
+    assert!(setup(directory.path(), &["federated", app, "cluster", "https://oidc.example/", subject]).status.success());
     assert!(setup(directory.path(), &["assign", app, "Task.All", "a-group"]).status.success());
     let state = asked(directory.path());
     assert_eq!(state["federated"]["subject"], subject);

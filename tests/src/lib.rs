@@ -5,6 +5,7 @@
 
 pub mod backend;
 pub mod flow;
+pub mod postgres;
 pub mod process;
 pub mod raw;
 pub mod world;

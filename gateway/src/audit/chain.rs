@@ -51,6 +51,11 @@ impl Chain {
         Self { instance, number: 0, hash }
     }
 
+    /// The number of its last line.
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
     /// How far it has come.
     pub(super) fn head(&self) -> Head {
         let hash = URL_SAFE_NO_PAD.encode(self.hash);

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bytes::Bytes;
 use portcullis_policy::{Denial, Permit};
 use serde::{Serialize, Serializer};
 
@@ -74,6 +75,33 @@ pub enum Kind {
     /// The gateway signs how far the trail has come.
     #[serde(rename = "audit.checkpoint")]
     Checkpoint(Checkpoint),
+    /// A place that was given up on takes lines again.
+    #[serde(rename = "audit.gap")]
+    Gap(Gap),
+}
+
+impl Kind {
+    /// The `type` of its lines.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Decision(_) => "mcp.decision",
+            Self::Outcome(_) => "mcp.outcome",
+            Self::OAuth(_) => "oauth",
+            Self::Started(_) => "audit.started",
+            Self::Checkpoint(_) => "audit.checkpoint",
+            Self::Gap(_) => "audit.gap",
+        }
+    }
+}
+
+/// Lines that are not where they should be.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Gap {
+    /// The place that did not take them.
+    pub sink: &'static str,
+    /// How many.
+    pub lost: u64,
 }
 
 /// What happened at the authorization server, to whom.
@@ -187,6 +215,24 @@ pub struct Decision {
     /// The policy that decided.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policy_hash: Option<Arc<str>>,
+    /// The `params` of a tool's call as they leave, until the writer has made of them what is recorded.
+    #[serde(skip)]
+    pub params: Option<Bytes>,
+    /// What is recorded of the arguments.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub arguments: Option<Arguments>,
+}
+
+/// What is recorded of a call's arguments.
+#[derive(Clone, Debug, Serialize)]
+pub struct Arguments {
+    /// HMAC-SHA-256 over their canonical form (RFC 8785), base64url.
+    pub hmac_sha256: String,
+    /// The names of the outermost members.
+    pub keys: Vec<String>,
+    /// The values, where the operator has asked for them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub values: Option<serde_json::Value>,
 }
 
 /// Why a decision was made; written out by the writer's thread.
@@ -317,7 +363,7 @@ mod tests {
         let event =
             Event { time: Timestamp::from_secs(7), request_id: Some(RequestId::next()), kind: Kind::Outcome(outcome) };
         let json = serde_json::to_value(&event).unwrap();
-        assert_eq!(json["type"], "mcp.outcome");
+        assert_eq!(json["type"], event.kind.name());
         assert_eq!(json["time"], 7);
         assert_eq!(json["status"], 200);
     }

@@ -2,56 +2,114 @@
 //!
 //! A request leaves two lines joined by its `request_id`: the decision, accepted by a bounded queue before a byte
 //! goes to a backend, and the outcome. A full queue refuses the decision, and the request with it. The lines are
-//! written by a thread of their own, so that the data path never waits for a disk. Values of arguments are never
-//! recorded.
+//! written by a thread of their own, so that the data path never waits for a disk. Of arguments a keyed digest is
+//! recorded, and values only where the operator says so.
 
 mod chain;
+mod digest;
+mod encode;
 mod event;
 mod sink;
 pub mod verify;
 mod writer;
 
 use std::io;
-use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{SyncSender, TrySendError, channel, sync_channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 pub use chain::Head;
+pub use digest::Digester;
+pub use encode::Format;
 pub use event::{
-    Actor, Authorization, Checkpoint, Decision, Event, Kind, Outcome, Reason, RequestId, Started, Step, Target, Verdict,
+    Actor, Arguments, Authorization, Checkpoint, Decision, Event, Gap, Kind, Outcome, Reason, RequestId, Started, Step,
+    Target, Verdict,
 };
-pub use sink::{Rotation, Sink};
+pub use sink::{Collector, Destination, Rotation, sqlite_lines};
 pub use writer::Signer;
 use writer::{Item, Writer};
 
+use crate::metrics::Metrics;
+
 /// Lines that may wait for the disk; beyond that, requests are refused.
 const QUEUE: usize = 16 * 1024;
+/// A decision that is not on the disk after so long is refused.
+const DURABLE_WITHIN: Duration = Duration::from_secs(5);
 
 /// Takes events and has them written.
 #[derive(Debug)]
 pub struct Auditor {
     queue: Option<SyncSender<Item>>,
     writer: Option<JoinHandle<()>>,
+    shared: Arc<Shared>,
     durable: bool,
+    on_failure: OnFailure,
+}
+
+/// What the writer hears of beside the queue.
+#[derive(Debug, Default)]
+struct Shared {
+    /// The process ends.
+    stopping: AtomicBool,
+    /// Events that the full queue did not take, and that are lost.
+    overflowed: AtomicU64,
+}
+
+/// When an event counts as recorded, and what becomes of requests when it cannot be.
+#[derive(Debug)]
+pub struct Options {
+    /// Whether [`Auditor::record_first`] waits until every sink has the event for good.
+    pub durable: bool,
+    /// What a sink that fails means for requests.
+    pub on_failure: OnFailure,
+    /// What is recorded of arguments.
+    pub digester: Digester,
+    /// Where events are counted.
+    pub metrics: Option<Arc<Metrics>>,
+}
+
+/// What a sink that fails means for requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFailure {
+    /// They are refused as soon as the queue is full, until the sink works again; no event is lost.
+    Deny,
+    /// They go on; events are lost, and counted.
+    Continue,
 }
 
 /// The queue is full or the writer is gone: the event was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the audit queue is full; see whether the audit file's disk is full or slow")]
+#[error("the audit event cannot be recorded; see whether the disk or the server of the audit trail is full or slow")]
 pub struct NotRecorded;
 
 impl Auditor {
-    /// Starts the writer; `durable` makes [`Auditor::record_first`] wait for the disk.
+    /// Starts the writer and waits until every destination has its first line.
     ///
     /// # Errors
     ///
-    /// Returns an error when the trail cannot be written, or the thread cannot be started.
-    pub fn start(sink: Sink, signer: Signer, durable: bool) -> io::Result<Self> {
+    /// Returns an error when a destination cannot be written, or the thread cannot be started.
+    pub fn start(destinations: Vec<Destination>, signer: Signer, options: Options) -> io::Result<Self> {
         let (sender, receiver) = sync_channel(QUEUE);
-        let writer = Writer::start(sink, signer, durable)?;
-        let thread = std::thread::Builder::new().name("audit".to_owned()).spawn(move || writer.run(&receiver))?;
-        Ok(Self { queue: Some(sender), writer: Some(thread), durable })
+        let (started, start) = channel();
+        let shared = Arc::new(Shared::default());
+        let (durable, on_failure, writers) = (options.durable, options.on_failure, Arc::clone(&shared));
+        let run = move || match Writer::start(&destinations, signer, options, writers) {
+            Ok(writer) => {
+                if started.send(Ok(())).is_ok() {
+                    writer.run(&receiver);
+                }
+            }
+            Err(error) => {
+                let _ = started.send(Err(error));
+            }
+        };
+        let thread = std::thread::Builder::new().name("audit".to_owned()).spawn(run)?;
+        start.recv().map_err(io::Error::other)??;
+        Ok(Self { queue: Some(sender), writer: Some(thread), shared, durable, on_failure })
     }
 
     /// Hands an event to the writer; never waits.
@@ -76,19 +134,28 @@ impl Auditor {
         }
         let (written, done) = oneshot::channel();
         self.send(Item { event, written: Some(written) })?;
-        done.await.map_err(|_writer_gone| NotRecorded)
+        match tokio::time::timeout(DURABLE_WITHIN, done).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(NotRecorded),
+        }
     }
 
     fn send(&self, item: Item) -> Result<(), NotRecorded> {
         let queue = self.queue.as_ref().ok_or(NotRecorded)?;
-        queue.try_send(item).map_err(|error| match error {
-            TrySendError::Full(_) | TrySendError::Disconnected(_) => NotRecorded,
-        })
+        match (queue.try_send(item), self.on_failure) {
+            (Ok(()), _) => Ok(()),
+            (Err(TrySendError::Full(_)), OnFailure::Continue) => {
+                self.shared.overflowed.fetch_add(1, Ordering::Relaxed);
+                Ok(())
+            }
+            (Err(TrySendError::Full(_) | TrySendError::Disconnected(_)), _) => Err(NotRecorded),
+        }
     }
 }
 
 impl Drop for Auditor {
     fn drop(&mut self) {
+        self.shared.stopping.store(true, Ordering::Release);
         drop(self.queue.take());
         if let Some(writer) = self.writer.take() {
             // A writer that panicked has nothing left to flush.

@@ -1,6 +1,7 @@
-use std::io::Cursor;
+use std::io::{self, Cursor};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jsonwebtoken::jwk::JwkSet;
 
@@ -19,9 +20,21 @@ fn outcome(milliseconds: u64) -> Event {
     Event { time: Timestamp::from_secs(7), request_id: Some(RequestId::next()), kind: Kind::Outcome(outcome) }
 }
 
+fn options(durable: bool, on_failure: OnFailure) -> Options {
+    Options { durable, on_failure, digester: Digester::none(), metrics: None }
+}
+
+fn file(path: &Path, rotation: Option<Rotation>) -> Destination {
+    Destination::File { path: path.to_owned(), format: Format::Native, rotation }
+}
+
+fn start(destinations: Vec<Destination>, key: &SigningKey, durable: bool) -> io::Result<Auditor> {
+    Auditor::start(destinations, signer(key), options(durable, OnFailure::Deny))
+}
+
 /// One run that writes so many lines of its own, beside the first and the last.
 fn write(path: &Path, key: &SigningKey, lines: u64, rotation: Option<Rotation>) {
-    let auditor = Auditor::start(Sink::file(path, rotation).unwrap(), signer(key), false).unwrap();
+    let auditor = start(vec![file(path, rotation)], key, false).unwrap();
     for number in 0..lines {
         auditor.record(outcome(number)).unwrap();
     }
@@ -130,7 +143,7 @@ fn files_that_were_set_aside_are_one_trail() {
 async fn a_durable_event_is_on_the_disk_when_it_may_be_acted_upon() {
     let (directory, key) = (tempfile::tempdir().unwrap(), SigningKey::generate().unwrap());
     let path = directory.path().join("audit.jsonl");
-    let auditor = Auditor::start(Sink::file(&path, None).unwrap(), signer(&key), true).unwrap();
+    let auditor = start(vec![file(&path, None)], &key, true).unwrap();
     for number in 0..20 {
         auditor.record_first(outcome(7000 + number)).await.unwrap();
         assert!(std::fs::read_to_string(&path).unwrap().contains(&format!("\"milliseconds\":{}", 7000 + number)));
@@ -144,5 +157,109 @@ async fn a_trail_that_cannot_be_written_takes_nothing_more() {
     if !full.exists() {
         return;
     }
-    assert!(Auditor::start(Sink::file(full, None).unwrap(), signer(&key), true).is_err());
+    assert!(start(vec![file(full, None)], &key, true).is_err());
+}
+
+/// The lines of a database, in order.
+fn rows(path: &Path) -> String {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut lines = sqlite_lines(path).await.unwrap();
+        lines.push(String::new());
+        lines.join("\n")
+    })
+}
+
+#[test]
+fn a_database_is_a_trail_of_several_runs_like_a_file() {
+    let (directory, key) = (tempfile::tempdir().unwrap(), SigningKey::generate().unwrap());
+    let (path, lines) = (directory.path().join("audit.db"), directory.path().join("audit.jsonl"));
+    for run in [5, 3] {
+        let database = Destination::Sqlite { path: path.clone(), retention: None };
+        let auditor = start(vec![database, file(&lines, None)], &key, run == 3).unwrap();
+        for number in 0..run {
+            auditor.record(outcome(number)).unwrap();
+        }
+    }
+    let text = rows(&path);
+    assert_eq!(text, std::fs::read_to_string(&lines).unwrap(), "every place gets the same lines");
+    let report = check(&text, &key);
+    assert_eq!((report.lines, report.runs, report.signed, report.unsigned_tail), (12, 2, 2, 0));
+    assert!(report.is_intact(), "{:?}", report.faults);
+    std::fs::write(directory.path().join("not.db"), vec![7; 8192]).unwrap();
+    let foreign = Destination::Sqlite { path: directory.path().join("not.db"), retention: None };
+    assert!(start(vec![foreign], &key, false).is_err());
+}
+
+#[test]
+fn rows_older_than_the_retention_go() {
+    let (directory, key) = (tempfile::tempdir().unwrap(), SigningKey::generate().unwrap());
+    let path = directory.path().join("audit.db");
+    let keep =
+        |days: u64| Destination::Sqlite { path: path.clone(), retention: Some(Duration::from_secs(days * 24 * 3600)) };
+    let run = |days: u64| {
+        let auditor = start(vec![keep(days)], &key, false).unwrap();
+        // The event is of the year 1970, the trail's own lines are of 2027.
+        auditor.record(outcome(1)).unwrap();
+    };
+    run(40_000);
+    assert!(rows(&path).contains("mcp.outcome"), "the control");
+    run(30);
+    assert!(!rows(&path).lines().take(2).any(|line| line.contains("mcp.outcome")), "{}", rows(&path));
+}
+
+#[test]
+fn a_place_that_fails_gets_everything_once_it_works_again() {
+    let (directory, key) = (tempfile::tempdir().unwrap(), SigningKey::generate().unwrap());
+    let (good, bad) = (directory.path().join("good.jsonl"), directory.path().join("bad"));
+    std::fs::create_dir(&bad).unwrap();
+    let path = bad.join("audit.jsonl");
+    let rotation = Rotation { bytes: 4096, keep: 100 };
+    let auditor = start(vec![file(&good, None), file(&path, Some(rotation))], &key, false).unwrap();
+    // A directory that is gone: the next file of the rotation cannot be made.
+    std::fs::rename(&bad, directory.path().join("away")).unwrap();
+    for number in 0..100 {
+        auditor.record(outcome(number)).unwrap();
+    }
+    std::thread::sleep(Duration::from_millis(400));
+    std::fs::rename(directory.path().join("away"), &bad).unwrap();
+    for number in 100..200 {
+        auditor.record(outcome(number)).unwrap();
+    }
+    drop(auditor);
+    let mut names: Vec<_> = std::fs::read_dir(&bad).unwrap().map(|entry| entry.unwrap().path()).collect();
+    names.sort_by_key(|name| {
+        let number = name.extension().and_then(|number| number.to_str()?.parse::<i32>().ok());
+        std::cmp::Reverse(number.unwrap_or(0))
+    });
+    let text: String = names.iter().map(|name| std::fs::read_to_string(name).unwrap()).collect();
+    assert_eq!(text, std::fs::read_to_string(&good).unwrap());
+    let report = check(&text, &key);
+    assert!(report.is_intact() && report.lines == 202, "{report:?}");
+}
+
+#[tokio::test]
+async fn a_full_queue_refuses_unless_losing_events_was_chosen() {
+    let (directory, key) = (tempfile::tempdir().unwrap(), SigningKey::generate().unwrap());
+    for (on_failure, refused) in [(OnFailure::Deny, true), (OnFailure::Continue, false)] {
+        let place = directory.path().join(format!("{on_failure:?}"));
+        std::fs::create_dir(&place).unwrap();
+        let rotation = Rotation { bytes: 65_536, keep: 3 };
+        let trail = file(&place.join("audit.jsonl"), Some(Rotation { keep: 1000, ..rotation }));
+        let auditor = Auditor::start(vec![trail], signer(&key), options(false, on_failure)).unwrap();
+        std::fs::rename(&place, directory.path().join("gone")).unwrap();
+        let mut refusals = 0;
+        for number in 0..24_000_u64 {
+            refusals += u64::from(auditor.record(outcome(number)).is_err());
+        }
+        assert_eq!(refusals > 0, refused, "{on_failure:?}: {refusals}");
+        std::fs::rename(directory.path().join("gone"), &place).unwrap();
+        auditor.record(outcome(0)).ok();
+        drop(auditor);
+        if on_failure == OnFailure::Continue {
+            let files = std::fs::read_dir(&place).unwrap().map(|entry| entry.unwrap().path());
+            let text: String = files.map(|name| std::fs::read_to_string(name).unwrap()).collect();
+            assert!(text.contains("audit.gap"), "{text}");
+        }
+    }
 }

@@ -1,21 +1,35 @@
-//! The writer's thread: takes events off the queue, links them into the chain, signs now and then, and answers those
-//! who wait until their line is on the disk.
+//! The writer's thread: takes events off the queue, links them into the chain, signs now and then, gives the lines to
+//! every sink, and answers those who wait until their line is there.
+//!
+//! A sink that fails gets the same lines again until it takes them, and meanwhile nothing else is taken off the
+//! queue: it fills, and requests are refused. Nothing is lost by that. Where the operator would rather go on without
+//! a trail ([`OnFailure::Continue`]), lines that a sink did not take are dropped and counted, and the chain says so.
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
 use super::chain::{CHECKPOINT, Chain, Signed};
-use super::event::{Checkpoint, Started};
-use super::{Event, Kind, Sink};
+use super::digest::Digester;
+use super::event::{Checkpoint, Gap, Started};
+use super::sink::{Destination, Entry, Sink};
+use super::{Event, Kind, OnFailure, Options, Shared};
 use crate::clock::{Clock, Stopwatch};
 use crate::jose::signing_key::SigningKey;
+use crate::metrics::Metrics;
 
 /// How long the first line of a batch waits for others.
 const BATCH: Duration = Duration::from_millis(2);
+/// Lines that are given to the sinks at once.
+const BATCH_LINES: usize = 4096;
+/// A sink that failed is tried again after so long.
+const RETRY: Duration = Duration::from_millis(250);
+/// At the end of the process, sinks that fail are tried again for so long.
+const LAST_TRIES: Duration = Duration::from_secs(5);
 /// A checkpoint comes after so many lines, or so much time, whichever is first.
 const CHECKPOINT_LINES: u64 = 10_000;
 const CHECKPOINT_TIME: Duration = Duration::from_secs(60);
@@ -36,101 +50,242 @@ pub struct Signer {
     pub clock: Arc<dyn Clock>,
 }
 
+/// A sink that is open, and what it has missed.
+struct Open {
+    label: &'static str,
+    sink: Box<dyn Sink>,
+    failing: bool,
+    lost: u64,
+}
+
 /// Writes a trail.
 pub(super) struct Writer {
-    sink: Sink,
+    sinks: Vec<Open>,
+    instance: String,
     chain: Chain,
     signer: Signer,
+    digester: Digester,
     durable: bool,
+    on_failure: OnFailure,
+    metrics: Option<Arc<Metrics>>,
+    shared: Arc<Shared>,
     unsigned: u64,
     signed_at: Stopwatch,
 }
 
 impl Writer {
-    /// A writer whose first line is written.
-    pub(super) fn start(mut sink: Sink, signer: Signer, durable: bool) -> io::Result<Self> {
-        let after = sink.last()?;
-        let chain = Chain::new(format!("{:016x}", rand::random::<u64>()));
-        let mut writer = Self { sink, chain, signer, durable, unsigned: 0, signed_at: Stopwatch::start() };
-        let started = Started { version: env!("CARGO_PKG_VERSION"), after };
-        writer.own_line(Kind::Started(started))?;
-        writer.sink.flush(durable)?;
+    /// Opens every sink and writes the first line to each.
+    pub(super) fn start(
+        destinations: &[Destination],
+        signer: Signer,
+        options: Options,
+        shared: Arc<Shared>,
+    ) -> io::Result<Self> {
+        let named =
+            |label: &'static str| move |error: io::Error| io::Error::new(error.kind(), format!("{label}: {error}"));
+        let mut sinks = Vec::new();
+        let mut after = None;
+        for destination in destinations {
+            let label = destination.label();
+            let mut sink = destination.open().map_err(named(label))?;
+            let last = sink.last().map_err(named(label))?;
+            after = after.or(last);
+            sinks.push(Open { label, sink, failing: false, lost: 0 });
+        }
+        let instance = format!("{:016x}", rand::random::<u64>());
+        let mut writer = Self {
+            sinks,
+            chain: Chain::new(instance.clone()),
+            instance,
+            signer,
+            digester: options.digester,
+            durable: options.durable,
+            on_failure: options.on_failure,
+            metrics: options.metrics,
+            shared,
+            unsigned: 0,
+            signed_at: Stopwatch::start(),
+        };
+        let started = writer.own_entry(Kind::Started(Started { version: env!("CARGO_PKG_VERSION"), after }))?;
+        for open in &mut writer.sinks {
+            open.sink
+                .write(&writer.instance, std::slice::from_ref(&started), writer.durable)
+                .map_err(named(open.label))?;
+        }
         Ok(writer)
     }
 
-    /// Writes until every sender is gone. A burst is written in one go and flushed when nothing more waits.
+    /// Writes until every sender is gone. A burst is written in one go.
     pub(super) fn run(mut self, items: &Receiver<Item>) {
         loop {
-            let result = match items.recv_timeout(CHECKPOINT_TIME) {
+            match items.recv_timeout(CHECKPOINT_TIME) {
                 Ok(first) => self.batch(first, items),
-                Err(RecvTimeoutError::Timeout) => self.sign_if_due(),
+                Err(RecvTimeoutError::Timeout) => {
+                    let mut entries = Vec::new();
+                    self.sign_if_due(&mut entries);
+                    self.deliver(&entries);
+                }
                 Err(RecvTimeoutError::Disconnected) => {
-                    let end = self.sign().and_then(|()| self.sink.flush(true));
-                    if let Err(error) = end {
-                        tracing::error!(%error, "the end of the audit trail cannot be written");
-                    }
+                    let mut entries = Vec::new();
+                    self.sign(&mut entries);
+                    self.durable = true;
+                    self.deliver(&entries);
                     return;
                 }
-            };
-            if let Err(error) = result {
-                // INVARIANT: a trail with a hole ends: the receiver goes, and every further request is refused.
-                tracing::error!(%error, "the audit trail cannot be written; free its disk and restart the gateway");
-                return;
             }
         }
     }
 
-    fn batch(&mut self, first: Item, items: &Receiver<Item>) -> io::Result<()> {
-        let mut waiting = Vec::new();
-        self.item(first, &mut waiting)?;
+    fn batch(&mut self, first: Item, items: &Receiver<Item>) {
+        let (mut entries, mut waiting) = (Vec::new(), Vec::new());
+        self.note_gaps(&mut entries);
+        self.item(first, &mut entries, &mut waiting);
         if !self.durable {
             // Waking and flushing for every line would cost a call more than deciding it. Where the disk is waited
             // for, the wait itself makes the batch.
             std::thread::sleep(BATCH);
         }
-        while let Ok(item) = items.try_recv() {
-            self.item(item, &mut waiting)?;
+        while entries.len() < BATCH_LINES
+            && let Ok(item) = items.try_recv()
+        {
+            self.item(item, &mut entries, &mut waiting);
         }
-        self.sign_if_due()?;
-        self.sink.flush(self.durable)?;
-        for written in waiting {
-            // Who went away does not wait any more.
-            let _ = written.send(());
+        self.sign_if_due(&mut entries);
+        if self.deliver(&entries) {
+            for written in waiting {
+                // Who went away does not wait any more.
+                let _ = written.send(());
+            }
         }
-        Ok(())
     }
 
-    fn item(&mut self, item: Item, waiting: &mut Vec<oneshot::Sender<()>>) -> io::Result<()> {
+    fn item(&mut self, item: Item, entries: &mut Vec<Entry>, waiting: &mut Vec<oneshot::Sender<()>>) {
         waiting.extend(item.written);
-        self.line(&item.event)
+        match self.entry(item.event) {
+            Ok(entry) => entries.push(entry),
+            // INVARIANT: what cannot be written is not confirmed: whoever waits for it is refused.
+            Err(error) => tracing::error!(%error, "an audit event cannot be written as JSON; report this"),
+        }
     }
 
-    fn line(&mut self, event: &Event) -> io::Result<()> {
-        let mut json = serde_json::to_vec(event)?;
+    fn entry(&mut self, mut event: Event) -> io::Result<Entry> {
+        self.digester.apply(&mut event);
+        let mut json = serde_json::to_vec(&event)?;
         self.chain.link(&mut json);
         self.unsigned += 1;
-        self.sink.line(&json)
+        Ok(Entry {
+            number: self.chain.number(),
+            time: event.time.as_secs(),
+            kind: event.kind.name(),
+            request_id: event.request_id.map(|id| id.to_string()),
+            json: String::from_utf8(json).map_err(io::Error::other)?,
+        })
     }
 
-    fn own_line(&mut self, kind: Kind) -> io::Result<()> {
-        self.line(&Event { time: self.signer.clock.now(), request_id: None, kind })
+    fn own_entry(&mut self, kind: Kind) -> io::Result<Entry> {
+        self.entry(Event { time: self.signer.clock.now(), request_id: None, kind })
     }
 
-    fn sign_if_due(&mut self) -> io::Result<()> {
-        let due = self.unsigned >= CHECKPOINT_LINES || self.signed_at.elapsed() >= CHECKPOINT_TIME;
-        if due { self.sign() } else { Ok(()) }
+    /// Gives lines to every sink; whether all have taken them.
+    fn deliver(&mut self, entries: &[Entry]) -> bool {
+        if entries.is_empty() {
+            return true;
+        }
+        let mut open: Vec<usize> = (0..self.sinks.len()).collect();
+        let mut ending: Option<Stopwatch> = None;
+        loop {
+            open.retain(|at| !self.give(*at, entries));
+            if open.is_empty() {
+                return true;
+            }
+            let ended = ending.is_some_and(|since| since.elapsed() >= LAST_TRIES);
+            if ended || self.on_failure == OnFailure::Continue {
+                for at in open {
+                    self.lose(at, entries.len() as u64);
+                }
+                return self.on_failure == OnFailure::Continue;
+            }
+            if self.shared.stopping.load(Ordering::Acquire) {
+                ending.get_or_insert_with(Stopwatch::start);
+            }
+            std::thread::sleep(RETRY);
+        }
     }
 
-    fn sign(&mut self) -> io::Result<()> {
+    /// Gives lines to one sink; whether it has taken them.
+    fn give(&mut self, at: usize, entries: &[Entry]) -> bool {
+        let Some(open) = self.sinks.get_mut(at) else { return true };
+        let result = open.sink.write(&self.instance, entries, self.durable);
+        let outcome = if result.is_ok() { "written" } else { "failed" };
+        if let Some(metrics) = &self.metrics {
+            metrics.audit_events.with_label_values(&[open.label, outcome]).inc_by(entries.len() as u64);
+        }
+        match result {
+            Ok(()) if open.failing => tracing::info!(sink = open.label, "the audit trail is written again"),
+            Err(error) if !open.failing => {
+                let what = match self.on_failure {
+                    OnFailure::Deny => "requests are refused when the queue is full",
+                    OnFailure::Continue => "events are lost, and requests go on, as `audit.on_failure` says",
+                };
+                tracing::error!(sink = open.label, %error, "the audit trail cannot be written; {what}");
+            }
+            _ => {}
+        }
+        open.failing = outcome == "failed";
+        !open.failing
+    }
+
+    fn lose(&mut self, at: usize, lines: u64) {
+        let Some(open) = self.sinks.get_mut(at) else { return };
+        open.lost += lines;
+        let label = open.label;
+        self.count(label, "lost", lines);
+        tracing::error!(sink = label, lines, "audit lines are lost");
+    }
+
+    fn count(&self, sink: &'static str, outcome: &'static str, lines: u64) {
+        if let Some(metrics) = &self.metrics {
+            metrics.audit_events.with_label_values(&[sink, outcome]).inc_by(lines);
+        }
+    }
+
+    /// Lines about what was lost, by the queue and by sinks.
+    fn note_gaps(&mut self, entries: &mut Vec<Entry>) {
+        let overflowed = self.shared.overflowed.swap(0, Ordering::Relaxed);
+        if overflowed > 0 {
+            self.count("queue", "lost", overflowed);
+            entries.extend(self.own_entry(Kind::Gap(Gap { sink: "queue", lost: overflowed })).ok());
+        }
+        let missed: Vec<Gap> = self
+            .sinks
+            .iter_mut()
+            .filter(|open| open.lost > 0)
+            .map(|open| Gap { sink: open.label, lost: std::mem::take(&mut open.lost) })
+            .collect();
+        for gap in missed {
+            entries.extend(self.own_entry(Kind::Gap(gap)).ok());
+        }
+    }
+
+    fn sign_if_due(&mut self, entries: &mut Vec<Entry>) {
+        if self.unsigned >= CHECKPOINT_LINES || self.signed_at.elapsed() >= CHECKPOINT_TIME {
+            self.sign(entries);
+        }
+    }
+
+    fn sign(&mut self, entries: &mut Vec<Entry>) {
         self.signed_at = Stopwatch::start();
         if self.unsigned == 0 {
-            return Ok(());
+            return;
         }
         let iat = self.signer.clock.now().as_secs();
         let signed = Signed { iss: self.signer.issuer.clone(), iat, head: self.chain.head() };
-        let signature = self.signer.key.sign(CHECKPOINT, &signed).map_err(io::Error::other)?;
-        self.own_line(Kind::Checkpoint(Checkpoint { signature }))?;
-        self.unsigned = 0;
-        Ok(())
+        match self.signer.key.sign(CHECKPOINT, &signed) {
+            Ok(signature) => {
+                entries.extend(self.own_entry(Kind::Checkpoint(Checkpoint { signature })).ok());
+                self.unsigned = 0;
+            }
+            Err(error) => tracing::error!(%error, "the audit trail cannot be signed"),
+        }
     }
 }

@@ -2,19 +2,23 @@
 
 use std::fmt::Write;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Cursor, Read};
-use std::path::PathBuf;
+use std::io::{self, BufRead, BufReader, Cursor, Read};
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use jsonwebtoken::jwk::JwkSet;
 
 use super::Answer;
+use crate::audit::sqlite_lines;
 use crate::audit::verify::verify;
+
+/// What a SQLite database begins with.
+const SQLITE: &[u8] = b"SQLite format 3\0";
 
 /// What is verified, and with what.
 #[derive(Debug, Args)]
 pub(super) struct Question {
-    /// The files of the trail, oldest first: audit.jsonl.2 audit.jsonl.1 audit.jsonl.
+    /// The files of the trail, oldest first: audit.jsonl.2 audit.jsonl.1 audit.jsonl; or its SQLite database; or `-`.
     #[arg(required = true)]
     files: Vec<PathBuf>,
     /// The gateway's public keys, saved from its /jwks; without them the chain is verified, and no signature.
@@ -31,8 +35,8 @@ pub(super) fn run(question: &Question) -> Result<Answer, String> {
     let keys = keys.transpose()?;
     let mut trail: Box<dyn Read> = Box::new(std::io::empty());
     for path in &question.files {
-        let file = File::open(path).map_err(|error| format!("{}: {error}", path.display()))?;
-        trail = Box::new(trail.chain(file).chain(Cursor::new(b"\n")));
+        let part = open(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        trail = Box::new(trail.chain(part).chain(Cursor::new(b"\n")));
     }
     let trail: Box<dyn BufRead> = Box::new(BufReader::new(trail));
     let report = verify(trail, keys.as_ref()).map_err(|error| format!("the trail cannot be read: {error}"))?;
@@ -53,4 +57,20 @@ pub(super) fn run(question: &Question) -> Result<Answer, String> {
         report.lines, report.runs, report.signed, report.unsigned_tail
     );
     Ok(if report.is_intact() { Answer::Yes(text) } else { Answer::No(text) })
+}
+
+/// The lines of a file, of a database, or of standard input.
+fn open(path: &Path) -> io::Result<Box<dyn Read>> {
+    if path == Path::new("-") {
+        return Ok(Box::new(io::stdin()));
+    }
+    let mut file = File::open(path)?;
+    let mut magic = Vec::new();
+    file.by_ref().take(SQLITE.len() as u64).read_to_end(&mut magic)?;
+    if magic != SQLITE {
+        return Ok(Box::new(Cursor::new(magic).chain(file)));
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let lines = runtime.block_on(sqlite_lines(path)).map_err(io::Error::other)?;
+    Ok(Box::new(Cursor::new(lines.join("\n"))))
 }

@@ -3,6 +3,7 @@
 //! Every fault is collected before any is reported. Defaults live here and in `gateway.yaml`, which a test holds
 //! against each other.
 
+mod audit;
 mod backends;
 mod entra;
 mod limits;
@@ -13,11 +14,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::audit::Rotation;
 use portcullis_policy::{BackendName, Policy, Severity};
 
 use super::document::{self, Document, PolicySource};
-use super::settings::{Audit, Config, OAuth, Server};
+use super::settings::{Config, OAuth, Server};
 use super::{ConfigError, Environment, Fault, names};
 use values::Resolver;
 
@@ -42,7 +42,7 @@ pub(super) fn resolve(mut document: Document, path: &Path, environment: &Environ
     let public_url = server.as_ref().map_or("", |server| server.public_url.as_str());
     let backends = backends::resolve(&mut resolver, &document.backends, public_url);
     let state = state(&mut resolver, &document.state);
-    let audit = audit(&mut resolver, &document.audit);
+    let audit = audit::resolve(&mut resolver, &document.audit, &state);
     let limits = limits::resolve(&mut resolver, &document.limits);
     // Also of backends with faults: one fault must not hide or make another.
     let names = document.backends.keys().filter_map(|name| BackendName::try_from(name.as_str()).ok());
@@ -112,29 +112,6 @@ fn oauth(resolver: &mut Resolver<'_>, written: &document::OAuth) -> OAuth {
         );
     }
     OAuth { access_token_lifetime: access, refresh_token_lifetime: refresh }
-}
-
-fn audit(resolver: &mut Resolver<'_>, written: &document::Audit) -> Audit {
-    let path = written.path.as_ref().and_then(|text| resolver.path(text));
-    let durability = written.durability.as_ref().and_then(|text| resolver.text(text));
-    let durable = match durability.as_deref() {
-        None | Some("queue") => false,
-        Some("fsync") if path.is_some() => true,
-        Some("fsync") => {
-            resolver.fault(written.durability.as_ref(), "`fsync` needs a file; name one in `audit.path`");
-            false
-        }
-        Some(other) => {
-            let message = format!("`{other}` is no durability of audit lines; there are queue and fsync");
-            resolver.fault(written.durability.as_ref(), message);
-            false
-        }
-    };
-    let rotation = written.rotate.as_ref().map(|rotate| Rotation {
-        bytes: resolver.size(Some(rotate), MIB, MIB..=1024 * 1024 * MIB) as u64,
-        keep: resolver.size(written.keep.as_ref(), 10, 0..=1000),
-    });
-    Audit { path, durable, rotation }
 }
 
 fn policy(

@@ -1,5 +1,6 @@
 //! The configuration as used: validated, with every default filled in.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use portcullis_policy::{BackendName, Policy};
 use url::Url;
 
 use super::Secret;
-use crate::audit::Rotation;
+use crate::audit::{Destination, OnFailure};
 use crate::backend::caller::Wanted;
 use crate::limit::{Rates, TrustedProxies};
 use crate::mcp::Features;
@@ -42,12 +43,25 @@ pub struct Config {
 /// The audit trail.
 #[derive(Debug)]
 pub struct Audit {
-    /// The file; standard output when absent.
-    pub path: Option<PathBuf>,
+    /// Where it goes; at least one place.
+    pub destinations: Vec<Destination>,
     /// Whether a decision is on the disk before it is acted upon.
     pub durable: bool,
-    /// When the file is set aside; never when absent.
-    pub rotation: Option<Rotation>,
+    /// What becomes of requests while it cannot be written.
+    pub on_failure: OnFailure,
+    /// What is recorded of arguments.
+    pub arguments: Arguments,
+}
+
+/// What is recorded of arguments.
+#[derive(Debug)]
+pub struct Arguments {
+    /// Whether a keyed digest of them is.
+    pub digest: bool,
+    /// Tags: the values themselves are recorded for tools that carry one.
+    pub values_of: BTreeSet<String>,
+    /// JSON Pointers (RFC 6901) to values that are blacked out.
+    pub redact: Vec<String>,
 }
 
 /// Addresses.

@@ -280,6 +280,12 @@ impl ClientMessage {
         self.target.as_ref()
     }
 
+    /// Its `params` as they leave: an object, as JSON.
+    #[must_use]
+    pub fn params(&self) -> Option<&Bytes> {
+        self.params.as_ref()
+    }
+
     /// What `Mcp-Name` says to a backend, encoded as a header value.
     #[must_use]
     pub fn mirrored_name(&self) -> Option<String> {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use portcullis_policy::{Act, Denial, Permit, Permitted};
 
 use super::door::{Failure, Visit};
@@ -19,10 +20,10 @@ impl Visit<'_> {
         act: T,
     ) -> Result<Permitted<T>, Failure> {
         let (method, name, id) = (act.method().to_owned(), act.name().map(str::to_owned), act.id());
-        let (what, era) = (act.unknown(), act.era());
+        let (what, era, params) = (act.unknown(), act.era(), act.params());
         match self.door.policy.authorize(identity.subject(), act) {
             Ok(permitted) => {
-                let recorded = self.record_permit(identity, method, name, permitted.permit().clone()).await;
+                let recorded = self.record_permit(identity, (method, name, params), permitted.permit().clone()).await;
                 if recorded { Ok(permitted) } else { Err(Rejection::Unavailable { id }.into()) }
             }
             Err(denial) => {
@@ -36,15 +37,15 @@ impl Visit<'_> {
     async fn record_permit(
         &self,
         identity: &VerifiedIdentity,
-        method: String,
-        name: Option<String>,
+        (method, name, params): (String, Option<String>, Option<Bytes>),
         permit: Permit,
     ) -> bool {
         self.count(Verdict::Allow, metrics::Reason::None);
         let policy_hash = Some(Arc::clone(permit.policy_hash()));
         let target = Target { backend: self.mount.name.to_string(), method, name };
         let (actor, reason) = (Some(Actor::of(identity)), Reason::Permit(permit));
-        let decision = Decision { decision: Verdict::Allow, reason, actor, target, policy_hash };
+        let decision =
+            Decision { decision: Verdict::Allow, reason, actor, target, policy_hash, params, arguments: None };
         let event = self.event(Kind::Decision(Box::new(decision)));
         self.taken(self.door.auditor.record_first(event).await)
     }
@@ -88,7 +89,7 @@ impl Visit<'_> {
     ) {
         let target = Target { backend: self.mount.name.to_string(), method, name };
         let actor = identity.map(Actor::of);
-        let decision = Decision { decision, reason, actor, target, policy_hash };
+        let decision = Decision { decision, reason, actor, target, policy_hash, params: None, arguments: None };
         self.emit(Kind::Decision(Box::new(decision)));
     }
 
@@ -116,6 +117,10 @@ pub(super) trait Asks: Act {
     fn name(&self) -> Option<&str> {
         None
     }
+    /// The `params` of a tool's call.
+    fn params(&self) -> Option<Bytes> {
+        None
+    }
     fn id(&self) -> Option<mcp::RequestId> {
         None
     }
@@ -134,6 +139,11 @@ impl Asks for ClientMessage {
 
     fn name(&self) -> Option<&str> {
         self.target().map(mcp::Target::as_str)
+    }
+
+    fn params(&self) -> Option<Bytes> {
+        let call = matches!(self.target(), Some(mcp::Target::Tool(_)));
+        ClientMessage::params(self).filter(|_| call).cloned()
     }
 
     fn id(&self) -> Option<mcp::RequestId> {

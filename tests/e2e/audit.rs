@@ -1,0 +1,188 @@
+//! The audit trail in every place it can go, and what becomes of requests when a place fails.
+
+use std::collections::BTreeSet;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
+use portcullis_tests::postgres::Postgres;
+use portcullis_tests::process::binary;
+use portcullis_tests::{Backend, World, WorldBuilder};
+use prost::Message;
+use serde_json::{Value, json};
+
+const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\nContent-Length: 0\r\n\r\n";
+
+async fn call(world: &World, token: &str) -> u16 {
+    let params = json!({ "name": "get_forecast", "arguments": { "city": "Oslo", "key": "not-to-be-seen" } });
+    let message = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params });
+    world.post(token, &message).await.status().as_u16()
+}
+
+/// The bodies of the records that a collector has got.
+fn records(collector: &Backend) -> Vec<String> {
+    let mut bodies = Vec::new();
+    for request in collector.requests() {
+        let export = ExportLogsServiceRequest::decode(request.body.as_slice()).unwrap();
+        for record in export.resource_logs.iter().flat_map(|logs| &logs.scope_logs).flat_map(|logs| &logs.log_records) {
+            assert!(!record.event_name.is_empty() && record.time_unix_nano > 0);
+            let Some(Any::StringValue(body)) = &record.body.as_ref().unwrap().value else { panic!("{record:?}") };
+            bodies.push(body.clone());
+        }
+    }
+    bodies
+}
+
+#[tokio::test]
+async fn every_place_gets_the_same_lines_and_each_can_be_verified() {
+    let postgres = Postgres::start();
+    let collector = Backend::start(Arc::new(|_| OK.to_vec())).await;
+    let more = format!(
+        "sqlite: audit.db, postgres: {{ url: '{}' }}, otlp: {{ endpoint: '{}', headers: {{ x-key: k }} }}",
+        postgres.url("postgres"),
+        collector.url().trim_end_matches("/mcp"),
+    );
+    let mut world = WorldBuilder::new(&Backend::plain().await).audit(&more).start().await;
+    let token = world.identity.mint("rita", &Value::Null);
+    for _ in 0..5 {
+        assert_eq!(call(&world, &token).await, 200);
+    }
+    world.restart().await;
+    assert_eq!(call(&world, &token).await, 200);
+    world.gateway.terminate().await;
+    let file = std::fs::read_to_string(world.directory().join("audit.jsonl")).unwrap();
+    let lines: Vec<&str> = file.lines().collect();
+    assert_eq!(postgres.ask("SELECT line FROM portcullis_audit ORDER BY id").lines().collect::<Vec<_>>(), lines);
+    assert_eq!(records(&collector), lines);
+    assert_eq!(collector.requests()[0].header("x-key").as_deref(), Some("k"));
+    assert!(collector.requests()[0].head.starts_with("POST /v1/logs "));
+    let verify = |path: &str, input: &str| {
+        let mut command = Command::new(binary("portcullis"));
+        command.current_dir(world.directory()).args(["audit", "verify", path]);
+        std::fs::write(world.directory().join("input"), input).unwrap();
+        command.stdin(Stdio::from(std::fs::File::open(world.directory().join("input")).unwrap()));
+        let output = command.output().unwrap();
+        (output.status.success(), String::from_utf8(output.stdout).unwrap())
+    };
+    let expected = format!("intact: {} line(s) of 2 run(s)", lines.len());
+    for (path, input) in [("audit.jsonl", ""), ("audit.db", ""), ("-", file.as_str())] {
+        let (intact, said) = verify(path, input);
+        assert!(intact && said.contains(&expected), "{path}: {said}");
+    }
+    assert!(!verify("-", &file.replacen("\"allow\"", "\"deny\"", 1)).0, "the control");
+    assert!(!file.contains("not-to-be-seen") && !file.contains("Oslo"));
+}
+
+#[tokio::test]
+async fn a_role_that_may_only_add_lines_is_enough() {
+    let postgres = Postgres::start();
+    let first = WorldBuilder::new(&Backend::plain().await);
+    let mut world = first.audit(&format!("postgres: {{ url: '{}' }}", postgres.url("postgres"))).start().await;
+    world.gateway.terminate().await;
+    let _ = postgres.ask(
+        "CREATE ROLE writer LOGIN PASSWORD 'a-password-of-the-database'; \
+         GRANT SELECT, INSERT ON portcullis_audit TO writer;",
+    );
+    let second = WorldBuilder::new(&Backend::plain().await);
+    let mut world = second.audit(&format!("postgres: {{ url: '{}' }}", postgres.url("writer"))).start().await;
+    let token = world.identity.mint("rita", &Value::Null);
+    assert_eq!(call(&world, &token).await, 200);
+    world.gateway.terminate().await;
+    assert_eq!(postgres.ask("SELECT count(*) FROM portcullis_audit WHERE type LIKE 'mcp.%'").trim(), "2");
+    let chained =
+        postgres.ask("SELECT line FROM portcullis_audit WHERE type = 'audit.started' ORDER BY id DESC LIMIT 1");
+    assert!(chained.contains("\"after\""), "the second run begins where the first ended: {chained}");
+}
+
+#[tokio::test]
+async fn while_the_database_is_down_nothing_is_lost_and_with_fsync_nothing_is_let_through() {
+    let postgres = Postgres::start();
+    let url = postgres.url("postgres");
+    for (durability, while_down) in [("queue", 200), ("fsync", 503)] {
+        let backend = Backend::plain().await;
+        let more = format!("postgres: {{ url: '{url}' }}, durability: {durability}");
+        let mut world = WorldBuilder::new(&backend).audit(&more).start().await;
+        let token = world.identity.mint("rita", &Value::Null);
+        assert_eq!(call(&world, &token).await, 200);
+        postgres.stop();
+        assert_eq!(call(&world, &token).await, while_down, "{durability}");
+        let metrics = world.probe("/metrics").await;
+        postgres.resume();
+        // The sink tries again by itself; no restart.
+        let mut after = 0;
+        for _ in 0..100 {
+            after = call(&world, &token).await;
+            if after == 200 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        assert_eq!(after, 200);
+        world.gateway.terminate().await;
+        let file = std::fs::read_to_string(world.directory().join("audit.jsonl")).unwrap();
+        let lines: BTreeSet<&str> = file.lines().collect();
+        let rows = postgres.ask("SELECT line FROM portcullis_audit");
+        let rows: BTreeSet<&str> = rows.lines().collect();
+        assert!(lines.is_subset(&rows), "{durability}: lost {:?}", lines.difference(&rows));
+        let executed = backend.requests().len();
+        let allowed = lines.iter().filter(|line| line.contains("\"decision\":\"allow\"")).count();
+        assert!(executed <= allowed, "{durability}: {executed} executed, {allowed} recorded");
+        if durability == "fsync" {
+            assert!(metrics.contains("portcullis_audit_refused_total"), "{metrics}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn of_arguments_a_digest_is_recorded_and_values_where_a_tag_says_so() {
+    let digest = |line: &Value| line["arguments"]["hmac_sha256"].as_str().unwrap().to_owned();
+    let more = "arguments: { values_of: [write], redact: [/key] }";
+    let mut world = WorldBuilder::new(&Backend::plain().await).audit(more).start().await;
+    let token = world.identity.mint("walt", &Value::Null);
+    let args = |name: &str, arguments: Value| json!({ "name": name, "arguments": arguments });
+    for params in [
+        args("get_forecast", json!({ "city": "Oslo", "n": 1 })),
+        args("get_forecast", json!({ "n": 1, "city": "Oslo" })),
+        args("get_forecast", json!({ "city": "Rome", "n": 1 })),
+        args("add_station", json!({ "city": "Oslo", "key": "not-to-be-seen" })),
+    ] {
+        world.ask(&token, "tools/call", params).await;
+    }
+    world.restart().await;
+    world.ask(&token, "tools/call", args("get_forecast", json!({ "city": "Oslo", "n": 1 }))).await;
+    let lines = world.audit(10).await;
+    let calls: Vec<&Value> = lines.iter().filter(|line| line["type"] == "mcp.decision").collect();
+    assert_eq!(digest(calls[0]), digest(calls[1]), "the order of members does not count");
+    assert_ne!(digest(calls[0]), digest(calls[2]));
+    assert_eq!(digest(calls[0]), digest(calls[4]), "one key for all runs");
+    assert_eq!(calls[0]["arguments"]["keys"], json!(["city", "n"]));
+    assert_eq!(calls[0]["arguments"].get("values"), None);
+    assert_eq!(calls[3]["arguments"]["values"], json!({ "city": "Oslo", "key": "[redacted]" }));
+    let text = format!("{lines:?}");
+    assert!(!text.contains("Rome") && !text.contains("not-to-be-seen"));
+}
+
+#[tokio::test]
+async fn lines_take_the_form_that_a_collector_wants() {
+    for (format, member) in [("ocsf", "class_uid"), ("ecs", "ecs")] {
+        let mut world = WorldBuilder::new(&Backend::plain().await).audit(&format!("format: {format}")).start().await;
+        let token = world.identity.mint("rita", &Value::Null);
+        call(&world, &token).await;
+        world.gateway.terminate().await;
+        let file = std::fs::read_to_string(world.directory().join("audit.jsonl")).unwrap();
+        assert!(file.lines().count() >= 3);
+        for line in file.lines() {
+            let line: Value = serde_json::from_str(line).unwrap();
+            assert!(line.get(member).is_some(), "{line}");
+        }
+        // The native lines, which can be verified, are in the database of the state directory.
+        let output = Command::new(binary("portcullis"))
+            .args(["audit", "verify"])
+            .arg(world.directory().join("state/audit.db"))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    }
+}
