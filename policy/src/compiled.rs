@@ -107,6 +107,19 @@ impl Locks {
         self.exact.get(name).copied().unwrap_or_else(|| self.by_glob(name))
     }
 
+    /// Whether an item of this name is spelled out.
+    pub(crate) fn names(&self, name: &str) -> bool {
+        self.exact.contains_key(name)
+    }
+
+    /// What puts tags on an item: its own name, where a tag comes from nothing else, and the patterns that match it.
+    pub(crate) fn sources(&self, name: &str) -> Vec<(String, usize)> {
+        let own = self.exact.get(name).map(|bits| bits.without(self.by_glob(name))).unwrap_or_default();
+        let own = own.iter().map(|bit| (name.to_owned(), bit));
+        let globs = self.globs.iter().filter(|(glob, _)| name.len() <= MAX_NAME && glob.matches(name));
+        own.chain(globs.map(|(glob, bit)| (glob.to_string(), *bit))).collect()
+    }
+
     fn by_glob(&self, name: &str) -> Bits {
         let mut bits = Bits::default();
         if name.len() > MAX_NAME {

@@ -4,6 +4,8 @@
 //! segments. Names advance piece by piece, URIs step a set of states that fits in four words; how a URI is spelled is
 //! the business of `uri`.
 
+use std::fmt;
+
 /// Names longer than this belong to nothing that a policy can name.
 pub(crate) const MAX_NAME: usize = 512;
 
@@ -30,6 +32,13 @@ impl NameGlob {
             rest = after;
         }
         rest.ends_with(last.as_str())
+    }
+}
+
+impl fmt::Display for NameGlob {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.first)?;
+        self.rest.iter().try_for_each(|piece| write!(f, "*{piece}"))
     }
 }
 

@@ -1,0 +1,91 @@
+//! What the policy says of one tool without asking who calls: its tags, where each comes from, and who opens it.
+
+use crate::compiled::Bits;
+use crate::names::{BackendName, Role, Tag};
+use crate::policy::Policy;
+
+/// A tag on a tool, and the entry of the policy that put it there: the tool's name, or a pattern.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tagged {
+    /// The tag.
+    pub tag: Tag,
+    /// The entries, in the order of the file for patterns; the name itself comes first.
+    pub by: Vec<String>,
+}
+
+impl Policy {
+    /// Whether the policy spells this tool's name out, in `tools` or in a role's grant; a `*` does not.
+    #[must_use]
+    pub fn names_tool(&self, backend: &BackendName, tool: &str) -> bool {
+        self.backend(backend).is_some_and(|(index, table)| {
+            let mut grants = self.0.roles.iter().flat_map(|role| &role.grants);
+            table.tools.names(tool) || grants.any(|grant| grant.backend == index && grant.tool == tool)
+        })
+    }
+
+    /// The tags on a tool, by name, and where each comes from.
+    #[must_use]
+    pub fn tool_tags(&self, backend: &BackendName, tool: &str) -> Vec<Tagged> {
+        let Some((_, table)) = self.backend(backend) else { return Vec::new() };
+        let sources = table.tools.sources(tool);
+        let by = |bit: usize| sources.iter().filter(|(_, of)| *of == bit).map(|(source, _)| source.clone()).collect();
+        let tags = table.tools.of(tool).iter();
+        tags.filter_map(|bit| Some(Tagged { tag: table.tags.get(bit)?.clone(), by: by(bit) })).collect()
+    }
+
+    /// The policy roles that open a tool, each on its own: what several open together is not in it.
+    #[must_use]
+    pub fn tool_openers(&self, backend: &BackendName, tool: &str) -> Vec<Role> {
+        let Some((index, table)) = self.backend(backend) else { return Vec::new() };
+        let locks = table.tools.of(tool);
+        if locks.is_empty() {
+            return Vec::new();
+        }
+        let roles = self.0.roles.iter().enumerate().filter(|(at, role)| {
+            let mut keys = Bits::default();
+            role.keys.iter().filter(|(on, _)| *on == index).for_each(|(_, bit)| keys.insert(*bit));
+            let mut grants = role.grants.iter().filter(|grant| grant.backend == index && grant.tool == tool);
+            let denied = self
+                .0
+                .denies
+                .iter()
+                .any(|rule| !rule.exempts(&[*at]) && rule.tags.get(index).is_some_and(|tags| tags.meets(locks)));
+            !denied && (locks.within(keys) || grants.any(|grant| grant.required.within(keys)))
+        });
+        roles.map(|(_, role)| role.name.clone()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tool_says_its_tags_their_sources_and_its_openers() {
+        let backend = BackendName::try_from("weather").unwrap();
+        let text = "
+roles:
+  Reader: { opens: [read] }
+  Writer: { opens: [read, write] }
+  Granted: { opens: [read], tools: [{ name: weather/get_keys, ignoring: [admin] }] }
+tools: { weather: { read: [\"get_*\", get_x], write: [\"*_x\"], admin: [get_keys] } }
+";
+        let policy = Policy::from_yaml(text, std::slice::from_ref(&backend)).unwrap();
+        let tags = |tool: &str| {
+            let tags = policy.tool_tags(&backend, tool).into_iter();
+            tags.map(|tagged| format!("{} by {}", tagged.tag, tagged.by.join(" "))).collect::<Vec<_>>().join(", ")
+        };
+        let openers = |tool: &str| {
+            policy.tool_openers(&backend, tool).iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!((tags("get_y"), openers("get_y")), ("read by get_*".into(), "Reader Writer Granted".into()));
+        assert_eq!((tags("get_x"), openers("get_x")), ("read by get_*, write by *_x".into(), "Writer".into()));
+        assert_eq!(
+            (tags("get_keys"), openers("get_keys")),
+            ("admin by get_keys, read by get_*".into(), "Granted".into())
+        );
+        assert_eq!((tags("other"), openers("other")), (String::new(), String::new()));
+        assert!(policy.names_tool(&backend, "get_x") && policy.names_tool(&backend, "get_keys"));
+        assert!(!policy.names_tool(&backend, "get_y"));
+    }
+}
