@@ -1,5 +1,6 @@
 //! The composition root: from a configuration to a running gateway. The only place where concrete parts meet.
 
+mod catalogues;
 mod mounts;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -7,6 +8,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use catalogues::Catalogues;
+pub(crate) use catalogues::client_of;
 use mounts::{mount, scopes};
 use pingora_core::server::configuration::ServerConf;
 use pingora_core::server::{RunArgs, Server};
@@ -101,6 +104,7 @@ struct Gateway {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     backends: Vec<Arc<Replicas>>,
+    catalogues: Arc<Catalogues>,
 }
 
 impl Gateway {
@@ -140,11 +144,12 @@ impl Gateway {
         let asserter = Arc::new(Asserter::new(key, issuer, Arc::clone(&clock)));
         let mounts = config.backends.iter().map(|backend| mount(config, backend, &asserter).map(Arc::new));
         let mounts = mounts.collect::<Result<Vec<Arc<Mount>>, StartError>>()?;
-        let backends = mounts.iter().map(|mount| Arc::clone(&mount.replicas)).collect();
+        let backends: Vec<_> = mounts.iter().map(|mount| Arc::clone(&mount.replicas)).collect();
+        let catalogues = Catalogues::new(config, &backends, Arc::clone(&auditor), Arc::clone(&clock))?;
         let door = Door::new(proxy::Parts {
             routes: RouteTable::new(mounts, &config.server.public_url),
             authenticator,
-            policy: Arc::clone(&config.policy),
+            standing: catalogues.current(),
             sealer,
             auditor: Arc::clone(&auditor),
             metrics: Arc::clone(&metrics),
@@ -162,7 +167,7 @@ impl Gateway {
                 trusted_proxies: config.server.trusted_proxies.clone(),
             },
         });
-        Ok(Self { door, metrics, entra_keys, store, clock, backends })
+        Ok(Self { door, metrics, entra_keys, store, clock, backends, catalogues })
     }
 
     fn start_background(&self, runtime: &Runtime) {
@@ -170,6 +175,7 @@ impl Gateway {
         runtime.spawn(async move { keys.refresh_forever().await });
         let servers = self.backends.iter().flat_map(|replicas| replicas.iter().cloned());
         runtime.spawn(backend::sweep_forever(servers.collect()));
+        self.catalogues.work().for_each(|work| drop(runtime.spawn(work)));
         for replicas in &self.backends {
             runtime.spawn(backend::probe_forever(Arc::clone(replicas)));
         }
@@ -185,7 +191,12 @@ impl Gateway {
     }
 
     fn readiness(&self, listen: SocketAddr) -> Ready {
-        Ready { entra_keys: Arc::clone(&self.entra_keys), listen: reachable(listen), backends: self.backends.clone() }
+        Ready {
+            entra_keys: Arc::clone(&self.entra_keys),
+            listen: reachable(listen),
+            backends: self.backends.clone(),
+            catalogues: Arc::clone(&self.catalogues),
+        }
     }
 }
 
@@ -203,6 +214,7 @@ struct Ready {
     entra_keys: Arc<KeySet>,
     listen: SocketAddr,
     backends: Vec<Arc<Replicas>>,
+    catalogues: Arc<Catalogues>,
 }
 
 impl Readiness for Ready {
@@ -225,7 +237,7 @@ impl Readiness for Ready {
             let (name, up, all) = (replicas.any().name(), replicas.in_use(), replicas.count());
             format!("backend `{name}`: {up} of {all} servers take connections; see the log")
         };
-        hurt.map(note).collect()
+        hurt.map(note).chain(self.catalogues.notes()).collect()
     }
 
     fn observe(&self, metrics: &Metrics) {
@@ -233,6 +245,7 @@ impl Readiness for Ready {
             let labels = [server.name().as_ref(), server.host_header()];
             metrics.backend_up.with_label_values(&labels).set(i64::from(server.is_up()));
         }
+        self.catalogues.observe(metrics);
         if let Some(age) = self.entra_keys.age() {
             metrics.jwks_age.with_label_values(&["entra"]).set(i64::try_from(age.as_secs()).unwrap_or(i64::MAX));
         }

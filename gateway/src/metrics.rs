@@ -3,9 +3,13 @@
 //! No label holds what a caller chose: no tool, subject, client or path. Names follow the Prometheus conventions:
 //! base units, `_total` for counters.
 
+mod catalogue;
+
 use prometheus::{
     Encoder, Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
+
+pub use catalogue::{Catalogue, Figures};
 
 /// The series, each beside its meaning.
 #[derive(Debug)]
@@ -29,6 +33,8 @@ pub struct Metrics {
     pub audit_events: IntCounterVec,
     /// Age of a key set in seconds by `issuer`.
     pub jwks_age: IntGaugeVec,
+    /// What the gateway knows of its backends' tools.
+    pub catalogue: Catalogue,
     /// Open event streams.
     pub streams: IntGauge,
     /// Seconds from a request's head to its answer's end, streams left out.
@@ -48,6 +54,8 @@ pub enum Reason {
     Message,
     /// The policy does not open it.
     Policy,
+    /// The tool is quarantined.
+    Drift,
     /// The token's scopes do not cover it.
     Scope,
     /// The caller asks too often.
@@ -68,6 +76,7 @@ impl Reason {
             Self::Http => "http",
             Self::Message => "message",
             Self::Policy => "policy",
+            Self::Drift => "drift",
             Self::Scope => "scope",
             Self::Rate => "rate",
             Self::Session => "session",
@@ -105,6 +114,7 @@ impl Metrics {
             counter("portcullis_audit_events_total", "Audit events given to a sink.", &["sink", "outcome"])?;
         let jwks_age = IntGaugeVec::new(Opts::new("portcullis_jwks_age_seconds", "Age of a key set."), &["issuer"])?;
         registry.register(Box::new(jwks_age.clone()))?;
+        let catalogue = Catalogue::new(&registry)?;
         let streams = IntGauge::new("portcullis_streams", "Open event streams.")?;
         registry.register(Box::new(streams.clone()))?;
         let buckets = vec![0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0];
@@ -122,6 +132,7 @@ impl Metrics {
             audit_refused,
             audit_events,
             jwks_age,
+            catalogue,
             streams,
             duration,
         })

@@ -22,6 +22,20 @@ pub(super) fn mount(
     asserter: &Arc<Asserter>,
 ) -> Result<Mount, StartError> {
     let scope: Vec<String> = scopes(config, backend).into_iter().map(|scope| scope.name).collect();
+    Ok(Mount {
+        name: backend.name.clone(),
+        path: backend.path.clone(),
+        audience: Audience { resource: backend.resource.clone(), accept_entra_tokens: backend.accept_entra_tokens },
+        resource_metadata: format!("{}/.well-known/oauth-protected-resource{}", config.server.public_url, backend.path),
+        scope: scope.join(" "),
+        caller: Caller::new(backend.identity, backend.url.to_string(), Arc::clone(asserter)),
+        features: backend.features,
+        replicas: Arc::new(replicas(backend)?),
+    })
+}
+
+/// The servers of a backend.
+pub(super) fn replicas(backend: &settings::Backend) -> Result<Replicas, StartError> {
     let server = |url: &url::Url| {
         let upstream = Upstream::new(backend::Settings {
             name: backend.name.clone(),
@@ -34,14 +48,5 @@ pub(super) fn mount(
         upstream.map(Arc::new).map_err(start("a backend"))
     };
     let others = backend.replicas.iter().map(server).collect::<Result<_, _>>()?;
-    Ok(Mount {
-        name: backend.name.clone(),
-        path: backend.path.clone(),
-        audience: Audience { resource: backend.resource.clone(), accept_entra_tokens: backend.accept_entra_tokens },
-        resource_metadata: format!("{}/.well-known/oauth-protected-resource{}", config.server.public_url, backend.path),
-        scope: scope.join(" "),
-        caller: Caller::new(backend.identity, backend.url.to_string(), Arc::clone(asserter)),
-        features: backend.features,
-        replicas: Arc::new(Replicas::new(server(&backend.url)?, others)),
-    })
+    Ok(Replicas::new(server(&backend.url)?, others))
 }

@@ -69,6 +69,9 @@ pub enum Kind {
     /// Something was registered, agreed to, issued or ended at the authorization server.
     #[serde(rename = "oauth")]
     OAuth(Box<Authorization>),
+    /// A tool of a backend is another than the operator approved, or is so no more.
+    #[serde(rename = "catalogue.drift")]
+    Drift(Box<ToolDrift>),
     /// A run of the gateway begins its part of the trail.
     #[serde(rename = "audit.started")]
     Started(Started),
@@ -181,6 +184,22 @@ impl Authorization {
     pub fn because(self, reason: impl Into<String>) -> Self {
         Self { reason: Some(reason.into()), ..self }
     }
+}
+
+/// What a backend has changed, and what is done about it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ToolDrift {
+    /// The MCP server.
+    pub backend: String,
+    /// The tool.
+    pub tool: String,
+    /// `new`, `changed`, `gone`, or `settled` when it is as approved again.
+    pub change: &'static str,
+    /// The parts of its definition that are others.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub fields: Vec<&'static str>,
+    /// `quarantine`, `report`, `pass` or, for what is settled, `none`.
+    pub action: &'static str,
 }
 
 /// The first line of a run.

@@ -27,7 +27,7 @@ pub use digest::Digester;
 pub use encode::Format;
 pub use event::{
     Actor, Arguments, Authorization, Checkpoint, Decision, Event, Gap, Kind, Outcome, Reason, RequestId, Started, Step,
-    Target, Verdict,
+    Target, ToolDrift, Verdict,
 };
 pub use sink::{Collector, Destination, Rotation, sqlite_lines};
 pub use writer::Signer;

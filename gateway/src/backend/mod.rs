@@ -6,7 +6,9 @@
 
 mod address;
 pub mod caller;
+pub mod catalogue;
 mod health;
+pub mod pinning;
 mod pool;
 mod replicas;
 mod trust;

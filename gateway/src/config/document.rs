@@ -122,6 +122,10 @@ pub struct Backend {
     pub identity: Identity,
     /// What may pass between its server and clients, beside calls and lists.
     pub client_features: Option<Vec<Text>>,
+    /// Whether tools that are new or described anew pass.
+    pub drift: Option<Drift>,
+    /// How often the gateway reads its tools, where it keeps a catalogue of them.
+    pub catalogue_refresh: Option<Text>,
     /// A PEM file with the authority that signed its certificate.
     pub ca_file: Option<Text>,
     /// How long a connection may take.
@@ -142,6 +146,16 @@ pub struct Identity {
     /// `X-Portcullis-Assertion`, a JWT of the key at `/jwks/assertion`.
     #[serde(default)]
     pub assertion: bool,
+}
+
+/// Whether tools that are new or described anew pass.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Drift {
+    /// The file of the tools that were approved.
+    pub lock: Text,
+    /// `quarantine`, `report` or `pass`.
+    pub mode: Option<Text>,
 }
 
 /// Sizes and deadlines.

@@ -12,6 +12,7 @@ use url::Url;
 use super::Secret;
 use crate::audit::{Destination, OnFailure};
 use crate::backend::caller::Wanted;
+use crate::backend::pinning::Rule;
 use crate::limit::{Rates, TrustedProxies};
 use crate::mcp::Features;
 
@@ -128,6 +129,10 @@ pub struct Backend {
     pub identity: Wanted,
     /// What may pass between its server and clients.
     pub features: Features,
+    /// Whether tools that are new or described anew pass; not looked at when absent.
+    pub drift: Option<Drift>,
+    /// How often the gateway reads its tools at least, where it keeps a catalogue of them.
+    pub catalogue_refresh: Duration,
     /// A PEM file with the authority that signed its certificate; the system's when absent.
     pub ca_file: Option<PathBuf>,
     /// How long a connection may take.
@@ -136,6 +141,15 @@ pub struct Backend {
     pub timeout: Duration,
     /// How long an event stream may be silent.
     pub idle_timeout: Duration,
+}
+
+/// What is compared with what, and what is done about a difference.
+#[derive(Clone, Debug)]
+pub struct Drift {
+    /// The file of the tools that were approved.
+    pub lock: PathBuf,
+    /// What is done.
+    pub rule: Rule,
 }
 
 /// Sizes, in bytes, and rates.

@@ -16,12 +16,14 @@ use crate::json::{Key, MAX_DEPTH, Seen, check, resembles};
 const MEMBERS: [&str; 6] = ["jsonrpc", "id", "method", "params", "result", "error"];
 /// Says that a subscribed resource changed; open to whom the resource is open.
 pub const RESOURCE_UPDATED: &str = "notifications/resources/updated";
+/// What a server sends when its tools are others.
+pub const TOOLS_CHANGED: &str = "notifications/tools/list_changed";
 /// What servers tell clients.
 const NOTIFICATIONS: [&str; 9] = [
     "notifications/cancelled",
     "notifications/progress",
     "notifications/message",
-    "notifications/tools/list_changed",
+    TOOLS_CHANGED,
     "notifications/prompts/list_changed",
     "notifications/resources/list_changed",
     RESOURCE_UPDATED,

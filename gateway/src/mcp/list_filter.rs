@@ -84,6 +84,21 @@ pub fn filter(
     era: Era,
     keep: &mut dyn FnMut(&str) -> bool,
 ) -> Result<Filtered, Unreadable> {
+    filter_items(body, kind, id, era, &mut |name, _| keep(name))
+}
+
+/// As [`filter`]; `keep` also gets the item as JSON.
+///
+/// # Errors
+///
+/// As [`filter`].
+pub fn filter_items(
+    body: &Bytes,
+    kind: ListKind,
+    id: &RequestId,
+    era: Era,
+    keep: &mut dyn FnMut(&str, &str) -> bool,
+) -> Result<Filtered, Unreadable> {
     let text = std::str::from_utf8(body).map_err(|_not_utf8| Unreadable)?;
     let found = visit::find(text, kind.member()).ok_or(Unreadable)?;
     if found.is_error && found.id == Some("null") {
@@ -100,7 +115,7 @@ pub fn filter(
 }
 
 /// Filters whatever list an answer holds, when its request is not known (an answer that arrives on a session's
-/// stream). `keep` is asked with the kind of the list.
+/// stream). `keep` is asked with the kind of the list, and gets the name and the item.
 ///
 /// # Errors
 ///
@@ -108,7 +123,7 @@ pub fn filter(
 pub fn filter_by_shape(
     body: &Bytes,
     era: Era,
-    keep: &mut dyn FnMut(ListKind, &str) -> bool,
+    keep: &mut dyn FnMut(ListKind, &str, &str) -> bool,
 ) -> Result<Filtered, Unreadable> {
     let mut filtered = Filtered { body: body.clone(), shown: 0, hidden: 0, id_at: None };
     for kind in ListKind::WITH_ITEMS {
@@ -118,7 +133,7 @@ pub fn filter_by_shape(
         if found.is_error || found.items.is_none() {
             continue;
         }
-        let one = rewrite(&current, text, &found, kind, era, &mut |name| keep(kind, name))?;
+        let one = rewrite(&current, text, &found, kind, era, &mut |name, item| keep(kind, name, item))?;
         filtered.body = one.body;
         filtered.shown += one.shown;
         filtered.hidden += one.hidden;
@@ -132,7 +147,7 @@ fn rewrite(
     found: &Found<'_>,
     kind: ListKind,
     era: Era,
-    keep: &mut dyn FnMut(&str) -> bool,
+    keep: &mut dyn FnMut(&str, &str) -> bool,
 ) -> Result<Filtered, Unreadable> {
     let items = match (&found.items, kind) {
         (Some(items), _) => items.as_slice(),
@@ -142,7 +157,7 @@ fn rewrite(
     let mut kept = Vec::with_capacity(items.len());
     for item in items {
         let name = visit::name(item, kind.key()).ok_or(Unreadable)?;
-        if keep(&name) {
+        if keep(&name, item) {
             kept.push(*item);
         }
     }

@@ -179,7 +179,8 @@ impl<'d> Visit<'d> {
             method: exchange.header(&METHOD),
             name: exchange.header(&NAME),
         };
-        let view = self.door.policy.view(identity.subject(), &self.mount.name);
+        let standing = self.door.standing();
+        let view = standing.view(identity.subject(), &self.mount.name);
         let seals = self.door.seals(self.mount, identity);
         let resource = |uri: &str| view.resource(uri);
         let terms = Terms { features: self.mount.features, seals: &seals, resource: &resource };

@@ -2,7 +2,7 @@
 //!
 //! An entry keeps the whole answer it was made from, and is used for an answer that equals it byte for byte beside the
 //! id, so that nothing hangs on a hash. Its key is all that the filter's outcome depends on: the policy, the caller's
-//! keys on the backend, the kind of list and the era.
+//! keys on the backend, the tools that exist there, the kind of list and the era.
 
 use std::hash::BuildHasher;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ const WINDOW: usize = 64;
 const NAME: &[u8] = br#""id":"#;
 
 /// What the outcome depends on beside the answer.
-pub(super) type Terms = (Mask, ListKind, Era);
+pub(super) type Terms = (Mask, u64, ListKind, Era);
 
 /// Filtered lists, by what they were made from.
 #[derive(Debug)]
@@ -135,7 +135,7 @@ mod tests {
 
     fn terms() -> Terms {
         let [mask, _] = masks();
-        (mask, ListKind::Tools, Era::Modern)
+        (mask, 0, ListKind::Tools, Era::Modern)
     }
 
     /// Filters as a request would: through the cache; the answer, and whether it was known.
@@ -145,7 +145,7 @@ mod tests {
         if let Some(filtered) = sight.as_ref().and_then(|sight| cache.get(sight)) {
             return (String::from_utf8(filtered.body.to_vec()).unwrap(), true);
         }
-        let filtered = filter(&body, terms.1, &id, terms.2, &mut |name| name == "x").unwrap();
+        let filtered = filter(&body, terms.2, &id, terms.3, &mut |name| name == "x").unwrap();
         if let Some(sight) = sight {
             cache.insert(sight, &id, &filtered);
         }
@@ -178,11 +178,12 @@ mod tests {
         let [mask, other] = masks();
         let (kind, era) = (ListKind::Tools, Era::Modern);
         let known = |body: &str, terms: Terms| through(&cache, body, "1", &terms).1;
-        assert!(!known(&body, (mask.clone(), kind, era)));
-        assert!(known(&body, (mask.clone(), kind, era)));
-        assert!(!known(&body.replace("\"y\"", "\"z\""), (mask.clone(), kind, era)));
-        assert!(!known(&body, (other, kind, era)));
-        assert!(!known(&body, (mask, kind, Era::Legacy)));
+        assert!(!known(&body, (mask.clone(), 0, kind, era)));
+        assert!(known(&body, (mask.clone(), 0, kind, era)));
+        assert!(!known(&body.replace("\"y\"", "\"z\""), (mask.clone(), 0, kind, era)));
+        assert!(!known(&body, (other, 0, kind, era)));
+        assert!(!known(&body, (mask.clone(), 1, kind, era)));
+        assert!(!known(&body, (mask, 0, kind, Era::Legacy)));
     }
 
     #[test]

@@ -34,6 +34,7 @@ mod rejection;
 mod route;
 mod seals;
 mod session;
+pub mod standing;
 mod verdict;
 
 use std::sync::Arc;
@@ -44,7 +45,6 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
-use portcullis_policy::Policy;
 use tower::ServiceExt;
 
 pub use mount::Mount;
@@ -62,6 +62,7 @@ use exchange::{Exchange, Gone};
 use list_cache::ListCache;
 use listener::Handler;
 use route::Route;
+use standing::{Current, Standing};
 
 /// Bodies and answers of local routes.
 const MAX_LOCAL: usize = 64 * 1024;
@@ -70,7 +71,7 @@ const MAX_LOCAL: usize = 64 * 1024;
 pub struct Door {
     routes: RouteTable,
     authenticator: Authenticator,
-    policy: Arc<Policy>,
+    standing: Current,
     sealer: Sealer,
     auditor: Arc<Auditor>,
     metrics: Arc<Metrics>,
@@ -106,7 +107,7 @@ pub struct Parts {
     /// Verifies callers.
     pub authenticator: Authenticator,
     /// Decides.
-    pub policy: Arc<Policy>,
+    pub standing: Current,
     /// Seals session ids.
     pub sealer: Sealer,
     /// Records.
@@ -125,10 +126,15 @@ impl Door {
     /// A door of these parts.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { routes, authenticator, policy, sealer, auditor, metrics, local, clock, settings } = parts;
+        let Parts { routes, authenticator, standing, sealer, auditor, metrics, local, clock, settings } = parts;
         let (asked, lists) = (Asked::default(), ListCache::new(settings.list_cache));
         let calls = settings.calls.map(|rate| Gcra::new(rate, CALLERS));
-        Self { routes, authenticator, policy, sealer, auditor, metrics, local, clock, settings, asked, lists, calls }
+        Self { routes, authenticator, standing, sealer, auditor, metrics, local, clock, settings, asked, lists, calls }
+    }
+
+    /// What counts now; whoever takes it decides by one policy and one catalogue.
+    fn standing(&self) -> Arc<Standing> {
+        self.standing.load_full()
     }
 
     /// Answers a local route in process.

@@ -1,13 +1,15 @@
 //! Who an answer is for, and what becomes of it on the way: lists filtered, introductions trimmed, states, tasks and
 //! event ids sealed, questions that the backend's features do not cover left out.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use portcullis_policy::View;
 
 use super::Door;
 use super::mount::Mount;
 use super::seals::CallerSeals;
 use super::session::Session;
+use super::standing::{Seen, Standing};
 use crate::authn::VerifiedIdentity;
 use crate::mcp::answer::{self, Answer};
 use crate::mcp::capabilities::{self, Reach};
@@ -81,8 +83,13 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn view(&self) -> View<'_> {
-        self.door.policy.view(self.identity.subject(), &self.mount.name)
+    fn view<'s>(&self, standing: &'s Standing) -> Seen<'s> {
+        standing.view(self.identity.subject(), &self.mount.name)
+    }
+
+    /// What counts when this is asked: a stream may be open for longer than a policy.
+    fn standing(&self) -> Arc<Standing> {
+        self.door.standing()
     }
 
     /// The one answer to this request, as the caller may see it.
@@ -103,12 +110,15 @@ impl<'a> Reader<'a> {
 
     /// The list as the caller may see it; one that was seen before under the same keys is not read again.
     fn filter(&self, body: &Bytes, kind: ListKind, id: &RequestId) -> Result<Bytes, Unreadable> {
-        let view = self.view();
-        let sight = view.mask().and_then(|mask| self.door.lists.sight(body, id, (mask, kind, self.era)));
+        let standing = self.standing();
+        let view = self.view(&standing);
+        let terms = view.terms().map(|(mask, serial)| (mask, serial, kind, self.era));
+        let sight = terms.and_then(|terms| self.door.lists.sight(body, id, terms));
         if let Some(filtered) = sight.as_ref().and_then(|sight| self.door.lists.get(sight)) {
             return Ok(self.counted(filtered));
         }
-        let filtered = list_filter::filter(body, kind, id, self.era, &mut |name| shows(&view, kind, name))?;
+        let filtered =
+            list_filter::filter_items(body, kind, id, self.era, &mut |name, item| shows(&view, kind, name, item))?;
         if let Some(sight) = sight {
             self.door.lists.insert(sight, id, &filtered);
         }
@@ -123,7 +133,8 @@ impl<'a> Reader<'a> {
     }
 
     fn introduce(&self, body: &Bytes, id: &RequestId) -> Result<Bytes, Unreadable> {
-        let view = self.view();
+        let standing = self.standing();
+        let view = self.view(&standing);
         let opens = |kind| match kind {
             ListKind::Tools => view.reaches_tools(),
             ListKind::Prompts => view.reaches_prompts(),
@@ -171,9 +182,12 @@ impl<'a> Reader<'a> {
             Answer::Request { id, .. } => self.door.asked.ask(&self.session.key, id),
             Answer::Notification { method } if method == answer::RESOURCE_UPDATED => {
                 let uri = answer::updated_resource(data.as_bytes()).ok_or(Unreadable)?;
-                if !self.view().resource(&uri) {
+                if !self.view(&self.standing()).resource(&uri) {
                     return Ok(Passed::Dropped);
                 }
+            }
+            Answer::Notification { method } if method == answer::TOOLS_CHANGED => {
+                self.standing().changed(&self.mount.name);
             }
             Answer::Notification { .. } => {}
         }
@@ -187,8 +201,10 @@ impl<'a> Reader<'a> {
             return Ok(Passed::Last(self.sealed(event, body.as_deref())?));
         }
         // A resumed answer on the stream of a session: its request is not known, its shape is.
-        let view = self.view();
-        let filtered = list_filter::filter_by_shape(data, self.era, &mut |kind, name| shows(&view, kind, name))?;
+        let standing = self.standing();
+        let view = self.view(&standing);
+        let mut keep = |kind, name: &str, item: &str| shows(&view, kind, name, item);
+        let filtered = list_filter::filter_by_shape(data, self.era, &mut keep)?;
         let body = changed(self.counted(filtered));
         Ok(Passed::On(self.sealed(event, body.as_deref())?))
     }
@@ -210,9 +226,9 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn shows(view: &View<'_>, kind: ListKind, name: &str) -> bool {
+fn shows(view: &Seen<'_>, kind: ListKind, name: &str, item: &str) -> bool {
     match kind {
-        ListKind::Tools => view.tool(name),
+        ListKind::Tools => view.tool(name, item),
         ListKind::Prompts => view.prompt(name),
         ListKind::Resources => view.resource(name),
         ListKind::ResourceTemplates => view.resource_template(name),

@@ -7,10 +7,14 @@ use portcullis_policy::{Act, Denial, Permit, Permitted};
 
 use super::door::{Failure, Visit};
 use super::rejection::{Rejection, Unknown};
+use super::standing::Refused;
 use crate::audit::{Actor, Decision, Event, Kind, NotRecorded, Reason, Target, Verdict};
 use crate::authn::VerifiedIdentity;
 use crate::mcp::{self, ClientMessage, EndSession, OpenStream};
 use crate::metrics;
+
+/// What the trail says until a backend's catalogue has been read.
+const NOT_KNOWN: &str = "the backend's tools are not known yet";
 
 impl Visit<'_> {
     /// The decision, recorded before anything is done by it.
@@ -21,14 +25,30 @@ impl Visit<'_> {
     ) -> Result<Permitted<T>, Failure> {
         let (method, name, id) = (act.method().to_owned(), act.name().map(str::to_owned), act.id());
         let (what, era, params) = (act.unknown(), act.era(), act.params());
-        match self.door.policy.authorize(identity.subject(), act) {
+        match self.door.standing().authorize(identity.subject(), act) {
             Ok(permitted) => {
                 let recorded = self.record_permit(identity, (method, name, params), permitted.permit().clone()).await;
                 if recorded { Ok(permitted) } else { Err(Rejection::Unavailable { id }.into()) }
             }
-            Err(denial) => {
+            Err(Refused::Denied(denial)) => {
                 let rejection = Rejection::denied(denial.kind(), id, what, era);
                 self.record_denial(identity, method, name, denial, &rejection);
+                Err(rejection.into())
+            }
+            Err(refused) => {
+                let unknown = |id| Rejection::Unknown { id, what, era };
+                let (rejection, label, why) = match refused {
+                    Refused::NotKnown => {
+                        (Rejection::Unavailable { id }, metrics::Reason::Unavailable, NOT_KNOWN.to_owned())
+                    }
+                    Refused::Drift(why) => (unknown(id), metrics::Reason::Drift, why),
+                    Refused::NothingThere => (unknown(id), metrics::Reason::Policy, NOT_KNOWN.to_owned()),
+                    Refused::NotListed | Refused::Denied(_) => {
+                        (unknown(id), metrics::Reason::Policy, "the backend lists no such tool".to_owned())
+                    }
+                };
+                self.count(Verdict::Deny, label);
+                self.record(Verdict::Deny, Reason::Text(why), Some(identity), method, name, None);
                 Err(rejection.into())
             }
         }

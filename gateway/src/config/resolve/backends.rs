@@ -8,12 +8,15 @@ use url::Url;
 
 use super::values::Resolver;
 use crate::backend::caller::Wanted;
+use crate::backend::pinning::Rule;
 use crate::config::document;
-use crate::config::settings::Backend;
+use crate::config::settings::{Backend, Drift};
 use crate::mcp::Features;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const TIMEOUT: Duration = Duration::from_secs(120);
+const CATALOGUE_REFRESH: Duration = Duration::from_secs(300);
+const MIN_REFRESH: Duration = Duration::from_secs(1);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
 /// First segments that the gateway answers itself.
 const RESERVED: [&str; 9] =
@@ -74,12 +77,36 @@ fn one(
         path,
         accept_entra_tokens: written.accept_entra_tokens,
         identity: Wanted { headers: written.identity.headers, assertion: written.identity.assertion },
+        drift: drift(resolver, written.drift.as_ref()),
+        catalogue_refresh: refresh(resolver, written.catalogue_refresh.as_ref()),
         features: features(resolver, written.client_features.as_deref()),
         ca_file,
         connect_timeout,
         timeout,
         idle_timeout,
     })
+}
+
+fn drift(resolver: &mut Resolver<'_>, written: Option<&document::Drift>) -> Option<Drift> {
+    let written = written?;
+    let lock = resolver.path(&written.lock);
+    let mut rule = Rule::default();
+    if let Some((text, word)) = written.mode.as_ref().and_then(|text| Some((text, resolver.text(text)?))) {
+        let known = Rule::WORDS.join(", ");
+        match Rule::parse(&word) {
+            Some(parsed) => rule = parsed,
+            None => resolver.fault(Some(text), format!("`{word}` is no mode of drift; there are {known}")),
+        }
+    }
+    Some(Drift { lock: lock?, rule })
+}
+
+fn refresh(resolver: &mut Resolver<'_>, text: Option<&document::Text>) -> Duration {
+    let refresh = resolver.duration(text, CATALOGUE_REFRESH);
+    if refresh < MIN_REFRESH {
+        resolver.fault(text, "a catalogue is read every `1s` at most; write `1m` or more for a server in use");
+    }
+    refresh
 }
 
 /// The features named; the usual ones when none are.

@@ -1,0 +1,193 @@
+//! What the gateway knows of its backends' tools, and how that becomes what requests are decided by.
+//!
+//! A backend of which anything is compared or imported has a [`Keeper`]. Whenever one of them knows something new, the
+//! whole [`Standing`] is made anew and swapped.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use portcullis_policy::{BackendName, Policy};
+
+use super::{StartError, mounts, start};
+use crate::audit::{Auditor, Event, Kind, ToolDrift};
+use crate::backend::Replicas;
+use crate::backend::catalogue::{Client, Keeper, Known, Limits, Pinned};
+use crate::backend::pinning::{Change, Drift, LockFile, Mode, Rule, Surface};
+use crate::clock::Clock;
+use crate::config::{Config, settings};
+use crate::metrics::{Figures, Metrics};
+use crate::proxy::standing::{Current, Kept, Standing};
+
+/// All pages of a list are read in so long, or not at all.
+const FETCH: Duration = Duration::from_secs(30);
+
+/// The keepers, and what comes of what they know.
+#[derive(Debug)]
+pub(super) struct Catalogues {
+    policy: Arc<Policy>,
+    kept: Vec<(Arc<Keeper>, Rule)>,
+    auditor: Arc<Auditor>,
+    clock: Arc<dyn Clock>,
+    current: Current,
+    /// What the trail has been told, by backend and tool.
+    told: Mutex<BTreeMap<(BackendName, String), Drift>>,
+}
+
+/// The client that reads a backend's tools.
+pub(super) fn client(config: &Config, backend: &settings::Backend, replicas: Arc<Replicas>) -> Client {
+    Client::new(replicas, Limits { bytes: config.limits.answer_body, time: FETCH.min(backend.timeout) })
+}
+
+/// As [`client`], with connections of its own: for commands.
+///
+/// # Errors
+///
+/// Returns a [`StartError`] when the backend's settings cannot be used.
+pub(crate) fn client_of(config: &Config, backend: &settings::Backend) -> Result<Client, StartError> {
+    Ok(client(config, backend, Arc::new(mounts::replicas(backend)?)))
+}
+
+impl Catalogues {
+    /// The catalogues of the backends that need one, by the servers of each.
+    pub(super) fn new(
+        config: &Config,
+        replicas: &[Arc<Replicas>],
+        auditor: Arc<Auditor>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Arc<Self>, StartError> {
+        let mut kept = Vec::new();
+        for (backend, replicas) in config.backends.iter().zip(replicas) {
+            let Some(drift) = &backend.drift else { continue };
+            let lock = LockFile::read(&drift.lock, &backend.name).map_err(start("a lock file"))?;
+            let pinned = Pinned { path: drift.lock.clone(), lock: Arc::new(lock) };
+            let client = client(config, backend, Arc::clone(replicas));
+            let (name, every) = (backend.name.clone(), backend.catalogue_refresh);
+            let keeper = Keeper::new(name, client, every, Some(pinned), Arc::clone(&clock));
+            kept.push((Arc::new(keeper), drift.rule));
+        }
+        let policy = Arc::clone(&config.policy);
+        let nothing = Standing::new(Arc::clone(&policy), BTreeMap::new());
+        let current = Arc::new(ArcSwap::from_pointee(nothing));
+        let catalogues = Self { policy, kept, auditor, clock, current, told: Mutex::default() };
+        catalogues.swap();
+        Ok(Arc::new(catalogues))
+    }
+
+    /// What requests are decided by, now and later.
+    pub(super) fn current(&self) -> Current {
+        Arc::clone(&self.current)
+    }
+
+    /// Each keeper's work, which does not end.
+    pub(super) fn work(self: &Arc<Self>) -> impl Iterator<Item = impl Future<Output = ()> + Send + use<>> {
+        let all = self.kept.iter().map(|(keeper, _)| (Arc::clone(keeper), Arc::clone(self)));
+        all.collect::<Vec<_>>().into_iter().map(|(keeper, catalogues)| async move {
+            Box::pin(keeper.keep_forever(|| catalogues.swap())).await;
+        })
+    }
+
+    /// Makes the standing anew from what is known, and lets it count.
+    fn swap(&self) {
+        // One at a time: what is made later must not be replaced by what was made before.
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut drifts = BTreeMap::new();
+        let mut kept = BTreeMap::new();
+        for (keeper, rule) in &self.kept {
+            let surface = self.surface(keeper.backend(), &keeper.known(), *rule).map(|(surface, found)| {
+                drifts.extend(found.into_iter().map(|drift| ((keeper.backend().clone(), drift.tool.clone()), drift)));
+                surface
+            });
+            kept.insert(keeper.backend().clone(), Kept { keeper: Arc::clone(keeper), surface });
+        }
+        self.current.store(Arc::new(Standing::new(Arc::clone(&self.policy), kept)));
+        self.tell(&told, &drifts);
+        *told = drifts;
+    }
+
+    fn surface(&self, backend: &BackendName, known: &Known, rule: Rule) -> Option<(Surface, Vec<Drift>)> {
+        let catalogue = known.catalogue.as_ref()?;
+        let lock = known.pinned.as_ref().map(|pinned| &*pinned.lock);
+        let mode = |tool: &str| rule.mode(self.policy.names_tool(backend, tool));
+        Some(Surface::new(catalogue, lock, &mode))
+    }
+
+    /// Tells log and trail what is not as it was told before.
+    fn tell(&self, before: &BTreeMap<(BackendName, String), Drift>, now: &BTreeMap<(BackendName, String), Drift>) {
+        for ((backend, tool), drift) in now.iter().filter(|(key, drift)| before.get(*key) != Some(*drift)) {
+            let fields = drift.change.fields().iter().map(|field| field.as_str()).collect();
+            let (change, action) = (drift.change.as_str(), drift.mode.as_str());
+            if drift.mode != Mode::Pass {
+                let what = &drift.change;
+                tracing::warn!(%backend, tool, change, action, "a tool {what}; see `portcullis tools diff`");
+            }
+            self.record(ToolDrift { backend: backend.to_string(), tool: tool.clone(), change, fields, action });
+        }
+        for (backend, tool) in before.keys().filter(|key| !now.contains_key(*key)) {
+            tracing::info!(%backend, tool, "a tool is as it was approved");
+            let (change, action) = ("settled", "none");
+            let drift =
+                ToolDrift { backend: backend.to_string(), tool: tool.clone(), change, fields: Vec::new(), action };
+            self.record(drift);
+        }
+    }
+
+    fn record(&self, drift: ToolDrift) {
+        let event = Event { time: self.clock.now(), request_id: None, kind: Kind::Drift(Box::new(drift)) };
+        if let Err(error) = self.auditor.record(event) {
+            tracing::error!(%error, "an audit event was not taken");
+        }
+    }
+
+    /// What the operator should know of each, in words.
+    pub(super) fn notes(&self) -> Vec<String> {
+        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut notes = Vec::new();
+        for (keeper, _) in &self.kept {
+            let (name, known) = (keeper.backend(), keeper.known());
+            let age = keeper.age().map(|age| age.as_secs());
+            let failure = known.failure.as_ref().map(|why| format!("; it cannot be read now: {why}"));
+            let failure = failure.unwrap_or_default();
+            notes.push(match (&known.catalogue, age) {
+                (Some(catalogue), Some(age)) => {
+                    let tools = catalogue.tools().len();
+                    format!("backend `{name}`: catalogue of {tools} tools, {age} s old{failure}")
+                }
+                _ => format!("backend `{name}`: no catalogue yet, so that none of its tools can be called{failure}"),
+            });
+            if let Some(fault) = &known.lock_fault {
+                notes.push(format!("backend `{name}`: {fault}"));
+            }
+            let of_this = told.iter().filter(|((backend, _), _)| backend == name).map(|(_, drift)| drift);
+            let (quarantined, drifted) = count(of_this);
+            if drifted > 0 {
+                notes.push(format!(
+                    "backend `{name}`: {drifted} tools are not as approved, {quarantined} of them quarantined; see `portcullis tools diff`"
+                ));
+            }
+        }
+        notes
+    }
+
+    /// Sets the series.
+    pub(super) fn observe(&self, metrics: &Metrics) {
+        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        for (keeper, _) in &self.kept {
+            let name = keeper.backend();
+            let listed = keeper.known().catalogue.map_or(0, |catalogue| catalogue.tools().len());
+            let of_this = told.iter().filter(|((backend, _), _)| backend == name).map(|(_, drift)| drift);
+            let (quarantined, drifted) = count(of_this);
+            let (age, failures) = (keeper.age(), keeper.failures());
+            metrics.catalogue.observe(name.as_ref(), &Figures { age, listed, quarantined, drifted, failures });
+        }
+    }
+}
+
+/// How many are quarantined, and how many differ at all.
+fn count<'d>(drifts: impl Iterator<Item = &'d Drift>) -> (usize, usize) {
+    drifts.fold((0, 0), |(quarantined, drifted), drift| {
+        let held = drift.mode == Mode::Quarantine && drift.change != Change::Gone;
+        (quarantined + usize::from(held), drifted + 1)
+    })
+}

@@ -1,0 +1,167 @@
+//! What requests are decided by at one moment: the policy, and of every backend that needs it the tools that exist.
+//! One immutable snapshot, swapped whole, so that what is listed and what can be called come out of the same one.
+//!
+//! INVARIANT: the policy is reached through [`Standing::authorize`] and [`Standing::view`] only: a tool that is
+//! quarantined, or that its backend does not list, is as unknown to a call as to a list.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use portcullis_policy::{Act, Action, BackendName, Denial, Mask, Permitted, Policy, Subject, View};
+
+use crate::backend::catalogue::Keeper;
+use crate::backend::pinning::{Place, Surface};
+
+/// The standing that counts now.
+pub type Current = Arc<ArcSwap<Standing>>;
+
+/// The tools of one backend that the gateway keeps a catalogue of.
+#[derive(Debug)]
+pub struct Kept {
+    /// Reads them.
+    pub keeper: Arc<Keeper>,
+    /// Those that exist; none until the catalogue has been read.
+    pub surface: Option<Surface>,
+}
+
+/// What requests are decided by.
+#[derive(Debug)]
+pub struct Standing {
+    policy: Arc<Policy>,
+    kept: BTreeMap<BackendName, Kept>,
+}
+
+/// Why an act is refused.
+#[derive(Debug)]
+pub(super) enum Refused {
+    /// The policy says no.
+    Denied(Denial),
+    /// The tools of the backend are not known yet, and the caller might reach some.
+    NotKnown,
+    /// They are not, and the caller reaches none.
+    NothingThere,
+    /// The backend lists no such tool.
+    NotListed,
+    /// The tool is quarantined; how it differs from what was approved.
+    Drift(String),
+}
+
+/// What a caller sees of a backend.
+#[derive(Debug)]
+pub(super) struct Seen<'s> {
+    view: View<'s>,
+    kept: Option<&'s Kept>,
+}
+
+impl Standing {
+    /// This policy, and these backends' tools; other backends need no catalogue.
+    #[must_use]
+    pub fn new(policy: Arc<Policy>, kept: BTreeMap<BackendName, Kept>) -> Self {
+        Self { policy, kept }
+    }
+
+    /// Decides an act.
+    pub(super) fn authorize<T: Act>(&self, subject: &Subject, act: T) -> Result<Permitted<T>, Refused> {
+        self.exists(subject, act.backend(), &act.action())?;
+        self.policy.authorize(subject, act).map_err(Refused::Denied)
+    }
+
+    fn exists(&self, subject: &Subject, backend: &BackendName, action: &Action<'_>) -> Result<(), Refused> {
+        let Some(kept) = self.kept.get(backend) else { return Ok(()) };
+        let seen = || self.view(subject, backend);
+        match (action, &kept.surface) {
+            (Action::CallTool { .. } | Action::ListTools, None) if seen().reaches_anything() => Err(Refused::NotKnown),
+            (Action::CallTool { .. }, None) => Err(Refused::NothingThere),
+            (Action::CallTool { name }, Some(surface)) => match surface.place(name) {
+                Place::Exists => Ok(()),
+                Place::Quarantined(change) => {
+                    Err(Refused::Drift(format!("drift: the tool {change}, and is not approved")))
+                }
+                Place::Unknown => {
+                    // It may be there since the catalogue was read.
+                    if seen().view.tool(name) {
+                        kept.keeper.nudge();
+                    }
+                    Err(Refused::NotListed)
+                }
+            },
+            _ => Ok(()),
+        }
+    }
+
+    /// What a caller sees of a backend.
+    pub(super) fn view(&self, subject: &Subject, backend: &BackendName) -> Seen<'_> {
+        Seen { view: self.policy.view(subject, backend), kept: self.kept.get(backend) }
+    }
+
+    /// The backend says that its tools have changed.
+    pub(super) fn changed(&self, backend: &BackendName) {
+        if let Some(kept) = self.kept.get(backend) {
+            kept.keeper.nudge();
+        }
+    }
+}
+
+impl Seen<'_> {
+    /// Whether an item of a list of tools is shown.
+    pub(super) fn tool(&self, name: &str, item: &str) -> bool {
+        if !self.view.tool(name) {
+            return false;
+        }
+        let Some(kept) = self.kept else { return true };
+        let Some(surface) = &kept.surface else { return false };
+        let (shown, as_known) = surface.shows(name, item);
+        if !as_known {
+            kept.keeper.nudge();
+        }
+        shown
+    }
+
+    /// Whether a prompt is shown.
+    pub(super) fn prompt(&self, name: &str) -> bool {
+        self.view.prompt(name)
+    }
+
+    /// Whether a resource is shown.
+    pub(super) fn resource(&self, uri: &str) -> bool {
+        self.view.resource(uri)
+    }
+
+    /// Whether a resource template is shown.
+    pub(super) fn resource_template(&self, template: &str) -> bool {
+        self.view.resource_template(template)
+    }
+
+    /// Whether any tool could open.
+    pub(super) fn reaches_tools(&self) -> bool {
+        self.view.reaches_tools()
+    }
+
+    /// Whether any prompt could open.
+    pub(super) fn reaches_prompts(&self) -> bool {
+        self.view.reaches_prompts()
+    }
+
+    /// Whether any resource could open.
+    pub(super) fn reaches_resources(&self) -> bool {
+        self.view.reaches_resources()
+    }
+
+    fn reaches_anything(&self) -> bool {
+        self.reaches_tools() || self.reaches_prompts() || self.reaches_resources()
+    }
+
+    /// Whether a text that names this tool would tell of something that does not exist for the caller.
+    pub(super) fn hides_tool(&self, name: &str) -> bool {
+        let surface = self.kept.and_then(|kept| kept.surface.as_ref());
+        let is_quarantined = surface.is_some_and(|surface| matches!(surface.place(name), Place::Quarantined(_)));
+        is_quarantined || self.view.hides_tool(name)
+    }
+
+    /// What the answers of [`Seen::tool`] and the others depend on, beside the item; `None` where that is more.
+    pub(super) fn terms(&self) -> Option<(Mask, u64)> {
+        let serial = self.kept.map_or(0, |kept| kept.surface.as_ref().map_or(0, Surface::serial));
+        Some((self.view.mask()?, serial))
+    }
+}
