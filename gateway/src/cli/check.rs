@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use super::{Answer, policy_test};
+use crate::backend::pinning::LockFile;
 use crate::config::{self, Environment};
 
 /// Checks a configuration file, or a policy file on its own.
@@ -12,6 +13,12 @@ pub(super) fn run(file: &Path) -> Result<Answer, String> {
         return policy_test::run(file);
     }
     let config = config::load(file, &Environment::process()).map_err(|faults| faults.to_string())?;
+    let locks = config.backends.iter().filter_map(|backend| Some((&backend.drift.as_ref()?.lock, &backend.name)));
+    let faults = locks.filter_map(|(lock, name)| LockFile::read(lock, name).err());
+    let faults: Vec<String> = faults.map(|fault| format!("{}: {fault}", file.display())).collect();
+    if !faults.is_empty() {
+        return Err(faults.join("\n"));
+    }
     let mut text = String::new();
     for warning in &config.warnings {
         let _ = writeln!(text, "warning: {warning}");

@@ -8,6 +8,7 @@ mod check;
 mod explain;
 mod policy_test;
 mod serve;
+mod tools;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -46,6 +47,8 @@ enum Command {
         #[command(subcommand)]
         command: PolicyCommand,
     },
+    /// Ask the backends for their tools: tags, where each comes from, and the roles that open it.
+    Tools(tools::Question),
     /// Work on an audit trail.
     Audit {
         #[command(subcommand)]
@@ -77,6 +80,7 @@ pub fn run() -> ExitCode {
         Command::Check { file } => check::run(&file),
         Command::Explain(question) => explain::run(&question),
         Command::Policy { command: PolicyCommand::Test { file } } => policy_test::run(&file),
+        Command::Tools(question) => tools::run(&question),
         Command::Audit { command: AuditCommand::Verify(question) } => audit_verify::run(&question),
     };
     match result {

@@ -1,0 +1,108 @@
+//! `portcullis tools`: each tool, its tags, where each came from, and which roles open it.
+
+use std::fmt::Write;
+
+use serde_json::{Value, json};
+
+use crate::backend::catalogue::Tool;
+use crate::backend::pinning::{Change, LockFile, compare, visible};
+use crate::cli::Answer;
+use crate::config::{Config, settings};
+
+/// Lists what the backends offer; `No` when one of them cannot be asked.
+pub(super) fn run(config: &Config, backends: &[&settings::Backend], json: bool) -> Result<Answer, String> {
+    let mut rows = Vec::new();
+    let mut faults = Vec::new();
+    for (backend, fetched) in super::fetch(config, backends)? {
+        let catalogue = match fetched {
+            Ok(catalogue) => catalogue,
+            Err(fault) => {
+                faults.push(fault);
+                continue;
+            }
+        };
+        let lock = backend.drift.as_ref().map(|drift| LockFile::read(&drift.lock, &backend.name));
+        let lock = lock.transpose().unwrap_or_else(|fault| {
+            faults.push(fault.to_string());
+            None
+        });
+        let findings = lock.map(|lock| compare(&lock, &catalogue)).unwrap_or_default();
+        for tool in catalogue.tools() {
+            let finding = findings.iter().find(|finding| finding.tool == tool.name());
+            rows.push(row(config, backend, tool, finding.map(|finding| &finding.change)));
+        }
+    }
+    let text = if json {
+        json!({ "tools": rows.iter().map(Row::json).collect::<Vec<_>>(), "faults": faults }).to_string()
+    } else {
+        human(&rows, &faults)
+    };
+    Ok(if faults.is_empty() { Answer::Yes(text) } else { Answer::No(text) })
+}
+
+struct Row {
+    backend: String,
+    tool: String,
+    /// A tag, and the entries of the policy that put it there.
+    tags: Vec<(String, Vec<String>)>,
+    /// What the server says of its tags.
+    server_tags: Vec<String>,
+    roles: Vec<String>,
+    /// How it differs from the lock file, and what is done about it.
+    drift: Option<(Change, &'static str)>,
+}
+
+fn row(config: &Config, backend: &settings::Backend, tool: &Tool, change: Option<&Change>) -> Row {
+    let (name, policy) = (&backend.name, &config.policy);
+    let tags = policy.tool_tags(name, tool.name()).into_iter().map(|tagged| (tagged.tag.to_string(), tagged.by));
+    let rule = backend.drift.as_ref().map(|drift| drift.rule).unwrap_or_default();
+    let mode = rule.mode(policy.names_tool(name, tool.name()));
+    Row {
+        backend: name.to_string(),
+        tool: tool.name().to_owned(),
+        tags: tags.collect(),
+        server_tags: tool.tags().into_iter().map(str::to_owned).collect(),
+        roles: policy.tool_openers(name, tool.name()).iter().map(ToString::to_string).collect(),
+        drift: change.map(|change| (change.clone(), mode.as_str())),
+    }
+}
+
+impl Row {
+    fn json(&self) -> Value {
+        let tag = |(tag, by): &(String, Vec<String>)| json!({ "tag": tag, "from": "policy", "by": by });
+        let drift = self.drift.as_ref().map(|(change, action)| {
+            let fields: Vec<_> = change.fields().iter().map(|field| field.as_str()).collect();
+            json!({ "change": change.as_str(), "fields": fields, "action": action })
+        });
+        json!({
+            "backend": self.backend, "tool": self.tool, "tags": self.tags.iter().map(tag).collect::<Vec<_>>(),
+            "server_tags": self.server_tags, "opened_by": self.roles, "drift": drift,
+        })
+    }
+}
+
+fn human(rows: &[Row], faults: &[String]) -> String {
+    let mut text = String::new();
+    for row in rows {
+        let _ = writeln!(text, "{}/{}", row.backend, visible(&row.tool));
+        let tag = |(tag, by): &(String, Vec<String>)| format!("{tag} (by {})", by.join(", "));
+        let tags: Vec<_> = row.tags.iter().map(tag).collect();
+        let tags = if tags.is_empty() { "none, so that it opens to nobody".to_owned() } else { tags.join(", ") };
+        let _ = writeln!(text, "  tags: {tags}");
+        if !row.server_tags.is_empty() {
+            let said: Vec<_> = row.server_tags.iter().map(|tag| visible(tag)).collect();
+            let _ = writeln!(text, "  the server says: {}", said.join(", "));
+        }
+        if !row.tags.is_empty() {
+            let roles = if row.roles.is_empty() { "none alone".to_owned() } else { row.roles.join(", ") };
+            let _ = writeln!(text, "  opened by: {roles}");
+        }
+        if let Some((change, action)) = &row.drift {
+            let _ = writeln!(text, "  drift: it {change}; {action}");
+        }
+    }
+    for fault in faults {
+        let _ = writeln!(text, "{fault}");
+    }
+    text
+}
