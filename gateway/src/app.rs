@@ -158,14 +158,7 @@ impl Gateway {
                 oauth::Limits::new(&config.limits.rates, metrics.limited.clone()),
             ),
             clock: Arc::clone(&clock),
-            settings: proxy::Settings {
-                request_body: config.limits.request_body,
-                answer_body: config.limits.answer_body,
-                list_cache: config.limits.list_cache,
-                allowed_origins: config.server.allowed_origins.clone(),
-                calls: config.limits.rates.calls,
-                trusted_proxies: config.server.trusted_proxies.clone(),
-            },
+            settings: door_settings(config),
         });
         Ok(Self { door, metrics, entra_keys, store, clock, backends, catalogues })
     }
@@ -323,6 +316,17 @@ fn entra_settings(config: &Config) -> entra::Settings {
         client_secret: config.entra.client_secret.expose().to_owned(),
         scopes: config.entra.scopes.clone(),
         redirect_uri: format!("{}/auth/callback", config.server.public_url),
+    }
+}
+
+fn door_settings(config: &Config) -> proxy::Settings {
+    proxy::Settings {
+        request_body: config.limits.request_body,
+        answer_body: config.limits.answer_body,
+        list_cache: config.limits.list_cache,
+        allowed_origins: config.server.allowed_origins.clone(),
+        calls: config.limits.rates.calls,
+        trusted_proxies: config.server.trusted_proxies.clone(),
     }
 }
 

@@ -91,6 +91,7 @@ impl Kind {
             Self::Decision(_) => "mcp.decision",
             Self::Outcome(_) => "mcp.outcome",
             Self::OAuth(_) => "oauth",
+            Self::Drift(_) => "catalogue.drift",
             Self::Started(_) => "audit.started",
             Self::Checkpoint(_) => "audit.checkpoint",
             Self::Gap(_) => "audit.gap",
