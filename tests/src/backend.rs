@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::broadcast;
 use tokio::task::{AbortHandle, JoinSet};
 
 /// What the backend answers: raw bytes, by the request's head and body.
@@ -42,6 +43,7 @@ pub struct Backend {
     requests: Arc<Mutex<Vec<Request>>>,
     closed: Arc<Mutex<usize>>,
     listening: Arc<Mutex<Option<AbortHandle>>>,
+    pushes: broadcast::Sender<Vec<u8>>,
 }
 
 impl Backend {
@@ -49,7 +51,9 @@ impl Backend {
     pub async fn start(answer: Answer) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let backend = Self { port, requests: Arc::default(), closed: Arc::default(), listening: Arc::default() };
+        let pushes = broadcast::Sender::new(16);
+        let backend =
+            Self { port, requests: Arc::default(), closed: Arc::default(), listening: Arc::default(), pushes };
         let shared = backend.clone();
         let listening = tokio::spawn(async move {
             let mut connections = JoinSet::new();
@@ -80,6 +84,11 @@ impl Backend {
     #[must_use]
     pub fn requests(&self) -> Vec<Request> {
         self.requests.lock().unwrap().clone()
+    }
+
+    /// Sends bytes on every stream that an answer with `x-held` in its head began.
+    pub fn push(&self, bytes: &str) {
+        let _ = self.pushes.send(bytes.as_bytes().to_vec());
     }
 
     /// Closes every connection and the port.
@@ -124,7 +133,13 @@ impl Backend {
                 let mut rest = [0; 1];
                 stream.read_exact(&mut rest).await?;
             }
+            let mut pushes = find(&bytes, b"\r\nx-held").map(|_| self.pushes.subscribe());
             stream.write_all(&bytes).await?;
+            if let Some(pushes) = &mut pushes {
+                while let Ok(more) = pushes.recv().await {
+                    stream.write_all(&more).await?;
+                }
+            }
             if bytes.ends_with(b"\r\n\r\nCLOSE") || find(&bytes, b"connection: close").is_some() {
                 return Ok(());
             }

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::Output;
 use std::time::Duration;
 
 use identity::{Options, Running};
@@ -36,6 +37,7 @@ pub struct WorldBuilder {
     audit: String,
     server: String,
     authority: Option<(String, u16, String)>,
+    before: Vec<Vec<String>>,
 }
 
 /// A gateway, its identity provider and its files.
@@ -74,6 +76,7 @@ impl WorldBuilder {
             audit: String::new(),
             server: String::new(),
             authority: None,
+            before: Vec::new(),
         }
     }
 
@@ -147,6 +150,13 @@ impl WorldBuilder {
         self
     }
 
+    /// With a command of the gateway's that is run before it starts, and must succeed.
+    #[must_use]
+    pub fn before(mut self, arguments: &[&str]) -> Self {
+        self.before.push(arguments.iter().map(ToString::to_string).collect());
+        self
+    }
+
     /// Starts it.
     pub async fn start(self) -> World {
         let port = self.authority.as_ref().map_or_else(free_port, |(_, port, _)| *port);
@@ -164,6 +174,10 @@ impl WorldBuilder {
         let config = self.config(&url, port, admin_port, &authority);
         std::fs::write(directory.path().join("gateway.yaml"), config).unwrap();
         std::fs::write(directory.path().join("secret"), format!("{secret}\n")).unwrap();
+        for arguments in &self.before {
+            let output = command(arguments, directory.path()).await;
+            assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        }
         let gateway = start(directory.path());
         let http = Client::builder().redirect(redirect::Policy::none()).build().unwrap();
         let world = World { identity, gateway, port, admin_port, directory, http };
@@ -197,6 +211,10 @@ impl WorldBuilder {
     }
 }
 
+async fn command(arguments: &[impl AsRef<std::ffi::OsStr>], directory: &Path) -> Output {
+    Command::new(binary("portcullis")).args(arguments).current_dir(directory).output().await.unwrap()
+}
+
 fn start(directory: &Path) -> Process {
     let mut command = Command::new(binary("portcullis"));
     command.args(["serve", "--config"]).arg(directory.join("gateway.yaml")).env("RUST_LOG", "debug");
@@ -226,6 +244,11 @@ impl World {
     #[must_use]
     pub fn directory(&self) -> PathBuf {
         self.directory.path().to_owned()
+    }
+
+    /// Runs a command of the gateway's where its files are.
+    pub async fn command(&self, arguments: &[&str]) -> Output {
+        command(arguments, self.directory.path()).await
     }
 
     /// Starts the gateway again with the same files.
