@@ -10,7 +10,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use portcullis_policy::{BackendName, Policy};
 
-use super::{StartError, mounts, start};
+use super::{StartError, backends, start};
 use crate::audit::{Auditor, Event, Kind, ToolDrift};
 use crate::backend::Replicas;
 use crate::backend::catalogue::{Client, Keeper, Known, Limits, Pinned};
@@ -46,17 +46,19 @@ pub(super) fn client(config: &Config, backend: &settings::Backend, replicas: Arc
 ///
 /// Returns a [`StartError`] when the backend's settings cannot be used.
 pub(crate) fn client_of(config: &Config, backend: &settings::Backend) -> Result<Client, StartError> {
-    Ok(client(config, backend, Arc::new(mounts::replicas(backend)?)))
+    Ok(client(config, backend, Arc::new(backends::replicas(backend)?)))
 }
 
 impl Catalogues {
-    /// The catalogues of the backends that need one, by the servers of each.
+    /// The catalogues of the backends that need one, by the servers of each; what was known before of servers that
+    /// stay is still known.
     pub(super) fn new(
         config: &Config,
         replicas: &[Arc<Replicas>],
-        auditor: Arc<Auditor>,
-        clock: Arc<dyn Clock>,
+        (auditor, clock): (Arc<Auditor>, Arc<dyn Clock>),
+        before: Option<&Self>,
     ) -> Result<Arc<Self>, StartError> {
+        let keepers = || before.into_iter().flat_map(|before| &before.kept).map(|(keeper, _)| keeper);
         let mut kept = Vec::new();
         for (backend, replicas) in config.backends.iter().zip(replicas) {
             let Some(drift) = &backend.drift else { continue };
@@ -65,12 +67,17 @@ impl Catalogues {
             let client = client(config, backend, Arc::clone(replicas));
             let (name, every) = (backend.name.clone(), backend.catalogue_refresh);
             let keeper = Keeper::new(name, client, every, Some(pinned), Arc::clone(&clock));
+            if let Some(before) = keepers().find(|before| before.reads(replicas)) {
+                keeper.go_on_from(before);
+            }
             kept.push((Arc::new(keeper), drift.rule));
         }
         let policy = Arc::clone(&config.policy);
         let nothing = Standing::new(Arc::clone(&policy), BTreeMap::new());
         let current = Arc::new(ArcSwap::from_pointee(nothing));
-        let catalogues = Self { policy, kept, auditor, clock, current, told: Mutex::default() };
+        let told = before.map(|before| before.told.lock().unwrap_or_else(PoisonError::into_inner).clone());
+        let told = Mutex::new(told.unwrap_or_default());
+        let catalogues = Self { policy, kept, auditor, clock, current, told };
         catalogues.swap();
         Ok(Arc::new(catalogues))
     }

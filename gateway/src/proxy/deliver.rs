@@ -7,20 +7,20 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use tokio::time::Instant;
 
 use super::door::{Failure, Visit};
+use super::ending::End;
 use super::exchange::Exchange;
 use super::forward::{BackendAnswer, ForwardError};
 use super::reader::{Passed, Reader};
 use super::rejection::Rejection;
 use super::session::Session;
+use crate::mcp::Method;
 use crate::mcp::list_filter::Unreadable;
 use crate::mcp::sse::Splitter;
-use crate::mcp::{Method, error_body};
 
 const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
-/// Outside the ranges that JSON-RPC and MCP keep for themselves.
-const TOKEN_EXPIRED: i64 = -31401;
 
 impl Visit<'_> {
     /// Passes an answer on.
@@ -111,15 +111,16 @@ impl Visit<'_> {
     ) -> Result<(), Failure> {
         let idle = self.mount.replicas.any().settings().idle_timeout;
         let good_for = reader.identity.expires_at().since(self.door.clock.now());
-        let expired = tokio::time::sleep(good_for.max(Duration::from_secs(1)));
-        tokio::pin!(expired);
+        let expires = Instant::now() + good_for.max(Duration::from_secs(1));
+        let ended = End::of(self.door, self.mount, reader, expires);
+        tokio::pin!(ended);
         let mut splitter = Splitter::new(self.door.settings.answer_body);
         loop {
             let piece = tokio::select! {
                 biased;
                 piece = answer.next_piece(idle) => piece,
                 gone = exchange.gone() => return Err(gone.into()),
-                () = &mut expired => return self.expire(exchange, reader).await,
+                end = &mut ended => return self.end_early(exchange, reader, end).await,
             };
             let piece = match piece {
                 Ok(Some(piece)) => piece,
@@ -143,14 +144,11 @@ impl Visit<'_> {
         }
     }
 
-    /// The token has ended before the stream: whoever waits for an answer is told, and the stream ends in order.
-    async fn expire(&mut self, exchange: &mut Exchange, reader: &Reader<'_>) -> Result<(), Failure> {
-        self.error = Some("token_expired");
-        if let Some(id) = &reader.id {
-            let body =
-                error_body(Some(id), TOKEN_EXPIRED, "The access token has expired; refresh it and ask again", None);
-            let event = [b"data: ".as_slice(), &body, b"\n\n"].concat();
-            exchange.send(event.into()).await?;
+    /// The stream ends before its time: in order, and the client is told.
+    async fn end_early(&mut self, exchange: &mut Exchange, reader: &Reader<'_>, end: End) -> Result<(), Failure> {
+        self.error = Some(end.label());
+        if let Some(event) = end.last_event(reader) {
+            exchange.send(event).await?;
         }
         Ok(())
     }

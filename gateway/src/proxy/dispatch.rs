@@ -5,6 +5,7 @@ use http::HeaderMap;
 use super::door::{Failure, Visit};
 use super::exchange::Exchange;
 use super::forward::{BackendAnswer, ForwardError, UpstreamRequest, forward};
+use super::lifecycle::Stage;
 use super::rejection::Rejection;
 use super::session::Session;
 use crate::backend::Upstream;
@@ -35,6 +36,10 @@ impl<'d> Visit<'d> {
                 biased;
                 answer = forward(upstream, request) => answer,
                 gone = exchange.gone() => return Err(gone.into()),
+                () = self.door.lifecycle.reached(Stage::LastCall) => {
+                    self.error = Some("closing");
+                    return Err(Rejection::GatewayTimeout { id }.into());
+                }
             };
             match answer {
                 Ok(answer) => {

@@ -17,13 +17,16 @@
 mod asked;
 mod batch;
 mod body;
+mod current;
 mod deliver;
 mod dispatch;
 mod door;
+mod ending;
 pub mod exchange;
 pub mod forward;
 mod head_gate;
 mod headers;
+mod lifecycle;
 mod list_cache;
 pub mod listener;
 mod mount;
@@ -45,8 +48,12 @@ use axum::body::Body;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
+use portcullis_policy::BackendName;
+use tokio::sync::watch;
 use tower::ServiceExt;
 
+pub use current::{CurrentDoor, Over};
+pub use lifecycle::{Lifecycle, Stage};
 pub use mount::Mount;
 pub use route::RouteTable;
 
@@ -78,9 +85,12 @@ pub struct Door {
     local: Router,
     clock: Arc<dyn Clock>,
     settings: Settings,
-    asked: Asked,
+    lifecycle: Arc<Lifecycle>,
+    /// Which of its streams are over, for all that the process goes on.
+    over: watch::Sender<Over>,
+    asked: Arc<Asked>,
     lists: ListCache,
-    calls: Option<Gcra>,
+    calls: Option<Arc<Gcra>>,
 }
 
 /// What the data plane was told.
@@ -118,23 +128,61 @@ pub struct Parts {
     pub local: Router,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// When everything ends.
+    pub lifecycle: Arc<Lifecycle>,
     /// Sizes and origins.
     pub settings: Settings,
 }
 
 impl Door {
-    /// A door of these parts.
+    /// A door of these parts. What backends have asked clients goes on from the door before, and so does the count of
+    /// what callers ask, if its limit is the same.
     #[must_use]
-    pub fn new(parts: Parts) -> Self {
-        let Parts { routes, authenticator, standing, sealer, auditor, metrics, local, clock, settings } = parts;
-        let (asked, lists) = (Asked::default(), ListCache::new(settings.list_cache));
-        let calls = settings.calls.map(|rate| Gcra::new(rate, CALLERS));
-        Self { routes, authenticator, standing, sealer, auditor, metrics, local, clock, settings, asked, lists, calls }
+    pub fn new(parts: Parts, before: Option<&Self>) -> Self {
+        let Parts { routes, authenticator, standing, sealer, auditor, metrics, local, clock, lifecycle, settings } =
+            parts;
+        let asked = before.map_or_else(Arc::default, |before| Arc::clone(&before.asked));
+        let calls = before.filter(|before| before.settings.calls == settings.calls);
+        let calls = calls.map_or_else(
+            || settings.calls.map(|rate| Arc::new(Gcra::new(rate, CALLERS))),
+            |before| before.calls.clone(),
+        );
+        Self {
+            routes,
+            authenticator,
+            standing,
+            sealer,
+            auditor,
+            metrics,
+            local,
+            clock,
+            lists: ListCache::new(settings.list_cache),
+            settings,
+            lifecycle,
+            over: watch::Sender::default(),
+            asked,
+            calls,
+        }
     }
 
     /// What counts now; whoever takes it decides by one policy and one catalogue.
     fn standing(&self) -> Arc<Standing> {
         self.standing.load_full()
+    }
+
+    /// Ends streams; whether some may be left that another time concerns.
+    fn end_streams(&self, over: &Over) -> bool {
+        self.over.send_modify(|ended| ended.add(over));
+        *self.over.borrow() != Over::Everything
+    }
+
+    /// Waits until a stream of this backend that only waits for news is to end.
+    async fn news_is_over(&self, backend: &BackendName) {
+        let mut over = self.over.subscribe();
+        tokio::select! {
+            () = self.lifecycle.reached(Stage::Closing) => {}
+            _ = over.wait_for(|over| over.has(backend)) => {}
+        }
     }
 
     /// Answers a local route in process.

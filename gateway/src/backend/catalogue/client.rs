@@ -71,6 +71,12 @@ impl Client {
         Self { replicas, limits, dialogue: Mutex::default(), ids: AtomicU64::new(1) }
     }
 
+    /// Whether it asks these servers.
+    #[must_use]
+    pub fn reads(&self, replicas: &Arc<Replicas>) -> bool {
+        Arc::ptr_eq(&self.replicas, replicas)
+    }
+
     /// Every tool, from all pages.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ use portcullis_policy::BackendName;
 use tokio::sync::Notify;
 
 use super::{Catalogue, Client, FetchError, listen};
+use crate::backend::Replicas;
 use crate::backend::pinning::{LockError, LockFile};
 use crate::clock::{Clock, Timestamp};
 
@@ -68,6 +69,20 @@ impl Keeper {
     ) -> Self {
         let known = Mutex::new(Known { pinned, ..Known::default() });
         Self { backend, client, every, clock, known, nudged: Notify::new(), failures: AtomicU64::new(0) }
+    }
+
+    /// Takes over what another keeper of the same servers knows of their tools; the lock file is its own.
+    pub fn go_on_from(&self, other: &Self) {
+        let Known { catalogue, read_at, failure, .. } = other.known();
+        let mut known = self.lock();
+        (known.catalogue, known.read_at, known.failure) = (catalogue, read_at, failure);
+        self.failures.store(other.failures(), Ordering::Relaxed);
+    }
+
+    /// Whether it reads these servers.
+    #[must_use]
+    pub fn reads(&self, replicas: &Arc<Replicas>) -> bool {
+        self.client.reads(replicas)
     }
 
     /// Whose tools it keeps.

@@ -1,0 +1,209 @@
+//! What lives as long as the process, and the door that it makes of a configuration. A reload makes the door anew
+//! and nothing else.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::mounts::{mount, scopes};
+use super::{StartError, start, state};
+use crate::audit::{self, Auditor, Digester, Signer};
+use crate::authn::{self, Authenticator};
+use crate::backend::Replicas;
+use crate::backend::caller::Asserter;
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::entra::{self, Entra};
+use crate::jose::access_token;
+use crate::jose::claims::EntraExpectations;
+use crate::jose::entra_token;
+use crate::jose::key_set::{EntraKeys, KeySet};
+use crate::jose::signing_key::SigningKey;
+use crate::metrics::Metrics;
+use crate::oauth;
+use crate::outbound::{self, Outbound};
+use crate::proxy::standing::Current;
+use crate::proxy::{self, Door, Lifecycle, Mount, RouteTable};
+use crate::store::{Sealer, Store};
+
+const PURGE_EVERY: Duration = Duration::from_secs(600);
+/// The name of the key that arguments are digested under; one for all runs, so that digests can be compared.
+const DIGEST_KEY: &str = "audit-digest-key";
+
+/// The parts that outlive every configuration.
+pub(super) struct Lasting {
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) entra_keys: Arc<KeySet>,
+    pub(super) auditor: Arc<Auditor>,
+    pub(super) lifecycle: Arc<Lifecycle>,
+    store: Arc<dyn Store>,
+    sealer: Sealer,
+    signing_key: SigningKey,
+    assertion_key: SigningKey,
+    outbound: Outbound,
+    /// Who issues Entra's tokens.
+    issuer: String,
+    asserter: Arc<Asserter>,
+}
+
+impl Lasting {
+    /// Opens state and trail as the configuration at start says.
+    pub(super) async fn open(config: &Config) -> Result<Self, StartError> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let metrics = Arc::new(Metrics::new().map_err(start("the metrics"))?);
+        let (store, sealer) = state::open(&config.state).await?;
+        let signing_key = state::signing_key(state::SIGNING_KEY, &*store, &sealer).await?;
+        let assertion_key = state::signing_key(state::ASSERTION_KEY, &*store, &sealer).await?;
+        let outbound = Outbound::new(&outbound::Settings::default()).map_err(start("the HTTP client"))?;
+        let keys = EntraKeys::new(outbound.clone(), &config.entra.authority_host, &config.entra.tenant_id);
+        let issuer = keys.issuer();
+        let entra_keys = Arc::new(KeySet::new(Box::new(keys), Arc::clone(&clock)));
+        let auditor = auditor(config, &signing_key, (&*store, &sealer), &metrics, &clock).await?;
+        let asserter = Asserter::new(assertion_key.clone(), config.server.public_url.clone(), Arc::clone(&clock));
+        Ok(Self {
+            clock,
+            metrics,
+            entra_keys,
+            auditor: Arc::new(auditor),
+            lifecycle: Arc::default(),
+            store,
+            sealer,
+            signing_key,
+            assertion_key,
+            outbound,
+            issuer,
+            asserter: Arc::new(asserter),
+        })
+    }
+
+    /// The door of a configuration and its servers; questions and counts go on from the one before.
+    pub(super) fn door(
+        &self,
+        config: &Config,
+        (servers, standing): (&[Arc<Replicas>], Current),
+        before: Option<&Door>,
+    ) -> Result<Door, StartError> {
+        let expectations = expectations(config, self.issuer.clone());
+        let verifier = entra_token::Verifier::new(expectations, Arc::clone(&self.entra_keys));
+        let http = self.outbound.client().clone();
+        let entra = Entra::new(entra_settings(config), http, verifier.clone(), Arc::clone(&self.clock));
+        let state = oauth::State::new(
+            oauth_settings(config),
+            Arc::clone(&self.store),
+            self.sealer.clone(),
+            self.signing_key.clone(),
+            entra.map_err(start("the sign-in"))?,
+            Arc::clone(&self.clock),
+        );
+        let state = state.with_auditor(Arc::clone(&self.auditor)).with_assertion_key(&self.assertion_key);
+        let issuer = config.server.public_url.clone();
+        let mut trusted = authn::Settings::new(access_token::Verifier::new(issuer, [&self.signing_key]));
+        trusted.entra = Some(verifier);
+        trusted.cache_for = config.limits.token_cache;
+        let mounts = config.backends.iter().zip(servers);
+        let mounts = mounts.map(|(backend, replicas)| Arc::new(mount(config, backend, replicas, &self.asserter)));
+        let mounts: Vec<Arc<Mount>> = mounts.collect();
+        let parts = proxy::Parts {
+            routes: RouteTable::new(mounts, &config.server.public_url),
+            authenticator: Authenticator::new(trusted, Arc::clone(&self.clock)),
+            standing,
+            sealer: self.sealer.clone(),
+            auditor: Arc::clone(&self.auditor),
+            metrics: Arc::clone(&self.metrics),
+            local: oauth::router(
+                Arc::new(state),
+                oauth::Limits::new(&config.limits.rates, self.metrics.limited.clone()),
+            ),
+            clock: Arc::clone(&self.clock),
+            lifecycle: Arc::clone(&self.lifecycle),
+            settings: data_plane(config),
+        };
+        Ok(Door::new(parts, before))
+    }
+
+    /// What is done beside requests, for as long as the process lives.
+    pub(super) fn start_background(&self, runtime: &tokio::runtime::Handle) {
+        let keys = Arc::clone(&self.entra_keys);
+        runtime.spawn(async move { keys.refresh_forever().await });
+        let (store, clock) = (Arc::clone(&self.store), Arc::clone(&self.clock));
+        runtime.spawn(async move {
+            loop {
+                tokio::time::sleep(PURGE_EVERY).await;
+                if let Err(error) = store.purge(clock.now()).await {
+                    tracing::error!(%error, "expired state cannot be removed");
+                }
+            }
+        });
+    }
+}
+
+async fn auditor(
+    config: &Config,
+    key: &SigningKey,
+    (store, sealer): (&dyn Store, &Sealer),
+    metrics: &Arc<Metrics>,
+    clock: &Arc<dyn Clock>,
+) -> Result<Auditor, StartError> {
+    let arguments = &config.audit.arguments;
+    let digester = if arguments.digest {
+        let key = state::kept(DIGEST_KEY, &rand::random::<[u8; 32]>(), store, sealer).await?;
+        Digester::new(&key, arguments.values_of.clone(), arguments.redact.clone())
+    } else {
+        Digester::none()
+    };
+    let issuer = config.server.public_url.clone();
+    let signer = Signer { key: key.clone(), issuer, clock: Arc::clone(clock) };
+    let (durable, on_failure, metrics) = (config.audit.durable, config.audit.on_failure, Some(Arc::clone(metrics)));
+    let options = audit::Options { durable, on_failure, digester, metrics };
+    Auditor::start(config.audit.destinations.clone(), signer, options).map_err(start("the audit trail"))
+}
+
+/// What the data plane is told.
+fn data_plane(config: &Config) -> proxy::Settings {
+    proxy::Settings {
+        request_body: config.limits.request_body,
+        answer_body: config.limits.answer_body,
+        list_cache: config.limits.list_cache,
+        allowed_origins: config.server.allowed_origins.clone(),
+        calls: config.limits.rates.calls,
+        trusted_proxies: config.server.trusted_proxies.clone(),
+    }
+}
+
+fn expectations(config: &Config, issuer: String) -> EntraExpectations {
+    let short = |scope: &String| scope.rsplit('/').next().unwrap_or_default().to_owned();
+    EntraExpectations {
+        issuer,
+        tenant_id: config.entra.tenant_id.clone(),
+        client_id: config.entra.client_id.clone(),
+        allowed_tenants: Vec::new(),
+        scopes: config.entra.scopes.iter().map(short).collect(),
+        clock_skew: config.entra.clock_skew,
+    }
+}
+
+fn entra_settings(config: &Config) -> entra::Settings {
+    entra::Settings {
+        authority_host: config.entra.authority_host.clone(),
+        tenant_id: config.entra.tenant_id.clone(),
+        client_id: config.entra.client_id.clone(),
+        client_secret: config.entra.client_secret.expose().to_owned(),
+        scopes: config.entra.scopes.clone(),
+        redirect_uri: format!("{}/auth/callback", config.server.public_url),
+    }
+}
+
+fn oauth_settings(config: &Config) -> oauth::Settings {
+    let resource = |backend: &crate::config::settings::Backend| oauth::Resource {
+        url: backend.resource.clone(),
+        path: backend.path.clone(),
+        name: backend.name.to_string(),
+        scopes: scopes(config, backend),
+    };
+    oauth::Settings {
+        issuer: config.server.public_url.clone(),
+        resources: config.backends.iter().map(resource).collect(),
+        access_token_lifetime: config.oauth.access_token_lifetime,
+        refresh_token_lifetime: config.oauth.refresh_token_lifetime,
+    }
+}

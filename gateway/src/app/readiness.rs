@@ -1,0 +1,68 @@
+//! Whether the gateway can serve, and what the operator should know of it.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::running::Running;
+use crate::admin::Readiness;
+use crate::backend::Replicas;
+use crate::jose::key_set::KeySet;
+use crate::metrics::Metrics;
+
+/// A listener on this machine answers at once or not at all.
+const PROBE: Duration = Duration::from_millis(200);
+
+/// Whether the gateway can serve.
+pub(super) struct Ready {
+    pub(super) entra_keys: Arc<KeySet>,
+    pub(super) listen: SocketAddr,
+    pub(super) running: Arc<Running>,
+}
+
+impl Readiness for Ready {
+    fn missing(&self) -> Vec<String> {
+        let mut missing = Vec::new();
+        if !self.entra_keys.is_ready() {
+            missing.push("the identity provider's keys have not been fetched; see the log".to_owned());
+        }
+        // A listener that cannot bind ends its thread and nothing else: only a connection proves that it is there.
+        if std::net::TcpStream::connect_timeout(&reachable(self.listen), PROBE).is_err() {
+            missing.push(format!("nothing listens on `{}`; see whether the port is taken", self.listen));
+        }
+        missing
+    }
+
+    /// INVARIANT: a backend that is down does not make the gateway unready: the others are served all the same.
+    fn notes(&self) -> Vec<String> {
+        let note = |replicas: &Arc<Replicas>| {
+            let (name, up, all) = (replicas.any().name(), replicas.in_use(), replicas.count());
+            format!("backend `{name}`: {up} of {all} servers take connections; see the log")
+        };
+        let backends = self.running.backends();
+        let hurt = backends.iter().filter(|replicas| replicas.in_use() < replicas.count()).map(note);
+        hurt.chain(self.running.catalogues().notes()).collect()
+    }
+
+    fn observe(&self, metrics: &Metrics) {
+        // A server that is no longer configured has no series.
+        metrics.backend_up.reset();
+        for server in self.running.backends().iter().flat_map(|replicas| replicas.iter()) {
+            let labels = [server.name().as_ref(), server.host_header()];
+            metrics.backend_up.with_label_values(&labels).set(i64::from(server.is_up()));
+        }
+        self.running.catalogues().observe(metrics);
+        if let Some(age) = self.entra_keys.age() {
+            metrics.jwks_age.with_label_values(&["entra"]).set(i64::try_from(age.as_secs()).unwrap_or(i64::MAX));
+        }
+    }
+}
+
+/// Where a probe on this machine reaches a listener: the loopback address for one that listens everywhere.
+fn reachable(listen: SocketAddr) -> SocketAddr {
+    let loopback = match listen {
+        SocketAddr::V4(_) => IpAddr::from(Ipv4Addr::LOCALHOST),
+        SocketAddr::V6(_) => IpAddr::from(Ipv6Addr::LOCALHOST),
+    };
+    if listen.ip().is_unspecified() { SocketAddr::new(loopback, listen.port()) } else { listen }
+}

@@ -1,0 +1,100 @@
+//! What runs now: the door that requests go through, the servers behind it, and what is known of their tools. All
+//! three are of one configuration.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::runtime::Handle;
+use tokio::task::AbortHandle;
+
+use super::StartError;
+use super::backends::{Backends, Prepared};
+use super::catalogues::Catalogues;
+use super::lasting::Lasting;
+use crate::backend::Replicas;
+use crate::config::Config;
+use crate::proxy::{CurrentDoor, Door};
+
+/// The gateway as it runs.
+pub(super) struct Running {
+    lasting: Lasting,
+    backends: Backends,
+    door: CurrentDoor,
+    known: Mutex<Known>,
+}
+
+/// What is known of tools, and the work of keeping it, which ends with it.
+struct Known {
+    catalogues: Arc<Catalogues>,
+    work: Vec<AbortHandle>,
+}
+
+/// Everything of a configuration, made and not in use yet.
+struct Made {
+    servers: Prepared,
+    catalogues: Arc<Catalogues>,
+    door: Door,
+}
+
+impl Running {
+    /// Makes everything of this configuration, and lets it run.
+    pub(super) fn start(lasting: Lasting, config: &Config, runtime: &Handle) -> Result<Self, StartError> {
+        let backends = Backends::default();
+        let Made { servers, catalogues, door } = make(&lasting, &backends, config, None)?;
+        backends.adopt(servers, runtime);
+        let known = Mutex::new(Known::keep(catalogues, runtime));
+        Ok(Self { lasting, backends, door: CurrentDoor::new(door), known })
+    }
+
+    /// What outlives every configuration.
+    pub(super) fn lasting(&self) -> &Lasting {
+        &self.lasting
+    }
+
+    /// The door that counts, now and after every reload.
+    pub(super) fn door(&self) -> CurrentDoor {
+        self.door.clone()
+    }
+
+    /// The servers that count now.
+    pub(super) fn backends(&self) -> Vec<Arc<Replicas>> {
+        self.backends.all()
+    }
+
+    /// What is known of tools now.
+    pub(super) fn catalogues(&self) -> Arc<Catalogues> {
+        Arc::clone(&self.known().catalogues)
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    fn keep(catalogues: Arc<Catalogues>, runtime: &Handle) -> Self {
+        let work = catalogues.work().map(|work| runtime.spawn(work).abort_handle()).collect();
+        Self { catalogues, work }
+    }
+}
+
+impl Drop for Known {
+    fn drop(&mut self) {
+        self.work.iter().for_each(AbortHandle::abort);
+    }
+}
+
+/// Makes everything of a configuration; nothing that runs is touched.
+fn make(
+    lasting: &Lasting,
+    backends: &Backends,
+    config: &Config,
+    before: Option<(&Door, &Catalogues)>,
+) -> Result<Made, StartError> {
+    let servers = backends.prepare(config)?;
+    let replicas = servers.all();
+    let (door, known) = before.unzip();
+    let trail = (Arc::clone(&lasting.auditor), Arc::clone(&lasting.clock));
+    let catalogues = Catalogues::new(config, &replicas, trail, known)?;
+    let door = lasting.door(config, (&replicas, catalogues.current()), door)?;
+    Ok(Made { servers, catalogues, door })
+}

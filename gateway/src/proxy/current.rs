@@ -1,0 +1,107 @@
+//! The door that counts now. A request takes it once, at its start, and goes all its way through that one: policy,
+//! backends and limits of one configuration, never a mix. What was open under a door before is told when its time is
+//! over.
+
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use portcullis_policy::BackendName;
+
+use super::Door;
+use super::exchange::{Exchange, Gone};
+use super::listener::Handler;
+
+/// The door that counts now; cheap to clone.
+#[derive(Clone)]
+pub struct CurrentDoor(Arc<Inner>);
+
+struct Inner {
+    door: ArcSwap<Door>,
+    /// Doors through which requests may still be on their way.
+    before: Mutex<Vec<Weak<Door>>>,
+}
+
+/// What of a door's streams is over.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Over {
+    /// None of them.
+    #[default]
+    Nothing,
+    /// Those of these backends, which are gone or others now.
+    Backends(Vec<BackendName>),
+    /// All: they were let in by a policy that no longer counts.
+    Everything,
+}
+
+impl CurrentDoor {
+    /// This door first.
+    #[must_use]
+    pub fn new(door: Door) -> Self {
+        Self(Arc::new(Inner { door: ArcSwap::from_pointee(door), before: Mutex::default() }))
+    }
+
+    /// The door that counts now.
+    #[must_use]
+    pub fn get(&self) -> Arc<Door> {
+        self.0.door.load_full()
+    }
+
+    /// Lets another door count from the next request on, and ends the streams of the doors before that are over.
+    pub fn swap(&self, door: Door, over: &Over) {
+        // Held over the swap: of two swaps, the later one must find the earlier one's door.
+        let mut before = self.0.before.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = self.0.door.swap(Arc::new(door));
+        before.push(Arc::downgrade(&old));
+        before.retain(|door| door.upgrade().is_some_and(|door| door.end_streams(over)));
+    }
+}
+
+impl Over {
+    /// Whether a stream of this backend is over.
+    pub(super) fn has(&self, backend: &BackendName) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Backends(names) => names.contains(backend),
+            Self::Everything => true,
+        }
+    }
+
+    /// This and more.
+    pub(super) fn add(&mut self, more: &Self) {
+        match (&mut *self, more) {
+            (Self::Backends(names), Self::Backends(others)) => names.extend_from_slice(others),
+            (Self::Everything, _) | (_, Self::Nothing) => {}
+            (_, more) => *self = more.clone(),
+        }
+    }
+}
+
+#[async_trait]
+impl Handler for CurrentDoor {
+    async fn handle(&self, exchange: &mut Exchange) -> Result<(), Gone> {
+        let door = self.get();
+        let _inside = door.lifecycle.enter();
+        door.handle(exchange).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_over_stays_over() {
+        let [a, b] = ["a", "b"].map(|name| BackendName::try_from(name).unwrap());
+        let mut over = Over::Nothing;
+        assert!(!over.has(&a));
+        over.add(&Over::Backends(vec![a.clone()]));
+        assert!(over.has(&a) && !over.has(&b));
+        over.add(&Over::Nothing);
+        over.add(&Over::Backends(vec![b.clone()]));
+        assert!(over.has(&a) && over.has(&b));
+        over.add(&Over::Everything);
+        over.add(&Over::Backends(vec![a]));
+        assert_eq!(over, Over::Everything);
+    }
+}

@@ -1,0 +1,73 @@
+//! How a stream ends before its time: in order, so that the client sees an end and no fault, and told what to do.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::Door;
+use super::lifecycle::Stage;
+use super::mount::Mount;
+use super::reader::Reader;
+use crate::mcp::{Method, error_body};
+
+/// Outside the ranges that JSON-RPC and MCP keep for themselves (MCP 2026-07-28, basic/index section Error Codes).
+const TOKEN_EXPIRED: i64 = -31401;
+const CLOSING: i64 = -31503;
+
+/// What ended a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// The caller's token has expired.
+    Token,
+    /// The gateway goes, or serves the backend by other rules from now on.
+    News,
+    /// The gateway goes, and an answer is still waited for.
+    Unanswered,
+}
+
+impl End {
+    /// Waits for whatever ends this stream first; an answer to a call is waited for as long as there is time.
+    pub(super) async fn of(door: &Door, mount: &Mount, reader: &Reader<'_>, expires: Instant) -> Self {
+        let news = reader.id.is_none() || reader.method == Some(Method::SubscriptionsListen);
+        tokio::select! {
+            () = tokio::time::sleep_until(expires) => Self::Token,
+            () = door.news_is_over(&mount.name), if news => Self::News,
+            () = door.lifecycle.reached(Stage::LastCall) => Self::Unanswered,
+        }
+    }
+
+    /// Its label in the audit trail.
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Self::Token => "token_expired",
+            Self::News | Self::Unanswered => "closing",
+        }
+    }
+
+    /// What the client is told last: whoever waits for an answer gets one; a stream of news says when to come again
+    /// (Server-Sent Events, the `retry` field).
+    pub(super) fn last_event(self, reader: &Reader<'_>) -> Option<Bytes> {
+        let (code, text) = match self {
+            Self::Token => (TOKEN_EXPIRED, "The access token has expired; refresh it and ask again"),
+            Self::News => (CLOSING, "The stream has ended; ask again"),
+            Self::Unanswered => {
+                (CLOSING, "The gateway is restarting; it is not known whether the request was carried out")
+            }
+        };
+        match (&reader.id, self) {
+            (Some(id), _) => {
+                let body = error_body(Some(id), code, text, None);
+                Some([b"data: ".as_slice(), &body, b"\n\n"].concat().into())
+            }
+            (None, Self::Token) => None,
+            (None, _) => {
+                let retry = RETRY.as_millis();
+                Some(format!(": the stream has ended; connect again\nretry: {retry}\n\n").into())
+            }
+        }
+    }
+}
+
+/// When a client is to connect again: at once, as far as everybody's doing so at once allows.
+const RETRY: Duration = Duration::from_secs(1);
