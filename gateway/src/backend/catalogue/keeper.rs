@@ -182,10 +182,11 @@ impl Keeper {
 
     async fn look_forever(&self, changed: &(impl Fn() + Sync)) {
         let Some(path) = self.lock().pinned.as_ref().map(|pinned| pinned.path.clone()) else { return };
-        let mut seen = stamp(&path);
+        // Looked at once in any case: it may have become another since it was read.
+        let mut seen = None;
         loop {
             tokio::time::sleep(LOOK).await;
-            let now = stamp(&path);
+            let now = Some(stamp(&path));
             if now == seen {
                 continue;
             }
