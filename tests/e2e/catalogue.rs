@@ -31,6 +31,10 @@ struct State {
     instead: Option<Vec<u8>>,
     session: String,
     down: bool,
+    /// Lists come as streams.
+    streams: bool,
+    /// It says when its tools change, to those who introduce themselves.
+    tells: bool,
     /// It goes down when it has answered so many more lists.
     lists_until_down: Option<usize>,
 }
@@ -42,7 +46,16 @@ fn tool(name: &str, description: &str) -> Value {
 impl Server {
     async fn start(era: Era) -> Self {
         let tools = vec![tool("get_forecast", "Tells the weather"), tool("delete_station", "Deletes a station")];
-        let state = State { era, tools, instead: None, session: "one".to_owned(), down: false, lists_until_down: None };
+        let state = State {
+            era,
+            tools,
+            instead: None,
+            session: "one".to_owned(),
+            down: false,
+            streams: false,
+            tells: true,
+            lists_until_down: None,
+        };
         let state = Arc::new(Mutex::new(state));
         let shared = Arc::clone(&state);
         let backend = Backend::start(Arc::new(move |request: &Request| shared.lock().unwrap().answer(request))).await;
@@ -80,7 +93,7 @@ impl State {
             (Era::Legacy, _) if modern => answer("400 Bad Request", "text/plain", "unsupported protocol version"),
             (Era::Modern, "initialize" | "GET") => answer("400 Bad Request", "text/plain", "of another era"),
             (Era::Legacy, "initialize") => {
-                let result = json!({ "protocolVersion": "2025-11-25", "capabilities": { "tools": { "listChanged": true } }, "serverInfo": { "name": "x", "version": "1" } });
+                let result = json!({ "protocolVersion": "2025-11-25", "capabilities": { "tools": { "listChanged": self.tells } }, "serverInfo": { "name": "x", "version": "1" } });
                 let body = json!({ "jsonrpc": "2.0", "id": message["id"], "result": result }).to_string();
                 answer("200 OK", &format!("application/json\r\nmcp-session-id: {}", self.session), &body)
             }
@@ -114,7 +127,13 @@ impl State {
         if at + 1 < self.tools.len() {
             result["nextCursor"] = json!((at + 1).to_string());
         }
-        json_answer(&json!({ "jsonrpc": "2.0", "id": message["id"], "result": result }))
+        let body = json!({ "jsonrpc": "2.0", "id": message["id"], "result": result });
+        if !self.streams {
+            return json_answer(&body);
+        }
+        let note =
+            json!({ "jsonrpc": "2.0", "method": "notifications/message", "params": { "level": "info", "data": "x" } });
+        answer("200 OK", "text/event-stream", &format!(": hello\n\ndata: {note}\n\ndata: {body}\n\n"))
     }
 }
 
@@ -193,8 +212,11 @@ async fn a_new_tool_that_only_a_star_matches_does_not_exist_until_it_is_approved
         assert_eq!(refused.to_string().replace("get_secrets", "X"), unknown.to_string().replace("get_nothing", "X"));
         assert_eq!(refused["error"]["message"], "Unknown tool: get_secrets");
         assert_eq!(server.asked("tools/call"), calls, "nothing arrives");
-        let lines = world.audit(0).await;
-        let decision = lines.iter().find(|line| line["target"]["name"] == "get_secrets").unwrap();
+        let decision = until("the trail has the decision", async || {
+            let lines = world.audit(0).await;
+            lines.into_iter().find(|line| line["target"]["name"] == "get_secrets")
+        })
+        .await;
         assert!(decision["reason"].as_str().unwrap().starts_with("drift: "), "{decision}");
         let metrics = world.probe("/metrics").await;
         for series in [
@@ -292,6 +314,40 @@ async fn a_server_that_says_so_is_read_again() {
         server.backend.push(CHANGED);
         told(&world, "get_more", "new").await;
     }
+}
+
+#[tokio::test]
+async fn a_list_may_come_as_a_stream() {
+    for era in [Era::Legacy, Era::Modern] {
+        let server = Server::start(era).await;
+        server.with(|state| state.streams = true);
+        let world = server.world("").await;
+        ready(&world, "catalogue of 2 tools").await;
+        server.with(|state| state.tools.push(tool("get_more", "More")));
+        told(&world, "get_more", "new").await;
+        let rita = world.identity.mint("rita", &Value::Null);
+        assert_eq!(listed(&world, era, &rita).await, ["get_forecast"], "{era:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_caller_is_told_of_a_change_the_gateway_hears_too() {
+    let server = Server::start(Era::Legacy).await;
+    server.with(|state| state.tells = false);
+    let world = server.pinned("", "1h").start().await;
+    let rita = world.identity.mint("rita", &Value::Null);
+    ready(&world, "catalogue of 2 tools").await;
+    server.with(|state| state.tools.push(tool("get_more", "More")));
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert_eq!(server.asked("tools/list"), 4, "nobody has said anything");
+    let hello = json!({ "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": { "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": { "name": "t", "version": "1" } } });
+    let session = world.post(&rita, &hello).await.headers()["mcp-session-id"].to_str().unwrap().to_owned();
+    let stream = world.http().get(world.mcp()).bearer_auth(&rita).header("mcp-session-id", session);
+    let mut stream = stream.header("accept", "text/event-stream").send().await.unwrap();
+    assert_eq!(stream.status(), 200);
+    server.backend.push(CHANGED);
+    assert!(String::from_utf8_lossy(&stream.chunk().await.unwrap().unwrap()).contains("list_changed"));
+    told(&world, "get_more", "new").await;
 }
 
 #[tokio::test]
