@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde_saphyr::{Location, Spanned};
 
-use super::document::{Document, Text};
+use super::document::{Document, Postgres, Text};
 use super::{Environment, Fault};
 
 /// One environment name.
@@ -40,6 +40,8 @@ pub enum Meaning {
     Host,
     /// The port part of `server.listen`.
     Port,
+    /// A part of the address of a PostgreSQL database.
+    Database,
     /// A switch that can only stand where it stands.
     Only(bool),
     /// It cannot be taken; the words say what to write instead.
@@ -51,8 +53,8 @@ const LISTEN: &str = "server.listen";
 const CALLBACK: &str = "/auth/callback";
 const CALLBACK_WORDS: &str = "The redirect URI registered at Entra. It is always `<server.public_url>/auth/callback`: taken when it says so, or when `server.public_url` is not set and follows from it; otherwise the gateway does not start.";
 const NO_REDIS: &str = "Refused: this version keeps its state in `state.path`, on disk. Give `state.path` a volume and run one gateway, or unset the name.";
-const NO_POSTGRES: &str =
-    "Refused: this version writes its audit trail to `audit.path`. Ship that file to your database, or unset the name.";
+const DATABASE: &str = "audit.postgres";
+const DATABASE_PARTS: &str = "With the other `MREG_POSTGRES_` names, the database that the audit trail goes to. `HOST`, `USER` and `DB` are needed; the port is 5432 unless said. `audit.postgres.url_file` is better.";
 /// Asked for at every sign-in anyway.
 const OPENID: [&str; 4] = ["openid", "profile", "email", "offline_access"];
 
@@ -138,11 +140,11 @@ pub const NAMES: [Name; 31] = [
     name("REDIS_PASSWORD", "state", Meaning::Refused, NO_REDIS),
     name("REDIS_SSL", "state", Meaning::Refused, NO_REDIS),
     name("MREG_REDIS_URL", "state", Meaning::Refused, NO_REDIS),
-    name("MREG_POSTGRES_HOST", "audit", Meaning::Refused, NO_POSTGRES),
-    name("MREG_POSTGRES_PORT", "audit", Meaning::Refused, NO_POSTGRES),
-    name("MREG_POSTGRES_USER", "audit", Meaning::Refused, NO_POSTGRES),
-    name("MREG_POSTGRES_PASSWORD", "audit", Meaning::Refused, NO_POSTGRES),
-    name("MREG_POSTGRES_DB", "audit", Meaning::Refused, NO_POSTGRES),
+    name("MREG_POSTGRES_HOST", DATABASE, Meaning::Database, DATABASE_PARTS),
+    name("MREG_POSTGRES_PORT", DATABASE, Meaning::Database, "As `MREG_POSTGRES_HOST`."),
+    name("MREG_POSTGRES_USER", DATABASE, Meaning::Database, "As `MREG_POSTGRES_HOST`."),
+    name("MREG_POSTGRES_PASSWORD", DATABASE, Meaning::Database, "As `MREG_POSTGRES_HOST`."),
+    name("MREG_POSTGRES_DB", DATABASE, Meaning::Database, "As `MREG_POSTGRES_HOST`."),
 ];
 
 /// What the names had to say.
@@ -160,7 +162,8 @@ pub(super) fn apply(document: &mut Document, environment: &Environment) -> Found
         let Some(value) = environment.get(entry.name).filter(|value| !is_of_kubernetes(entry.name, value)) else {
             continue;
         };
-        if let Some((other, theirs)) = spoken.get(&(entry.key, entry.meaning)) {
+        let is_part = entry.meaning == Meaning::Database;
+        if let Some((other, theirs)) = spoken.get(&(entry.key, entry.meaning)).filter(|_| !is_part) {
             if *theirs != value {
                 found.faults.push(Fault::whole(format!("`{other}` and `{}` differ; unset one of them", entry.name)));
             }
@@ -187,6 +190,7 @@ fn take(document: &mut Document, environment: &Environment, entry: &Name, value:
             }
         }
         Meaning::Callback => callback(document, environment, name, value, found),
+        Meaning::Database => database(document, environment, name, found),
         Meaning::Host | Meaning::Port => listen(document, environment, name, found),
         Meaning::Scopes => {
             let listed = || value.split([' ', ',']).filter(|scope| !scope.is_empty() && !OPENID.contains(scope));
@@ -272,6 +276,27 @@ fn listen(document: &mut Document, environment: &Environment, name: &str, found:
         _ => host,
     };
     document.server.listen.get_or_insert_with(|| text(literal(&format!("{host}:{port}"))));
+}
+
+fn database(document: &mut Document, environment: &Environment, name: &str, found: &mut Found) {
+    let part = |name: &str| environment.get(&format!("MREG_POSTGRES_{name}"));
+    let (host, user, database) = (part("HOST"), part("USER"), part("DB"));
+    let port = part("PORT").unwrap_or_else(|| "5432".to_owned());
+    let (Some(host), Some(user), Some(database)) = (host, user, database) else {
+        let needed = "`MREG_POSTGRES_HOST`, `MREG_POSTGRES_USER` and `MREG_POSTGRES_DB`";
+        found.faults.push(Fault::whole(format!("`{name}` is set, but not all of {needed}; set them, or unset it")));
+        return;
+    };
+    let encoded =
+        |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>().replace('+', "%20");
+    let password = part("PASSWORD").map_or_else(String::new, |password| format!(":{}", encoded(&password)));
+    let user = encoded(&user);
+    let url = format!("postgres://{user}{password}@{host}:{port}/{}", encoded(&database));
+    match &document.audit.postgres {
+        Some(Postgres { url: Some(known), .. }) if known.value == url => {}
+        Some(_) => found.warnings.push(overruled(name, DATABASE)),
+        None => document.audit.postgres = Some(Postgres { url: Some(text(literal(&url))), url_file: None }),
+    }
 }
 
 fn overruled(name: &str, key: &str) -> String {

@@ -2,6 +2,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::*;
+use crate::audit::Destination;
 use crate::config::{self, Config, ConfigError};
 
 const FILE: &str = "
@@ -121,7 +122,8 @@ fn what_cannot_be_had_is_refused_with_what_to_write_instead() {
         ("OAUTH_SCOPES", "api://x/read", "not a short name"),
         ("REDIS_HOST", "redis", "state.path"),
         ("REDIS_PASSWORD", "hunter2", "state.path"),
-        ("MREG_POSTGRES_HOST", "db", "audit.path"),
+        ("MREG_POSTGRES_HOST", "db", "`MREG_POSTGRES_USER`"),
+        ("MREG_POSTGRES_PASSWORD", "hunter2", "`MREG_POSTGRES_USER`"),
     ] {
         let said = faults(&whole(), [(name, value)]);
         assert!(said.contains(name), "{name}: {said}");
@@ -130,6 +132,23 @@ fn what_cannot_be_had_is_refused_with_what_to_write_instead() {
     }
     let said = faults(&format!("{ENTRA}{FILE}"), [("AZURE_REDIRECT_URI", "https://mcp.example.com/callback")]);
     assert!(said.contains("`AZURE_REDIRECT_URI`") && said.contains("server.public_url"), "{said}");
+}
+
+#[test]
+fn a_database_is_put_together_from_its_parts() {
+    let parts = [
+        ("MREG_POSTGRES_HOST", "db"),
+        ("MREG_POSTGRES_USER", "audit"),
+        ("MREG_POSTGRES_PASSWORD", "p@ss/${x} word"),
+        ("MREG_POSTGRES_DB", "trail"),
+    ];
+    let config = load(&whole(), parts).unwrap();
+    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+    let url = config.audit.destinations.iter().find_map(|to| match to {
+        Destination::Postgres { url } => Some(url.expose().to_owned()),
+        _ => None,
+    });
+    assert_eq!(url.as_deref(), Some("postgres://audit:p%40ss%2F%24%7Bx%7D%20word@db:5432/trail"));
 }
 
 #[test]
