@@ -1,7 +1,10 @@
 //! The door to the outside: HTTP to hosts that the operator configured, which is the identity provider.
 //!
 //! Deadlines, a cap on what is read, no redirects, the system's roots, https unless the host is this machine.
-//! Addresses that strangers choose get a client of their own when there is something to fetch from them.
+//! Addresses that strangers choose get a client of their own ([`guarded`]).
+
+pub mod guarded;
+mod public;
 
 use std::time::Duration;
 

@@ -29,7 +29,7 @@ async fn the_issuer_is_the_same_bytes_everywhere() {
     assert_eq!(resource["authorization_servers"], json!([url]));
     assert_eq!(resource["resource"], format!("{url}/mcp"));
     assert_eq!(server["code_challenge_methods_supported"], json!(["S256"]));
-    assert_eq!(server["token_endpoint_auth_methods_supported"], json!(["none"]));
+    assert_eq!(server["token_endpoint_auth_methods_supported"], json!(["none", "private_key_jwt"]));
     let keys = get(&world, "/jwks").await;
     assert!(keys["keys"][0]["x"].is_string() && keys["keys"][0]["d"].is_null());
     let evil = world

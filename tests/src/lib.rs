@@ -4,6 +4,7 @@
 //! Nothing here reaches into the gateway: it is a process, configured by a file and asked over sockets.
 
 pub mod backend;
+pub mod documents;
 pub mod flow;
 pub mod postgres;
 pub mod process;

@@ -95,6 +95,7 @@ impl Lasting {
             entra.map_err(start("the sign-in"))?,
             Arc::clone(&self.clock),
         );
+        let state = state.with_clients(super::mounts::clients(&config.clients, &self.clock)?);
         let state = state.with_auditor(Arc::clone(&self.auditor)).with_assertion_key(&self.assertion_key);
         let issuer = config.server.public_url.clone();
         let mut trusted = authn::Settings::new(access_token::Verifier::new(issuer, [&self.signing_key]));

@@ -2,16 +2,28 @@
 
 use std::sync::Arc;
 
+use super::{StartError, start};
 use crate::authn::Audience;
 use crate::backend::Replicas;
 use crate::backend::caller::{Asserter, Caller};
+use crate::clock::Clock;
 use crate::config::{Config, settings};
 use crate::oauth;
+use crate::outbound::guarded::Guarded;
 use crate::proxy::Mount;
 
 pub(super) fn scopes(config: &Config, backend: &settings::Backend) -> Vec<oauth::Scope> {
     let tags = config.policy.tags(&backend.name).into_iter();
     tags.map(|tag| oauth::Scope { title: tag.title.unwrap_or_else(|| tag.name.clone()), name: tag.name }).collect()
+}
+
+/// Who may be a client.
+pub(super) fn clients(config: &settings::Clients, clock: &Arc<dyn Clock>) -> Result<oauth::Clients, StartError> {
+    let guarded = Guarded::new(config.double.as_ref()).map_err(start("the client for documents"))?;
+    Ok(oauth::Clients::default()
+        .with_configured(config.configured.clone())
+        .with_redirect_hosts(config.redirect_hosts.clone())
+        .with_documents(config.domains.clone(), guarded, clock))
 }
 
 /// A backend of these servers under its path.

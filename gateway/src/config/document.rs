@@ -102,6 +102,47 @@ pub struct OAuth {
     pub access_token_lifetime: Option<Text>,
     /// How long a refresh token may lie unused.
     pub refresh_token_lifetime: Option<Text>,
+    /// Hosts and applications that answers may go to.
+    pub redirect_hosts: Option<Vec<Text>>,
+    /// Hosts whose metadata documents may name a client.
+    pub client_domains: Option<Vec<Text>>,
+    /// Clients that are known beforehand.
+    #[serde(default)]
+    pub clients: Vec<OAuthClient>,
+    /// A server on this machine that plays every host of documents; for tests.
+    pub document_double: Option<DocumentDouble>,
+}
+
+/// A client that is known beforehand.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OAuthClient {
+    /// Its id.
+    pub id: Text,
+    /// Its name on the consent page.
+    pub name: Option<Text>,
+    /// A file that holds its secret.
+    pub secret_file: Option<Text>,
+    /// A file that holds its public keys, a JWK set.
+    pub jwks_file: Option<Text>,
+    /// Where answers may go.
+    #[serde(default)]
+    pub redirect_uris: Vec<Text>,
+    /// What it may ask for.
+    pub grant_types: Option<Vec<Text>>,
+    /// App-role values of what it does on its own behalf.
+    #[serde(default)]
+    pub roles: Vec<Text>,
+}
+
+/// A server that plays every host of documents.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DocumentDouble {
+    /// `address:port` on this machine.
+    pub address: Text,
+    /// A PEM file with the authority that signed its certificate.
+    pub ca_file: Text,
 }
 
 /// One MCP server.

@@ -5,6 +5,7 @@
 
 mod audit;
 mod backends;
+mod clients;
 mod entra;
 mod limits;
 mod values;
@@ -40,6 +41,8 @@ pub(super) fn resolve(mut document: Document, path: &Path, environment: &Environ
     let entra = entra::resolve(&mut resolver, &document.entra);
     let oauth = oauth(&mut resolver, &document.oauth);
     let public_url = server.as_ref().map_or("", |server| server.public_url.as_str());
+    let tenant = entra.as_ref().map_or("", |entra| entra.tenant_id.as_str());
+    let clients = clients::resolve(&mut resolver, &document.oauth, public_url, tenant);
     let backends = backends::resolve(&mut resolver, &document.backends, public_url);
     let state = state(&mut resolver, &document.state);
     let audit = audit::resolve(&mut resolver, &document.audit, &state);
@@ -55,6 +58,7 @@ pub(super) fn resolve(mut document: Document, path: &Path, environment: &Environ
             state,
             entra,
             oauth,
+            clients,
             backends,
             limits,
             audit,

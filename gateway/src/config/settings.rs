@@ -15,6 +15,8 @@ use crate::backend::caller::Wanted;
 use crate::backend::pinning::Rule;
 use crate::limit::{Rates, TrustedProxies};
 use crate::mcp::Features;
+use crate::oauth::{Configured, Hosts};
+use crate::outbound::guarded::Double;
 
 /// Everything the gateway was told.
 #[derive(Debug)]
@@ -27,6 +29,8 @@ pub struct Config {
     pub entra: Entra,
     /// The gateway's own tokens.
     pub oauth: OAuth,
+    /// Who may be a client.
+    pub clients: Clients,
     /// The MCP servers, by name.
     pub backends: Vec<Backend>,
     /// Sizes.
@@ -108,6 +112,19 @@ pub struct OAuth {
     pub access_token_lifetime: Duration,
     /// How long a refresh token may lie unused.
     pub refresh_token_lifetime: Duration,
+}
+
+/// Who may be a client.
+#[derive(Debug)]
+pub struct Clients {
+    /// Where answers may go.
+    pub redirect_hosts: Hosts,
+    /// Whose documents are read.
+    pub domains: Hosts,
+    /// Those that are known beforehand.
+    pub configured: Vec<Configured>,
+    /// What plays every host of documents, in tests.
+    pub double: Option<Double>,
 }
 
 /// One MCP server.

@@ -97,6 +97,7 @@ const OWN_CHOICES: [&str; 9] = ["crit", "b64", "jwk", "jku", "x5u", "x5c", "x5t#
 #[derive(Deserialize)]
 struct Header {
     alg: String,
+    #[serde(default)]
     kid: String,
     #[serde(default, deserialize_with = "text")]
     typ: Option<String>,
@@ -117,6 +118,16 @@ fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D:
 ///
 /// Returns a [`JwtError`] for anything but a compact JWS with a plain header.
 pub fn parse(token: &str) -> Result<Jws<'_>, JwtError> {
+    let jws = parse_unnamed(token)?;
+    if jws.kid.is_empty() { Err(JwtError::Malformed) } else { Ok(jws) }
+}
+
+/// As [`parse`], where the key need not be named: its `kid` is empty then.
+///
+/// # Errors
+///
+/// As [`parse`].
+pub fn parse_unnamed(token: &str) -> Result<Jws<'_>, JwtError> {
     if token.len() > MAX_TOKEN {
         return Err(JwtError::TooLong);
     }
@@ -134,7 +145,7 @@ pub fn parse(token: &str) -> Result<Jws<'_>, JwtError> {
 
 impl Header {
     fn check(&self) -> Result<(), JwtError> {
-        if self.kid.is_empty() || self.kid.len() > MAX_KID {
+        if self.kid.len() > MAX_KID {
             return Err(JwtError::Malformed);
         }
         // Entra's version 1 tokens repeat the `kid` as `x5t`; another value would name another key.

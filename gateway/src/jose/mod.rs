@@ -6,6 +6,7 @@
 
 pub mod access_token;
 pub mod claims;
+pub mod client_assertion;
 pub mod entra_token;
 #[cfg(test)]
 pub(crate) mod fixture;

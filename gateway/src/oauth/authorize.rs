@@ -11,12 +11,13 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
+use super::clients::{self, Known, Source};
 use super::cookie::{Cookie, Purpose, fingerprint};
 use super::error::PageError;
 use super::form::{self, Parameters};
 use super::page::{self, Consent};
 use super::{LOGIN_LIFETIME, Resource, State as Server, client_name, redirect_uri, scope, secret};
-use crate::store::{Client, Digest256, Login};
+use crate::store::{Digest256, Login};
 
 const MAX_STATE: usize = 2048;
 const MAX_HINT: usize = 256;
@@ -47,17 +48,26 @@ async fn authorize(server: &Server, parameters: &Parameters) -> Result<Response,
         "The application is not registered here. Remove the connection in your application and add it again.",
     );
     let client_id = parameters.get("client_id").ok_or(unknown)?;
-    let client = server.store.client(client_id).await?.ok_or(unknown)?;
+    let known = clients::find(server, client_id).await?.ok_or(unknown)?;
+    if matches!(&known.source, Source::Configured(configured) if !configured.grants.code) {
+        return Err(unknown);
+    }
+    let client = &known.client;
     let requested = parameters.get("redirect_uri").ok_or(PageError::BadRequest("The redirect URI is missing."))?;
     if !redirect_uri::is_registered(requested, &client.redirect_uris, &server.settings.issuer) {
         return Err(PageError::BadRequest("The redirect URI is not one that the application registered."));
+    }
+    // The rules may have been narrowed since it registered; what the operator wrote into them needs no other.
+    if !matches!(known.source, Source::Configured(_)) && !server.clients.may_redirect_to(requested) {
+        tracing::warn!(uri = %requested.escape_debug(), "an answer may not go there; see `oauth.redirect_hosts`");
+        return Err(PageError::BadRequest("Your administrator has not allowed applications at this address."));
     }
     let state = parameters.get("state");
     if state.is_some_and(|state| state.len() > MAX_STATE) {
         return Err(MALFORMED);
     }
-    match login(server, parameters, &client, requested) {
-        Ok((login, resource)) => ask(server, login, &client, resource).await,
+    match login(server, parameters, &known, requested) {
+        Ok((login, resource)) => ask(server, login, &known, resource).await,
         Err((error, text)) => Ok(back(server, requested, state, &[("error", error), ("error_description", text)])),
     }
 }
@@ -68,7 +78,7 @@ type Fault = (&'static str, &'static str);
 fn login<'s>(
     server: &'s Server,
     parameters: &Parameters,
-    client: &Client,
+    known: &Known,
     redirect_uri: &str,
 ) -> Result<(Login, &'s Resource), Fault> {
     const INVALID: &str = "invalid_request";
@@ -102,7 +112,8 @@ fn login<'s>(
         return Err(("interaction_required", "Consent is needed"));
     }
     let login = Login {
-        client_id: client.client_id.clone(),
+        client_id: known.client.client_id.clone(),
+        document: matches!(known.source, Source::Document { .. }).then(|| Box::new(known.client.clone())),
         redirect_uri: redirect_uri.to_owned(),
         state: parameters.get("state").map(str::to_owned),
         code_challenge,
@@ -140,7 +151,7 @@ fn passed_on(prompt: &str) -> Option<&'static str> {
     ["select_account", "login"].into_iter().find(|known| prompt.split(' ').any(|one| one == *known))
 }
 
-async fn ask(server: &Server, mut login: Login, client: &Client, resource: &Resource) -> Result<Response, PageError> {
+async fn ask(server: &Server, mut login: Login, known: &Known, resource: &Resource) -> Result<Response, PageError> {
     let (transaction, csrf) = (secret(), secret());
     login.csrf = fingerprint(&csrf);
     let expires = server.clock.now().plus(LOGIN_LIFETIME);
@@ -149,7 +160,8 @@ async fn ask(server: &Server, mut login: Login, client: &Client, resource: &Reso
     let asked = resource.scopes.iter().filter(|scope| login.scopes.contains(&scope.name));
     let page = Consent {
         style: page::STYLE,
-        client_name: &client_name::shown(client.client_name.as_deref()),
+        client_name: &client_name::shown(known.client.client_name.as_deref()),
+        vouched_by: known.source.voucher(),
         redirect_host: &redirect_host,
         is_loopback,
         resource: &resource.url,

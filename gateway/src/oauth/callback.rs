@@ -14,7 +14,7 @@ use super::consent::upstream_leg;
 use super::cookie::{Cookie, Purpose};
 use super::error::PageError;
 use super::form::Parameters;
-use super::{CODE_LIFETIME, State as Server, secret};
+use super::{CODE_LIFETIME, State as Server, clients, secret};
 use crate::audit::{Authorization, Step};
 use crate::clock::Timestamp;
 use crate::entra::{EntraError, SignedIn};
@@ -65,7 +65,7 @@ async fn finish(server: &Server, state: &str, login: &Login, code: &str) -> Resu
 async fn issue(server: &Server, login: &Login, signed_in: SignedIn) -> Result<Response, PageError> {
     let SignedIn { identity, refresh_token } = signed_in;
     let id = uuid::Uuid::new_v4().to_string();
-    let client = server.store.client(&login.client_id).await?.ok_or(PageError::LoginOver)?;
+    let client = clients::of_login(server, login).await?.ok_or(PageError::LoginOver)?;
     let upstream = match refresh_token {
         Some(token) => Some(server.sealer.seal(&upstream_binding(&id), token.as_bytes())?),
         None => None,

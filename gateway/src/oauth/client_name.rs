@@ -17,6 +17,12 @@ pub(super) fn shown(claimed: Option<&str>) -> String {
     words.chars().take(MAX_SHOWN).chain(['…']).collect()
 }
 
+/// Whether there is nothing of a name to see.
+#[must_use]
+pub(super) fn is_blank(claimed: &str) -> bool {
+    claimed.chars().map(plain).all(char::is_whitespace)
+}
+
 fn plain(c: char) -> char {
     let is_hidden = matches!(c,
         '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'

@@ -22,6 +22,8 @@ pub(super) enum OAuthError {
     InvalidTarget,
     /// The scope was not granted.
     InvalidScope,
+    /// The client may not ask for this type of grant.
+    UnauthorizedClient,
     /// The grant is of another type.
     UnsupportedGrantType,
     /// A redirect URI cannot be registered (RFC 7591 section 3.2.2).
@@ -41,6 +43,7 @@ impl OAuthError {
             Self::InvalidGrant => (bad, "invalid_grant", "The grant is not valid; authorize again"),
             Self::InvalidTarget => (bad, "invalid_target", "The resource is not the one that was granted"),
             Self::InvalidScope => (bad, "invalid_scope", "The scope is more than was granted"),
+            Self::UnauthorizedClient => (bad, "unauthorized_client", "The client may not use this grant type"),
             Self::UnsupportedGrantType => (bad, "unsupported_grant_type", "Use authorization_code or refresh_token"),
             Self::InvalidRedirectUri(text) => (bad, "invalid_redirect_uri", text),
             Self::InvalidClientMetadata(text) => (bad, "invalid_client_metadata", text),

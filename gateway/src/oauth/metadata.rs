@@ -12,12 +12,22 @@ use http::{HeaderValue, header};
 use serde_json::json;
 
 use super::State as Server;
+use super::configured::Credential;
+use crate::jose::client_assertion;
 
 pub(super) async fn document(State(server): State<Arc<Server>>) -> Response {
     let issuer = &server.settings.issuer;
     let scopes = server.settings.resources.iter().flat_map(|resource| &resource.scopes);
     let mut scopes: BTreeSet<&str> = scopes.map(|scope| scope.name.as_str()).collect();
     scopes.insert("offline_access");
+    let mut methods = vec!["none", "private_key_jwt"];
+    if server.clients.all_configured().any(|client| matches!(client.credential, Credential::Secret(_))) {
+        methods.extend(["client_secret_basic", "client_secret_post"]);
+    }
+    let mut grants = vec!["authorization_code", "refresh_token"];
+    if server.clients.all_configured().any(|client| client.grants.own) {
+        grants.push("client_credentials");
+    }
     public(Json(json!({
         "issuer": issuer,
         "authorization_endpoint": format!("{issuer}/authorize"),
@@ -27,8 +37,10 @@ pub(super) async fn document(State(server): State<Arc<Server>>) -> Response {
         "scopes_supported": scopes,
         "response_types_supported": ["code"],
         "response_modes_supported": ["query"],
-        "grant_types_supported": ["authorization_code", "refresh_token"],
-        "token_endpoint_auth_methods_supported": ["none"],
+        "grant_types_supported": grants,
+        "token_endpoint_auth_methods_supported": methods,
+        "token_endpoint_auth_signing_alg_values_supported": client_assertion::ALGORITHMS,
+        "client_id_metadata_document_supported": server.clients.reads_documents(),
         "code_challenge_methods_supported": ["S256"],
         "authorization_response_iss_parameter_supported": true,
     })))

@@ -7,12 +7,18 @@
 
 mod authorize;
 mod callback;
+mod client_auth;
+mod client_credentials;
+mod client_metadata;
 mod client_name;
+mod clients;
+mod configured;
 mod consent;
 mod cookie;
 mod cors;
 mod error;
 mod form;
+mod hosts;
 mod jwks;
 mod limited;
 mod metadata;
@@ -21,6 +27,7 @@ mod protected_resource;
 mod redirect_uri;
 mod refresh;
 mod register;
+mod remote;
 mod scope;
 mod token;
 
@@ -37,7 +44,11 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{StatusCode, header};
 use moka::sync::Cache;
 
+pub use clients::Clients;
+pub use configured::{Configured, Credential, Grants};
+pub use hosts::{CLIENT_DOMAINS, Hosts, NotAHost, REDIRECT_HOSTS};
 pub use limited::Limits;
+pub use redirect_uri::check as check_redirect_uri;
 
 use crate::audit::{Auditor, Authorization, Event, Kind};
 use crate::clock::Clock;
@@ -106,6 +117,8 @@ pub struct State {
     pub refreshing: Cache<String, Arc<tokio::sync::Mutex<()>>>,
     /// Records what is agreed to, issued and ended.
     pub auditor: Option<Arc<Auditor>>,
+    /// Who may be a client, beside those that register.
+    pub clients: Clients,
     /// The public half of the key that signs assertions for backends.
     pub assertion_key: Option<serde_json::Value>,
 }
@@ -122,13 +135,31 @@ impl State {
         clock: Arc<dyn Clock>,
     ) -> Self {
         let refreshing = Cache::builder().max_capacity(10_000).time_to_idle(Duration::from_mins(1)).build();
-        Self { settings, store, sealer, signing_key, entra, clock, refreshing, auditor: None, assertion_key: None }
+        let clients = Clients::usual();
+        Self {
+            settings,
+            store,
+            sealer,
+            signing_key,
+            entra,
+            clock,
+            refreshing,
+            auditor: None,
+            clients,
+            assertion_key: None,
+        }
     }
 
     /// With a trail that every step is recorded in.
     #[must_use]
     pub fn with_auditor(self, auditor: Arc<Auditor>) -> Self {
         Self { auditor: Some(auditor), ..self }
+    }
+
+    /// With these rules for clients, in place of the usual ones.
+    #[must_use]
+    pub fn with_clients(self, clients: Clients) -> Self {
+        Self { clients, ..self }
     }
 
     /// With the key of assertions, to be published beside the one of tokens.

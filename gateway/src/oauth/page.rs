@@ -25,6 +25,7 @@ static CSP: LazyLock<HeaderValue> = LazyLock::new(|| {
 pub(super) struct Consent<'a> {
     pub(super) style: &'static str,
     pub(super) client_name: &'a str,
+    pub(super) vouched_by: Option<&'a str>,
     pub(super) redirect_host: &'a str,
     pub(super) is_loopback: bool,
     pub(super) resource: &'a str,

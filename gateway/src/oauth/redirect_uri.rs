@@ -42,7 +42,7 @@ const APPLICATIONS: [&str; 20] = [
 /// # Errors
 ///
 /// Returns why the URI cannot be registered, in words for the client.
-pub(super) fn check(uri: &str, issuer: &str) -> Result<(), &'static str> {
+pub fn check(uri: &str, issuer: &str) -> Result<(), &'static str> {
     if uri.len() > MAX_LENGTH {
         return Err("A redirect URI is too long");
     }
@@ -88,12 +88,24 @@ pub(super) fn shown(uri: &str) -> (String, bool) {
     }
 }
 
+/// Whether a scheme is one that applications on a device handle.
+#[must_use]
+pub(super) fn is_application(scheme: &str) -> bool {
+    APPLICATIONS.contains(&scheme) || is_reverse_domain(scheme)
+}
+
+/// Whether a host means the person's own machine.
+#[must_use]
+pub(super) fn is_loopback(host: &str) -> bool {
+    LOOPBACK.contains(&host)
+}
+
 fn is_allowed(uri: &Url) -> bool {
     let host = uri.host_str().unwrap_or_default();
     match uri.scheme() {
         "https" => !host.is_empty() && !host.ends_with('.'),
         "http" => LOOPBACK.contains(&host),
-        scheme => APPLICATIONS.contains(&scheme) || is_reverse_domain(scheme),
+        scheme => is_application(scheme),
     }
 }
 

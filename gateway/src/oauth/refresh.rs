@@ -15,6 +15,7 @@ use super::{State as Server, scope, secret};
 use crate::audit::{Authorization, Step};
 use crate::clock::Timestamp;
 use crate::entra::{EntraError, SignedIn};
+use crate::jose::access_token::IdType;
 use crate::jose::claims::EntraIdentity;
 use crate::store::{Client, Digest256, Grant, Presentation, Rotation, Sealer, Successor};
 
@@ -40,7 +41,7 @@ pub(super) async fn by_refresh_token(
     if !server.record(Authorization::of(Step::TokensRefreshed, &grant)) {
         return Err(OAuthError::TemporarilyUnavailable);
     }
-    answer(server, &grant, &scopes, Some(successor))
+    answer(server, &grant, IdType::User, &scopes, Some(successor))
 }
 
 /// The grant of a refresh token, and the successor when it has one that may be given out again.

@@ -78,6 +78,7 @@ fn client(body: &[u8], server: &Server) -> Result<Client, OAuthError> {
     for uri in &metadata.redirect_uris {
         redirect_uri::check(uri, &server.settings.issuer).map_err(OAuthError::InvalidRedirectUri)?;
     }
+    let redirect_uris = allowed(server, metadata.redirect_uris)?;
     if metadata.token_endpoint_auth_method.as_deref().is_some_and(|method| method != "none") {
         return Err(OAuthError::InvalidClientMetadata("Clients are public: token_endpoint_auth_method is none"));
     }
@@ -104,9 +105,23 @@ fn client(body: &[u8], server: &Server) -> Result<Client, OAuthError> {
     Ok(Client {
         client_id: uuid::Uuid::new_v4().to_string(),
         client_name: metadata.client_name,
-        redirect_uris: metadata.redirect_uris,
+        redirect_uris,
         application_type,
         may_refresh: grants.iter().any(|grant| grant == "refresh_token"),
         registered_at: server.clock.now().as_secs(),
+        keys: None,
     })
+}
+
+/// Those that the operator's rules know. Clients register several and use one, so one that is not known spoils nothing.
+fn allowed(server: &Server, uris: Vec<String>) -> Result<Vec<String>, OAuthError> {
+    let (allowed, others): (Vec<String>, Vec<String>) =
+        uris.into_iter().partition(|uri| server.clients.may_redirect_to(uri));
+    if !others.is_empty() {
+        tracing::warn!(uris = ?others, "redirect URIs were not registered; name their hosts in `oauth.redirect_hosts` if they should be");
+    }
+    if allowed.is_empty() {
+        return Err(OAuthError::InvalidRedirectUri("No redirect URI is to a host that this server allows"));
+    }
+    Ok(allowed)
 }

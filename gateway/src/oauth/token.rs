@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::error::OAuthError;
 use super::form::{self, Parameters};
-use super::{State as Server, refresh, secret};
+use super::{State as Server, client_auth, client_credentials, refresh, secret};
 use crate::audit::{Authorization, Step};
 use crate::jose::access_token::{AccessTokenClaims, IdType};
 use crate::store::{Client, Digest256, Grant, Presented, Redemption, Refused};
@@ -34,23 +34,14 @@ pub(super) async fn token(
     let malformed = OAuthError::InvalidRequest("A parameter is there twice, or too long");
     let body = std::str::from_utf8(&body).map_err(|_error| malformed)?;
     let parameters = Parameters::parse(body).map_err(|_malformed| malformed)?;
-    let client = client(&server, &headers, &parameters).await?;
+    let known = client_auth::authenticate(&server, &headers, &parameters).await?;
     match parameters.get("grant_type") {
-        Some("authorization_code") => by_code(&server, &client, &parameters).await,
-        Some("refresh_token") => refresh::by_refresh_token(&server, &client, &parameters).await,
+        Some("authorization_code") => by_code(&server, &known.client, &parameters).await,
+        Some("refresh_token") => refresh::by_refresh_token(&server, &known.client, &parameters).await,
+        Some("client_credentials") => client_credentials::by_client(&server, &known, &parameters),
         Some(_) => Err(OAuthError::UnsupportedGrantType),
         None => Err(OAuthError::InvalidRequest("grant_type is missing")),
     }
-}
-
-/// The client that asks: public, so its id is all it shows.
-async fn client(server: &Server, headers: &HeaderMap, parameters: &Parameters) -> Result<Client, OAuthError> {
-    let secrets = ["client_secret", "client_assertion", "client_assertion_type"];
-    if headers.contains_key(header::AUTHORIZATION) || secrets.iter().any(|name| parameters.get(name).is_some()) {
-        return Err(OAuthError::InvalidClient("Clients here are public and send no credential"));
-    }
-    let id = parameters.get("client_id").ok_or(OAuthError::InvalidRequest("client_id is missing"))?;
-    server.store.client(id).await?.ok_or(OAuthError::InvalidClient("The client is not registered"))
 }
 
 async fn by_code(server: &Server, client: &Client, parameters: &Parameters) -> Result<Response, OAuthError> {
@@ -86,7 +77,7 @@ async fn by_code(server: &Server, client: &Client, parameters: &Parameters) -> R
     if !server.record(Authorization::of(Step::TokensIssued, &grant)) {
         return Err(OAuthError::TemporarilyUnavailable);
     }
-    answer(server, &grant, &grant.scopes, refresh_token)
+    answer(server, &grant, IdType::User, &grant.scopes, refresh_token)
 }
 
 /// RFC 7636 section 4.1.
@@ -106,6 +97,7 @@ pub(super) fn resource(server: &Server, parameters: &Parameters) -> Result<Optio
 pub(super) fn answer(
     server: &Server,
     grant: &Grant,
+    idtyp: IdType,
     scopes: &[String],
     refresh_token: Option<String>,
 ) -> Result<Response, OAuthError> {
@@ -123,7 +115,7 @@ pub(super) fn answer(
         scope: scope.clone(),
         tid: grant.tid.clone(),
         oid: grant.oid.clone(),
-        idtyp: IdType::User,
+        idtyp,
         roles: grant.roles.clone(),
         groups: grant.groups.clone(),
         auth_time: grant.auth_time,

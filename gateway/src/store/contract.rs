@@ -54,6 +54,7 @@ fn later(seconds: u64) -> Timestamp {
 fn login() -> Login {
     Login {
         client_id: "c".to_owned(),
+        document: None,
         redirect_uri: "r".to_owned(),
         state: None,
         code_challenge: "x".to_owned(),
@@ -207,6 +208,7 @@ async fn a_flood_of_registrations_pushes_out_unused_ones_only() {
         application_type: "native".to_owned(),
         may_refresh: true,
         registered_at: NOW.as_secs(),
+        keys: None,
     };
     store.register_client(&client("client")).await.unwrap();
     with_code(&store).await;
@@ -274,6 +276,7 @@ async fn what_is_over_is_forgotten_and_a_used_client_is_not() {
         application_type: "native".to_owned(),
         may_refresh: true,
         registered_at: NOW.as_secs(),
+        keys: None,
     };
     store.register_client(&client("client")).await.unwrap();
     store.register_client(&client("unused")).await.unwrap();
@@ -283,6 +286,48 @@ async fn what_is_over_is_forgotten_and_a_used_client_is_not() {
     assert!(store.client("unused").await.unwrap().is_none());
     store.purge(later(366 * 24 * 3600)).await.unwrap();
     assert!(store.client("client").await.unwrap().is_none(), "nobody signed in through it for a year");
+}
+
+#[tokio::test]
+async fn what_a_document_says_now_is_kept_in_place_of_what_it_said() {
+    let (_directory, store) = store().await;
+    let client = |name: &str| Client {
+        client_id: "client".to_owned(),
+        client_name: Some(name.to_owned()),
+        redirect_uris: vec![],
+        application_type: "native".to_owned(),
+        may_refresh: true,
+        registered_at: NOW.as_secs(),
+        keys: Some(ClientKeys::Remote { uri: "https://c.example/keys".to_owned(), last: None }),
+    };
+    store.keep_client(&client("before")).await.unwrap();
+    with_code(&store).await;
+    store.keep_client(&client("after")).await.unwrap();
+    assert_eq!(store.client("client").await.unwrap(), Some(client("after")));
+    store.purge(later(25 * 3600)).await.unwrap();
+    assert!(store.client("client").await.unwrap().is_some(), "it stays a used one");
+}
+
+#[tokio::test]
+async fn an_assertion_is_spent_once_until_it_expires() {
+    let (_directory, store) = store().await;
+    let (one, other) = (Digest256::of("one"), Digest256::of("other"));
+    let racers: Vec<_> = (0..50)
+        .map(|_| {
+            let store = Arc::clone(&store);
+            tokio::spawn(async move { store.spend_assertion(one, later(300)).await.unwrap() })
+        })
+        .collect();
+    let mut first = 0;
+    for racer in racers {
+        first += u32::from(racer.await.unwrap());
+    }
+    assert_eq!(first, 1);
+    assert!(store.spend_assertion(other, later(300)).await.unwrap());
+    store.purge(later(299)).await.unwrap();
+    assert!(!store.spend_assertion(one, later(300)).await.unwrap());
+    store.purge(later(300)).await.unwrap();
+    assert!(store.spend_assertion(one, later(600)).await.unwrap(), "it could not be presented any more anyway");
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ use crate::clock::Timestamp;
 
 /// Marks the file as ours (`PRAGMA application_id`): "PCUL".
 const APPLICATION_ID: i64 = 0x5043_554c;
-const SCHEMA_VERSION: i64 = 2;
+const SCHEMA_VERSION: i64 = 3;
 /// Logins under way; beyond that the oldest go, so that a flood cannot fill the disk.
 const MAX_LOGINS: i64 = 20_000;
 /// Registrations that were never used; beyond that the oldest go. Used ones are not touched by a flood.
@@ -33,6 +33,7 @@ CREATE TABLE login (id BLOB PRIMARY KEY, record TEXT NOT NULL, expires INTEGER N
 CREATE TABLE consent (id TEXT PRIMARY KEY, client TEXT NOT NULL, record TEXT NOT NULL, expires INTEGER NOT NULL) STRICT;
 CREATE TABLE code (id BLOB PRIMARY KEY, consent TEXT NOT NULL, record TEXT NOT NULL, spent INTEGER NOT NULL, expires INTEGER NOT NULL) STRICT;
 CREATE TABLE refresh (id BLOB PRIMARY KEY, consent TEXT NOT NULL, spent INTEGER, successor BLOB, sealed TEXT, expires INTEGER NOT NULL) STRICT;
+CREATE TABLE assertion (id BLOB PRIMARY KEY, expires INTEGER NOT NULL) STRICT;
 CREATE TABLE key (name TEXT PRIMARY KEY, sealed BLOB NOT NULL) STRICT;
 CREATE INDEX client_unused ON client (used, registered);
 CREATE INDEX login_expires ON login (expires);
@@ -163,6 +164,16 @@ impl Store for SqliteStore {
         .execute(&mut *transaction)
         .await?;
         transaction.commit().await?;
+        Ok(())
+    }
+
+    async fn keep_client(&self, client: &Client) -> Result<(), StoreError> {
+        let query = sqlx::query(
+            "INSERT INTO client (id, record, registered, used) VALUES (?, ?, ?, 0)
+             ON CONFLICT (id) DO UPDATE SET record = excluded.record",
+        );
+        let registered = i64::try_from(client.registered_at).unwrap_or(i64::MAX);
+        query.bind(&client.client_id).bind(encode(client)?).bind(registered).execute(&self.pool).await?;
         Ok(())
     }
 
@@ -350,6 +361,11 @@ impl Store for SqliteStore {
         Ok(())
     }
 
+    async fn spend_assertion(&self, id: Digest256, expires: Timestamp) -> Result<bool, StoreError> {
+        let query = sqlx::query("INSERT INTO assertion (id, expires) VALUES (?, ?) ON CONFLICT DO NOTHING");
+        Ok(query.bind(id.as_bytes()).bind(seconds(expires)).execute(&self.pool).await?.rows_affected() == 1)
+    }
+
     async fn key(&self, name: &str, fresh: Vec<u8>) -> Result<Vec<u8>, StoreError> {
         let query = sqlx::query("INSERT INTO key (name, sealed) VALUES (?, ?) ON CONFLICT DO NOTHING");
         query.bind(name).bind(fresh).execute(&self.pool).await?;
@@ -361,6 +377,7 @@ impl Store for SqliteStore {
         let mut gone = 0;
         let expired = [
             "DELETE FROM login WHERE expires <= ?",
+            "DELETE FROM assertion WHERE expires <= ?",
             "DELETE FROM refresh WHERE expires <= ?",
             "DELETE FROM consent WHERE expires <= ?",
             "DELETE FROM code WHERE expires + 600 <= ?",

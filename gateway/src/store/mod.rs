@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use sha2::{Digest, Sha256};
 
 pub use embedded::SqliteStore;
-pub use record::{Client, CodeRecord, Grant, Login, Presented, Refused, SpentCode, Successor};
+pub use record::{Client, ClientKeys, CodeRecord, Grant, Login, Presented, Refused, SpentCode, Successor};
 pub use seal::{SealError, Sealer};
 
 use crate::clock::Timestamp;
@@ -108,6 +108,8 @@ pub enum Rotation {
 pub trait Store: Send + Sync + std::fmt::Debug {
     /// Keeps a registration.
     async fn register_client(&self, client: &Client) -> Result<(), StoreError>;
+    /// Keeps what the metadata document of a client says now, in place of what it said before.
+    async fn keep_client(&self, client: &Client) -> Result<(), StoreError>;
     /// A registration.
     async fn client(&self, id: &str) -> Result<Option<Client>, StoreError>;
 
@@ -153,6 +155,10 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     ) -> Result<Rotation, StoreError>;
     /// Ends a grant with all its codes and refresh tokens.
     async fn revoke_grant(&self, grant_id: &str) -> Result<(), StoreError>;
+
+    /// Spends the assertion of a client (RFC 7523 section 3, `jti`); false when it was spent before. It is remembered
+    /// until it expires.
+    async fn spend_assertion(&self, id: Digest256, expires: Timestamp) -> Result<bool, StoreError>;
 
     /// The sealed key of this name; `fresh` is kept and given back when there is none yet.
     async fn key(&self, name: &str, fresh: Vec<u8>) -> Result<Vec<u8>, StoreError>;

@@ -24,6 +24,24 @@ pub struct Client {
     pub may_refresh: bool,
     /// When it registered, in seconds.
     pub registered_at: u64,
+    /// The keys that it authenticates with; a public client has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keys: Option<ClientKeys>,
+}
+
+/// Where the public keys of a client are (RFC 7591 section 2).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientKeys {
+    /// In its metadata.
+    Inline(serde_json::Value),
+    /// Behind a URL.
+    Remote {
+        /// The URL.
+        uri: String,
+        /// What was there when somebody last signed in, for when it is out of reach.
+        last: Option<serde_json::Value>,
+    },
 }
 
 /// An authorization request on its way through consent and sign-in.
@@ -31,6 +49,9 @@ pub struct Client {
 pub struct Login {
     /// Who asks.
     pub client_id: String,
+    /// What its metadata document said, where it has one: what happens next does not depend on its host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub document: Option<Box<Client>>,
     /// Where the answer goes.
     pub redirect_uri: String,
     /// The client's `state`, given back as it came.

@@ -25,7 +25,9 @@ async fn the_server_says_what_it_can_and_nothing_more() {
     assert_eq!(document["response_types_supported"], json!(["code"]));
     assert_eq!(document["grant_types_supported"], json!(["authorization_code", "refresh_token"]));
     assert_eq!(document["code_challenge_methods_supported"], json!(["S256"]));
-    assert_eq!(document["token_endpoint_auth_methods_supported"], json!(["none"]));
+    assert_eq!(document["token_endpoint_auth_methods_supported"], json!(["none", "private_key_jwt"]));
+    assert_eq!(document["token_endpoint_auth_signing_alg_values_supported"], json!(["ES256", "RS256"]));
+    assert_eq!(document["client_id_metadata_document_supported"], json!(false), "nothing is set up to read them here");
     assert_eq!(document["authorization_response_iss_parameter_supported"], json!(true));
     assert_eq!(document["scopes_supported"], json!(["delete", "offline_access", "pii", "read", "write"]));
 }

@@ -55,6 +55,10 @@ impl World {
     }
 
     async fn with(issuer: &str, resources: Vec<Resource>) -> Self {
+        Self::with_clients(issuer, resources, Clients::any()).await
+    }
+
+    async fn with_clients(issuer: &str, resources: Vec<Resource>, clients: Clients) -> Self {
         let clock = ManualClock::new(NOW);
         let entra = Identity::start(clock.clone(), format!("{issuer}/auth/callback")).await;
         let directory = tempfile::tempdir().unwrap();
@@ -66,14 +70,15 @@ impl World {
             access_token_lifetime: Duration::from_mins(15),
             refresh_token_lifetime: Duration::from_hours(30 * 24),
         };
-        let state = Arc::new(State::new(
+        let state = State::new(
             settings,
             store,
             Sealer::new([7; 32]),
             SigningKey::generate().unwrap(),
             sign_in(&entra, &clock),
             Arc::new(clock.clone()),
-        ));
+        );
+        let state = Arc::new(state.with_clients(clients));
         let app = router(Arc::clone(&state), Limits::default());
         Self { app, state, clock, entra, database, _directory: directory }
     }

@@ -77,7 +77,7 @@ async fn what_does_not_belong_to_the_code_is_refused_and_the_code_stays() {
         ("resource", Some("https://evil.example"), 400, "invalid_target"),
         ("grant_type", None, 400, "invalid_request"),
         ("grant_type", Some("password"), 400, "unsupported_grant_type"),
-        ("grant_type", Some("client_credentials"), 400, "unsupported_grant_type"),
+        ("grant_type", Some("client_credentials"), 400, "unauthorized_client"),
         ("grant_type", Some("urn:ietf:params:oauth:grant-type:jwt-bearer"), 400, "unsupported_grant_type"),
         ("grant_type", Some("urn:ietf:params:oauth:grant-type:token-exchange"), 400, "unsupported_grant_type"),
         ("client_secret", Some("x"), 401, "invalid_client"),

@@ -1,0 +1,43 @@
+//! Tokens for a client on its own behalf (OAuth 2.1 section 4.2): for clients of the configuration, with the roles that
+//! stand there. There is nobody to refresh for, so there is no refresh token.
+
+use axum::response::Response;
+
+use super::clients::{Known, Source};
+use super::error::OAuthError;
+use super::form::Parameters;
+use super::{State as Server, scope, token};
+use crate::audit::{Authorization, Step};
+use crate::jose::access_token::IdType;
+use crate::store::Grant;
+
+pub(super) fn by_client(server: &Server, known: &Known, parameters: &Parameters) -> Result<Response, OAuthError> {
+    let Source::Configured(configured) = &known.source else { return Err(OAuthError::UnauthorizedClient) };
+    if !configured.grants.own {
+        return Err(OAuthError::UnauthorizedClient);
+    }
+    let resource = match (parameters.get("resource"), server.settings.resources.as_slice()) {
+        (Some(url), _) => server.resource(url).ok_or(OAuthError::InvalidTarget)?,
+        (None, [single]) => single,
+        (None, _) => return Err(OAuthError::InvalidTarget),
+    };
+    let scopes = scope::granted(parameters.get("scope"), resource).map_err(|()| OAuthError::InvalidScope)?;
+    let grant = Grant {
+        id: uuid::Uuid::new_v4().to_string(),
+        client_id: configured.id.clone(),
+        resource: resource.url.clone(),
+        scopes,
+        tid: configured.tenant.clone(),
+        oid: configured.object(),
+        roles: configured.roles.clone(),
+        groups: Vec::new(),
+        auth_time: None,
+        acrs: Vec::new(),
+        upstream: None,
+        may_refresh: false,
+    };
+    if !server.record(Authorization::of(Step::TokensIssued, &grant).because("client_credentials")) {
+        return Err(OAuthError::TemporarilyUnavailable);
+    }
+    token::answer(server, &grant, IdType::App, &grant.scopes, None)
+}
