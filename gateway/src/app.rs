@@ -2,6 +2,7 @@
 
 mod backends;
 mod catalogues;
+mod identity_provider;
 mod lasting;
 mod mounts;
 mod readiness;
@@ -47,7 +48,7 @@ pub fn run(config: &Config) -> Result<(), StartError> {
     lasting.start_background(runtime.handle());
     let running = Arc::new(Running::start(lasting, config, runtime.handle())?);
     let lasting = running.lasting();
-    let (listen, entra_keys) = (config.server.listen, Arc::clone(&lasting.entra_keys));
+    let (listen, entra_keys) = (config.server.listen, Arc::clone(&lasting.provider.keys));
     let ready = Ready { entra_keys, listen, running: Arc::clone(&running) };
     let admin = Admin::new(Arc::clone(&lasting.metrics), Arc::new(ready));
     let mut server = Server::new_with_opt_and_conf(None, server_conf(config));

@@ -266,7 +266,7 @@ async fn without_the_identity_provider_nothing_is_believed_and_it_says_so() {
     drop(world);
     let text = format!(
         "server: {{ listen: '127.0.0.1:{port}', public_url: 'http://127.0.0.1:{port}', admin_listen: '127.0.0.1:{admin}' }}\nstate: {{ path: state }}\n\
-         entra: {{ tenant_id: 11111111-2222-4333-8444-555555555555, client_id: aaaaaaaa-0000-4000-8000-00000000c1d1, client_secret: '${{SECRET:-x}}', authority_host: 'http://127.0.0.1:1' }}\n\
+         entra: {{ tenant_id: 11111111-2222-4333-8444-555555555555, client_id: aaaaaaaa-0000-4000-8000-00000000c1d1, client_secret: '${{SECRET:-x}}', authority_host: 'http://127.0.0.1:1', allow_unlisted_authority: true }}\n\
          backends: {{ weather: {{ url: 'http://127.0.0.1:1/mcp', accept_entra_tokens: true }} }}\npolicy: {{ roles: {{ A: {{ opens: [a] }} }}, tools: {{ weather: {{ a: [x] }} }} }}\n"
     );
     std::fs::write(directory.path().join("gateway.yaml"), text).unwrap();

@@ -34,6 +34,7 @@ pub struct WorldBuilder {
     more: String,
     features: Option<String>,
     backend_more: String,
+    entra: String,
     audit: String,
     server: String,
     authority: Option<(String, u16, String)>,
@@ -73,6 +74,7 @@ impl WorldBuilder {
             more: String::new(),
             features: None,
             backend_more: String::new(),
+            entra: String::new(),
             audit: String::new(),
             server: String::new(),
             authority: None,
@@ -119,6 +121,13 @@ impl WorldBuilder {
     #[must_use]
     pub fn server(mut self, more: &str) -> Self {
         self.server = format!(", {more}");
+        self
+    }
+
+    /// With more of the identity provider's section.
+    #[must_use]
+    pub fn entra(mut self, more: &str) -> Self {
+        self.entra = format!(", {more}");
         self
     }
 
@@ -202,11 +211,11 @@ impl WorldBuilder {
         format!(
             "server: {{ listen: '127.0.0.1:{port}', public_url: '{url}', admin_listen: '127.0.0.1:{admin_port}', threads: 2, shutdown_grace: 1s{} }}\n\
              state: {{ path: state }}\n\
-             entra: {{ tenant_id: '{tenant_id}', client_id: '{client_id}', client_secret_file: secret, authority_host: '{authority}' }}\n\
+             entra: {{ tenant_id: '{tenant_id}', client_id: '{client_id}', client_secret_file: secret, authority_host: '{authority}', allow_unlisted_authority: true{} }}\n\
              audit: {{ path: audit.jsonl{} }}\n\
              backends:\n{backends}{limits}{}\n\
              policy:\n{}\n",
-            self.server, self.audit, self.more, self.policy
+            self.server, self.entra, self.audit, self.more, self.policy
         )
     }
 }

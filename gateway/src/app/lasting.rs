@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::identity_provider::IdentityProvider;
 use super::mounts::{mount, scopes};
 use super::{StartError, start, state};
 use crate::audit::{self, Auditor, Digester, Signer};
@@ -12,11 +13,7 @@ use crate::backend::Replicas;
 use crate::backend::caller::Asserter;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
-use crate::entra::{self, Entra};
 use crate::jose::access_token;
-use crate::jose::claims::EntraExpectations;
-use crate::jose::entra_token;
-use crate::jose::key_set::{EntraKeys, KeySet};
 use crate::jose::signing_key::SigningKey;
 use crate::metrics::Metrics;
 use crate::oauth;
@@ -33,7 +30,7 @@ const DIGEST_KEY: &str = "audit-digest-key";
 pub(super) struct Lasting {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Arc<Metrics>,
-    pub(super) entra_keys: Arc<KeySet>,
+    pub(super) provider: IdentityProvider,
     pub(super) auditor: Arc<Auditor>,
     pub(super) lifecycle: Arc<Lifecycle>,
     store: Arc<dyn Store>,
@@ -41,8 +38,6 @@ pub(super) struct Lasting {
     signing_key: SigningKey,
     assertion_key: SigningKey,
     outbound: Outbound,
-    /// Who issues Entra's tokens.
-    issuer: String,
     asserter: Arc<Asserter>,
 }
 
@@ -55,15 +50,13 @@ impl Lasting {
         let signing_key = state::signing_key(state::SIGNING_KEY, &*store, &sealer).await?;
         let assertion_key = state::signing_key(state::ASSERTION_KEY, &*store, &sealer).await?;
         let outbound = Outbound::new(&outbound::Settings::default()).map_err(start("the HTTP client"))?;
-        let keys = EntraKeys::new(outbound.clone(), &config.entra.authority_host, &config.entra.tenant_id);
-        let issuer = keys.issuer();
-        let entra_keys = Arc::new(KeySet::new(Box::new(keys), Arc::clone(&clock)));
+        let provider = IdentityProvider::new(config, &outbound, &clock);
         let auditor = auditor(config, &signing_key, (&*store, &sealer), &metrics, &clock).await?;
         let asserter = Asserter::new(assertion_key.clone(), config.server.public_url.clone(), Arc::clone(&clock));
         Ok(Self {
             clock,
             metrics,
-            entra_keys,
+            provider,
             auditor: Arc::new(auditor),
             lifecycle: Arc::default(),
             store,
@@ -71,7 +64,6 @@ impl Lasting {
             signing_key,
             assertion_key,
             outbound,
-            issuer,
             asserter: Arc::new(asserter),
         })
     }
@@ -83,23 +75,20 @@ impl Lasting {
         (servers, standing): (&[Arc<Replicas>], Current),
         before: Option<&Door>,
     ) -> Result<Door, StartError> {
-        let expectations = expectations(config, self.issuer.clone());
-        let verifier = entra_token::Verifier::new(expectations, Arc::clone(&self.entra_keys));
-        let http = self.outbound.client().clone();
-        let entra = Entra::new(entra_settings(config), http, verifier.clone(), Arc::clone(&self.clock));
+        let entra = self.provider.sign_in(config, &self.outbound, &self.clock)?;
         let state = oauth::State::new(
             oauth_settings(config),
             Arc::clone(&self.store),
             self.sealer.clone(),
             self.signing_key.clone(),
-            entra.map_err(start("the sign-in"))?,
+            entra,
             Arc::clone(&self.clock),
         );
         let state = state.with_clients(super::mounts::clients(&config.clients, &self.clock)?);
         let state = state.with_auditor(Arc::clone(&self.auditor)).with_assertion_key(&self.assertion_key);
         let issuer = config.server.public_url.clone();
         let mut trusted = authn::Settings::new(access_token::Verifier::new(issuer, [&self.signing_key]));
-        trusted.entra = Some(verifier);
+        trusted.entra = Some(self.provider.verifier(config));
         trusted.cache_for = config.limits.token_cache;
         let mounts = config.backends.iter().zip(servers);
         let mounts = mounts.map(|(backend, replicas)| Arc::new(mount(config, backend, replicas, &self.asserter)));
@@ -124,8 +113,10 @@ impl Lasting {
 
     /// What is done beside requests, for as long as the process lives.
     pub(super) fn start_background(&self, runtime: &tokio::runtime::Handle) {
-        let keys = Arc::clone(&self.entra_keys);
-        runtime.spawn(async move { keys.refresh_forever().await });
+        for keys in self.provider.all_keys() {
+            let keys = Arc::clone(keys);
+            runtime.spawn(async move { keys.refresh_forever().await });
+        }
         let (store, clock) = (Arc::clone(&self.store), Arc::clone(&self.clock));
         runtime.spawn(async move {
             loop {
@@ -171,29 +162,6 @@ fn data_plane(config: &Config) -> proxy::Settings {
     }
 }
 
-fn expectations(config: &Config, issuer: String) -> EntraExpectations {
-    let short = |scope: &String| scope.rsplit('/').next().unwrap_or_default().to_owned();
-    EntraExpectations {
-        issuer,
-        tenant_id: config.entra.tenant_id.clone(),
-        client_id: config.entra.client_id.clone(),
-        allowed_tenants: Vec::new(),
-        scopes: config.entra.scopes.iter().map(short).collect(),
-        clock_skew: config.entra.clock_skew,
-    }
-}
-
-fn entra_settings(config: &Config) -> entra::Settings {
-    entra::Settings {
-        authority_host: config.entra.authority_host.clone(),
-        tenant_id: config.entra.tenant_id.clone(),
-        client_id: config.entra.client_id.clone(),
-        client_secret: config.entra.client_secret.expose().to_owned(),
-        scopes: config.entra.scopes.clone(),
-        redirect_uri: format!("{}/auth/callback", config.server.public_url),
-    }
-}
-
 fn oauth_settings(config: &Config) -> oauth::Settings {
     let resource = |backend: &crate::config::settings::Backend| oauth::Resource {
         url: backend.resource.clone(),
@@ -206,5 +174,6 @@ fn oauth_settings(config: &Config) -> oauth::Settings {
         resources: config.backends.iter().map(resource).collect(),
         access_token_lifetime: config.oauth.access_token_lifetime,
         refresh_token_lifetime: config.oauth.refresh_token_lifetime,
+        remember_consent: config.oauth.remember_consent,
     }
 }

@@ -76,22 +76,45 @@ pub struct State {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Entra {
-    /// The directory's GUID; also `AZURE_TENANT_ID`.
+    /// The home directory's GUID; also `AZURE_TENANT_ID`.
     pub tenant_id: Option<Text>,
+    /// GUIDs of further directories whose members sign in.
+    #[serde(default)]
+    pub tenants: Vec<Text>,
     /// The app registration's GUID; also `AZURE_CLIENT_ID`.
     pub client_id: Option<Text>,
     /// Its secret; also `AZURE_CLIENT_SECRET`.
     pub client_secret: Option<Text>,
     /// A file that holds its secret.
     pub client_secret_file: Option<Text>,
+    /// A certificate as the credential; also `AZURE_CLIENT_CERTIFICATE_PATH`.
+    pub certificate: Option<Certificate>,
+    /// The file of a platform's token as the credential; also `AZURE_FEDERATED_TOKEN_FILE`.
+    pub federated_token_file: Option<Text>,
     /// The cloud; also `AZURE_AUTHORITY_HOST`.
     pub authority_host: Option<Text>,
+    /// Whether the authority may be one that is no cloud of Microsoft's.
+    #[serde(default)]
+    pub allow_unlisted_authority: bool,
+    /// Whether Entra's version 1.0 access tokens are taken where Entra's tokens are.
+    #[serde(default)]
+    pub accept_v1_tokens: bool,
     /// The registration's Application ID URI.
     pub app_id_uri: Option<Text>,
     /// Short names of the delegated permissions to ask for.
     pub scopes: Option<Vec<Text>>,
     /// Tolerance for clocks that differ.
     pub clock_skew: Option<Text>,
+}
+
+/// A certificate as the credential.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Certificate {
+    /// A PEM file with the private key.
+    pub key_file: Text,
+    /// A PEM file with the certificate; the key's file when left out.
+    pub certificate_file: Option<Text>,
 }
 
 /// The gateway's own tokens.
@@ -102,6 +125,8 @@ pub struct OAuth {
     pub access_token_lifetime: Option<Text>,
     /// How long a refresh token may lie unused.
     pub refresh_token_lifetime: Option<Text>,
+    /// How long a browser is not asked again for the consent that a person gave in it; never remembered when left out.
+    pub remember_consent: Option<Text>,
     /// Hosts and applications that answers may go to.
     pub redirect_hosts: Option<Vec<Text>>,
     /// Hosts whose metadata documents may name a client.

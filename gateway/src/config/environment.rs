@@ -25,6 +25,12 @@ impl Environment {
         Self(Source::Fixed(variables.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect()))
     }
 
+    /// These variables; for tests.
+    #[cfg(test)]
+    pub(super) fn of(variables: HashMap<String, String>) -> Self {
+        Self(Source::Fixed(variables))
+    }
+
     /// The value of a variable; `None` when it is absent, empty or not UTF-8.
     #[expect(clippy::disallowed_methods, reason = "this is the one door to the environment")]
     #[must_use]

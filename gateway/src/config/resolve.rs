@@ -6,6 +6,7 @@
 mod audit;
 mod backends;
 mod clients;
+mod credential;
 mod entra;
 mod limits;
 mod values;
@@ -115,7 +116,14 @@ fn oauth(resolver: &mut Resolver<'_>, written: &document::OAuth) -> OAuth {
             "a refresh token lives between `1m` and `90d`, which is as long as Entra's own",
         );
     }
-    OAuth { access_token_lifetime: access, refresh_token_lifetime: refresh }
+    let remember = written.remember_consent.as_ref().map(|text| resolver.duration(Some(text), DAY));
+    if remember.is_some_and(|remember| remember < MINUTE || remember > 90 * DAY) {
+        resolver.fault(
+            written.remember_consent.as_ref(),
+            "a consent is remembered between `1m` and `90d`; leave the key out to ask each time",
+        );
+    }
+    OAuth { access_token_lifetime: access, refresh_token_lifetime: refresh, remember_consent: remember }
 }
 
 fn policy(

@@ -13,6 +13,7 @@ use super::Secret;
 use crate::audit::{Destination, OnFailure};
 use crate::backend::caller::Wanted;
 use crate::backend::pinning::Rule;
+use crate::entra::cloud::Authority;
 use crate::limit::{Rates, TrustedProxies};
 use crate::mcp::Features;
 use crate::oauth::{Configured, Hosts};
@@ -88,17 +89,39 @@ pub struct Server {
     pub trusted_proxies: TrustedProxies,
 }
 
+/// How the gateway proves to the identity provider that it is the app registration.
+#[derive(Debug)]
+pub enum Credential {
+    /// A client secret.
+    Secret(Secret),
+    /// PEM files with a private key and its certificate.
+    Certificate {
+        /// The key's.
+        key_file: PathBuf,
+        /// The certificate's.
+        certificate_file: PathBuf,
+    },
+    /// The file of a platform's token.
+    FederatedToken(PathBuf),
+}
+
 /// The identity provider.
 #[derive(Debug)]
 pub struct Entra {
-    /// The directory's GUID.
+    /// The home directory's GUID.
     pub tenant_id: String,
+    /// Further directories whose members sign in.
+    pub tenants: Vec<String>,
     /// The app registration's GUID.
     pub client_id: String,
-    /// Its secret.
-    pub client_secret: Secret,
-    /// The cloud, without a trailing slash.
-    pub authority_host: String,
+    /// Its credential.
+    pub credential: Credential,
+    /// The cloud.
+    pub authority: Authority,
+    /// The registration's Application ID URI.
+    pub app_id_uri: String,
+    /// Whether version 1.0 access tokens are taken where Entra's are.
+    pub accept_v1_tokens: bool,
     /// The delegated permissions to ask for, in full form.
     pub scopes: Vec<String>,
     /// Tolerance for clocks that differ; at most 300 s.
@@ -112,6 +135,8 @@ pub struct OAuth {
     pub access_token_lifetime: Duration,
     /// How long a refresh token may lie unused.
     pub refresh_token_lifetime: Duration,
+    /// How long a consent is remembered; never when absent.
+    pub remember_consent: Option<Duration>,
 }
 
 /// Who may be a client.

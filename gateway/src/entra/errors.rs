@@ -57,11 +57,15 @@ pub const TABLE: &[Advice] = &[
     advice(50011, CONTACT, "register exactly `<public_url>/auth/callback` as a redirect URI, platform Web"),
     advice(700_016, CONTACT, "the application was not found; check `entra.client_id` and `entra.tenant_id`"),
     advice(90002, CONTACT, "the tenant was not found; check `entra.tenant_id` and `entra.authority_host`"),
-    advice(50194, CONTACT, "the application is single-tenant; set `entra.tenant_id` to its GUID"),
+    advice(50194, CONTACT, "the application is single-tenant; make it multi-tenant, or leave `entra.tenants` out"),
     advice(7_000_215, CONTACT, "the client secret is wrong; use the secret's value, not its ID"),
     advice(7_000_222, CONTACT, "the client secret has expired; make a new one"),
-    advice(7_000_218, CONTACT, "no credential was sent; configure `entra.client_secret_file`"),
-    advice(700_027, CONTACT, "the assertion does not verify; check the certificate"),
+    advice(
+        7_000_218,
+        CONTACT,
+        "no credential was sent; configure one of `entra.client_secret_file`, `certificate`, `federated_token_file`",
+    ),
+    advice(700_027, CONTACT, "the assertion does not verify; upload `entra.certificate` to the app registration"),
     advice(700_025, CONTACT, "the redirect URI is registered as a public client; use the platform Web"),
     advice(50105, ASSIGN, "the user is not assigned to the application; assign a role under Enterprise applications"),
     advice(65001, "Your administrator has to consent to this application first.", "grant admin consent"),
@@ -74,10 +78,18 @@ pub const TABLE: &[Advice] = &[
     advice(28000, CONTACT, "the scopes belong to several resources; check `entra.scopes`"),
     advice(9_010_010, CONTACT, "a `resource` was sent; this is a bug in the gateway"),
     advice(901_002, CONTACT, "a `resource` was sent; this is a bug in the gateway"),
-    advice(50020, OTHER_ACCOUNT, "the user is of another tenant; invite them as a guest"),
+    advice(
+        50020,
+        OTHER_ACCOUNT,
+        "the user is of another tenant; invite them as a guest, or list it in `entra.tenants`",
+    ),
     advice(50034, OTHER_ACCOUNT, "the user does not exist in this tenant"),
     advice(16000, OTHER_ACCOUNT, "the user is of another tenant"),
-    advice(90072, OTHER_ACCOUNT, "the user is of another tenant; invite them as a guest"),
+    advice(
+        90072,
+        OTHER_ACCOUNT,
+        "the user is of another tenant; invite them as a guest, or list it in `entra.tenants`",
+    ),
     advice(50076, "Please sign in again; a second factor is needed.", "multi-factor authentication is needed"),
     advice(50079, "Please sign in again; a second factor has to be set up.", "multi-factor enrolment is needed"),
     advice(50074, "Please sign in again; a second factor is needed.", "strong authentication is needed"),
@@ -117,6 +129,14 @@ pub const TABLE: &[Advice] = &[
     advice(90027, CONTACT, "personal accounts are not supported here; set `entra.tenant_id` to the tenant's GUID"),
     advice(90124, CONTACT, "the endpoint is for work accounts; set `entra.tenant_id` to the tenant's GUID"),
     advice(90130, CONTACT, "the application is not known there; set `entra.tenant_id` to the tenant's GUID"),
+    advice(90009, CONTACT, "the application asks for a token for itself; check `entra.app_id_uri` and `entra.scopes`"),
+    advice(90038, CONTACT, "the tenant lives in another cloud; check `entra.authority_host`"),
+    advice(900_382, CONTACT, "the tenant lives in another cloud; check `entra.authority_host`"),
+    advice(900_432, CONTACT, "the application lives in another cloud; check `entra.authority_host`"),
+    advice(700_229, CONTACT, "only app-only tokens can be federated credentials; check `entra.federated_token_file`"),
+    advice(50013, CONTACT, "the token to exchange does not verify; check `backends.*.on_behalf_of` and the cloud"),
+    advice(500_131, CONTACT, "the token to exchange is for another application; check `entra.app_id_uri`"),
+    advice(500_133, AGAIN, "the token to exchange has expired"),
     advice(9_001_023, CONTACT, "the grant type is not supported there; set `entra.tenant_id` to the tenant's GUID"),
 ];
 
@@ -172,9 +192,10 @@ mod tests {
         let documented = [
             50011, 700_016, 90002, 50194, 7_000_215, 7_000_222, 7_000_218, 700_027, 700_024, 700_023, 70021, 700_211,
             700_212, 700_213, 700_025, 50105, 65001, 90094, 90095, 65004, 650_053, 500_011, 70011, 28000, 700_022,
-            9_010_010, 901_002, 50020, 50034, 16000, 90072, 50076, 50079, 50074, 50072, 50078, 53000, 53001, 53003,
-            530_032, 53004, 53011, 70008, 700_082, 70043, 50173, 50089, 54005, 501_481, 50147, 501_491, 50196, 90006,
-            90024, 90033, 90012, 50000, 90015, 50058, 90027, 90124, 90130, 9_001_023, 650_056,
+            9_010_010, 901_002, 50020, 50034, 16000, 90072, 90009, 90038, 900_382, 900_432, 700_229, 50013, 500_131,
+            500_133, 50076, 50079, 50074, 50072, 50078, 53000, 53001, 53003, 530_032, 53004, 53011, 70008, 700_082,
+            70043, 50173, 50089, 54005, 501_481, 50147, 501_491, 50196, 90006, 90024, 90033, 90012, 50000, 90015,
+            50058, 90027, 90124, 90130, 9_001_023, 650_056,
         ];
         let missing: Vec<u32> = documented.into_iter().filter(|code| find(*code).user == UNKNOWN.user).collect();
         assert_eq!(missing, [0; 0]);

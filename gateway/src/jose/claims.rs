@@ -7,7 +7,7 @@
 mod claim_set;
 mod entra;
 
-pub use entra::{EntraExpectations, EntraIdentity, Tenant};
+pub use entra::{EntraExpectations, EntraIdentity, Tenant, VersionOne};
 
 use super::access_token::AccessTokenClaims;
 use super::jwt::{self, JwtError, Payload};
@@ -50,7 +50,9 @@ pub enum ClaimsError {
     #[error("the token is from another tenant")]
     Tenant,
     /// An Entra v1 token.
-    #[error("the token is of version 1; set `requestedAccessTokenVersion` to 2 in the app registration's manifest")]
+    #[error(
+        "the token is of version 1; set `requestedAccessTokenVersion` to 2 in the app registration's manifest, or accept it with `entra.accept_v1_tokens`"
+    )]
     VersionOne,
     /// A version that does not exist yet.
     #[error("the token is of an unknown version")]

@@ -2,6 +2,7 @@
 //!
 //! One way to believe a token of the identity provider, at login as at a request. Knows nothing of policies, and of HTTP only what the key set's source hides.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use jsonwebtoken::Algorithm;
@@ -20,13 +21,21 @@ const TYPES: [Option<&str>; 2] = [Some("JWT"), None];
 pub struct Verifier {
     expectations: EntraExpectations,
     keys: Arc<KeySet>,
+    others: HashMap<String, Arc<KeySet>>,
 }
 
 impl Verifier {
     /// Believes what the keys signed and the expectations allow.
     #[must_use]
     pub fn new(expectations: EntraExpectations, keys: Arc<KeySet>) -> Self {
-        Self { expectations, keys }
+        Self { expectations, keys, others: HashMap::new() }
+    }
+
+    /// With the keys of a further issuer; they sign for nobody else, and nobody else's for it.
+    #[must_use]
+    pub fn with_keys(mut self, issuer: String, keys: Arc<KeySet>) -> Self {
+        self.others.insert(issuer, keys);
+        self
     }
 
     /// Whether this verifier is for tokens of this issuer.
@@ -82,7 +91,10 @@ impl Verifier {
     }
 
     async fn payload<'j>(&self, jws: &'j Jws<'_>) -> Result<Payload<'j>, VerifyError> {
-        match self.keys.find(&jws.kid).await {
+        let issuer = jws.unverified().map(|claimed| claimed.iss).unwrap_or_default();
+        // INVARIANT: the issuer chooses among key sets that the operator configured; which tenant it is for is judged by
+        // the claim layer.
+        match self.others.get(&issuer).unwrap_or(&self.keys).find(&jws.kid).await {
             Lookup::Found(key) => Ok(jws.verify(&key, Algorithm::RS256, &TYPES)?),
             Lookup::Unknown => Err(VerifyError::UnknownKey),
             Lookup::Unavailable => Err(VerifyError::Unavailable),

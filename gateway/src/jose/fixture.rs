@@ -137,6 +137,7 @@ impl Provider {
     /// A verifier for the tenant and its partner.
     pub(crate) fn verifier(&self, clock: &ManualClock) -> Verifier {
         let expectations = EntraExpectations {
+            version_one: None,
             issuer: issuer(TENANT),
             tenant_id: TENANT.to_owned(),
             allowed_tenants: vec![Tenant { tenant_id: PARTNER.to_owned(), issuer: issuer(PARTNER) }],

@@ -36,7 +36,7 @@ pub(super) async fn arrive(
         return Err(PageError::OtherBrowser);
     }
     // Entra sends no `iss` (RFC 9207); whoever sends one must be it.
-    if parameters.get("iss").is_some_and(|issuer| issuer != server.entra.issuer()) {
+    if parameters.get("iss").is_some_and(|issuer| !server.entra.is_issuer(issuer)) {
         return Err(malformed);
     }
     let mut response = match (parameters.get("code"), parameters.get("error")) {
@@ -56,7 +56,7 @@ async fn finish(server: &Server, state: &str, login: &Login, code: &str) -> Resu
     let open = |sealed: &str| server.sealer.open(&upstream_leg(state), sealed);
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).map_err(|_error| PageError::LoginOver);
     let (nonce, verifier) = (text(open(nonce)?)?, text(open(verifier)?)?);
-    match server.entra.arrive(code.to_owned(), &nonce, verifier).await {
+    match server.entra.arrive(code, &nonce, &verifier).await {
         Ok(signed_in) => issue(server, login, signed_in).await,
         Err(error) => Ok(failed(server, login, &error)),
     }
@@ -110,7 +110,7 @@ fn failed(server: &Server, login: &Login, error: &EntraError) -> Response {
         EntraError::Unavailable(_) => {
             ("temporarily_unavailable", "The identity provider does not answer. Please try again in a moment.")
         }
-        EntraError::Misconfigured { .. } | EntraError::Unacceptable(_) | EntraError::Setup(_) => {
+        EntraError::Misconfigured { .. } | EntraError::Unacceptable(_) | EntraError::Credential(_) => {
             ("server_error", "Signing in failed. Please tell your administrator.")
         }
     };

@@ -17,6 +17,7 @@ use super::error::PageError;
 use super::form::{self, Parameters};
 use super::{LOGIN_LIFETIME, State as Server, secret};
 use crate::audit::{Authorization, Step};
+use crate::entra::StepUp;
 use crate::store::{Digest256, Login};
 
 pub(super) async fn decide(
@@ -70,7 +71,7 @@ fn refuse(server: &Server, login: &Login) -> Response {
 
 async fn depart(server: &Server, login: Login) -> Result<Response, PageError> {
     let (state, cookie) = (secret(), secret());
-    let departure = server.entra.depart(&state, &login.hints);
+    let departure = server.entra.depart(&state, &login.hints, &StepUp::default());
     let seal = |value: &str| server.sealer.seal(&upstream_leg(&state), value.as_bytes());
     let login = Login {
         binding: Some(fingerprint(&cookie)),

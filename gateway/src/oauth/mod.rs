@@ -74,6 +74,8 @@ pub struct Settings {
     pub access_token_lifetime: Duration,
     /// How long a refresh token may lie unused.
     pub refresh_token_lifetime: Duration,
+    /// How long a consent is remembered; never when absent.
+    pub remember_consent: Option<Duration>,
 }
 
 /// A protected resource: one backend.

@@ -14,7 +14,7 @@ use super::token::{answer, resource};
 use super::{State as Server, scope, secret};
 use crate::audit::{Authorization, Step};
 use crate::clock::Timestamp;
-use crate::entra::{EntraError, SignedIn};
+use crate::entra::{EntraError, SignedIn, StepUp};
 use crate::jose::access_token::IdType;
 use crate::jose::claims::EntraIdentity;
 use crate::store::{Client, Digest256, Grant, Presentation, Rotation, Sealer, Successor};
@@ -97,7 +97,7 @@ async fn ask_again(server: &Server, grant: Grant) -> Result<Grant, OAuthError> {
     let sealed = grant.upstream.as_deref().ok_or(OAuthError::InvalidGrant)?;
     let upstream = server.sealer.open(&binding, sealed)?;
     let upstream = String::from_utf8(upstream).map_err(|_error| OAuthError::InvalidGrant)?;
-    match server.entra.refresh(upstream).await {
+    match server.entra.refresh(&upstream, &grant.tid, &StepUp::default()).await {
         Ok(SignedIn { identity, refresh_token }) => {
             if identity.tid != grant.tid || identity.oid != grant.oid {
                 tracing::error!(subject = %grant.oid, "the identity provider refreshed another person; the grant is revoked");

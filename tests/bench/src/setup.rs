@@ -119,7 +119,7 @@ fn configure(
     let yaml = format!(
         "server: {{ listen: '{listen}', public_url: 'http://{host}', admin_listen: '{admin}', threads: 1 }}\n\
          state: {{ path: '{state}' }}\n\
-         entra: {{ tenant_id: '{tenant_id}', client_id: '{client_id}', client_secret: '{client_secret}', authority_host: '{origin}' }}\n\
+         entra: {{ tenant_id: '{tenant_id}', client_id: '{client_id}', client_secret: '{client_secret}', authority_host: '{origin}', allow_unlisted_authority: true }}\n\
          audit: {{ path: '{}' }}\n\
          backends:\n  bench: {{ url: 'http://{backend}/mcp', accept_entra_tokens: true }}\n{limits}{POLICY}",
         audit.display()

@@ -83,6 +83,13 @@ impl ClaimSet {
         Ok(Some(Timestamp::from_secs(date)))
     }
 
+    /// A whole number that is not negative, as a number or in digits.
+    pub(super) fn number(&self, name: &'static str) -> Result<Option<u64>, ClaimsError> {
+        let Some(value) = self.0.get(name) else { return Ok(None) };
+        let number = value.as_u64().or_else(|| value.as_str().and_then(|digits| digits.parse().ok()));
+        number.map(Some).ok_or(ClaimsError::Mistyped(name))
+    }
+
     /// A list of texts; how lenient to be with anything else differs by claim.
     pub(super) fn texts(&self, name: &'static str) -> Result<Texts, ClaimsError> {
         let Some(value) = self.0.get(name) else { return Ok(Texts::Absent) };

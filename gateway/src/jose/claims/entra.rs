@@ -1,4 +1,5 @@
-//! Entra's tokens (Microsoft identity platform, access token and ID token claims reference), version 2.0 only.
+//! Entra's tokens (Microsoft identity platform, access token and ID token claims reference): version 2.0, and access
+//! tokens of version 1.0 where the operator chose to take them.
 //!
 //! The rules are those of Microsoft's own validators and stricter: one exact audience, one exact issuer per tenant,
 //! tenants by an explicit list, scopes for people, app roles and `idtyp` for applications.
@@ -30,6 +31,25 @@ pub struct EntraExpectations {
     pub scopes: Vec<String>,
     /// Tolerance for clocks that differ; 300 s at most, whatever is set.
     pub clock_skew: Duration,
+    /// How access tokens of version 1.0 look; they are refused when absent.
+    pub version_one: Option<VersionOne>,
+}
+
+/// How access tokens of version 1.0 look.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VersionOne {
+    /// The exact issuer, with `{tenantid}` for the directory.
+    pub issuer: String,
+    /// The registration's Application ID URI, which may be the audience.
+    pub app_id_uri: String,
+}
+
+impl VersionOne {
+    /// The issuer of a directory's tokens.
+    #[must_use]
+    pub fn issuer_of(&self, tid: &str) -> String {
+        self.issuer.replace("{tenantid}", &tid.to_ascii_lowercase())
+    }
 }
 
 /// Another directory in the same cloud.
@@ -56,13 +76,15 @@ pub struct EntraIdentity {
     pub groups: Vec<String>,
     /// Whether there are more groups than the token lists, so that it says nothing of them.
     pub groups_overage: bool,
+    /// Whether the person is a guest in the directory.
+    pub is_guest: bool,
     /// When the token ends.
     pub exp: Timestamp,
     /// When the person signed in (`auth_time`).
     pub auth_time: Option<Timestamp>,
     /// Authentication contexts that the sign-in satisfied.
     pub acrs: Vec<String>,
-    /// The application that holds it (`azp`).
+    /// The application that holds it (`azp`, or `appid` in version 1.0).
     pub client: Option<String>,
     /// Its name in logs (`uti`).
     pub token_id: Option<String>,
@@ -76,13 +98,21 @@ struct Common {
     tid: String,
     oid: String,
     exp: Timestamp,
+    /// The claim that names the application.
+    client: &'static str,
 }
 
 impl EntraExpectations {
     /// Whether this is the issuer of a tenant that is let in.
     #[must_use]
     pub fn is_issuer(&self, issuer: &str) -> bool {
-        issuer == self.issuer || self.allowed_tenants.iter().any(|tenant| issuer == tenant.issuer)
+        let current = issuer == self.issuer || self.allowed_tenants.iter().any(|tenant| issuer == tenant.issuer);
+        current || self.version_one.as_ref().is_some_and(|one| self.tenants().any(|tid| one.issuer_of(tid) == issuer))
+    }
+
+    /// Every directory that is let in.
+    fn tenants(&self) -> impl Iterator<Item = &str> {
+        [self.tenant_id.as_str()].into_iter().chain(self.allowed_tenants.iter().map(|tenant| tenant.tenant_id.as_str()))
     }
 
     /// The issuer of a tenant that is let in.
@@ -101,11 +131,11 @@ impl EntraExpectations {
     ///
     /// Returns the [`ClaimsError`] that says which claim is not as it must be.
     pub fn access_token(&self, payload: Payload<'_>, now: Timestamp) -> Result<EntraIdentity, ClaimsError> {
-        let common = self.common(payload, now)?;
+        let common = self.common(payload, self.version_one.as_ref(), now)?;
         let claims = &common.claims;
         claims.date("nbf")?;
         // An ID token has our audience and a good signature too, and may carry roles.
-        if claims.has("nonce") || !claims.has("azp") {
+        if claims.has("nonce") || !claims.has(common.client) {
             return Err(ClaimsError::IdToken);
         }
         let is_app = match (claims.optional_text("idtyp")?, claims.optional_text("scp")?) {
@@ -132,7 +162,7 @@ impl EntraExpectations {
     ///
     /// Returns the [`ClaimsError`] that says which claim is not as it must be.
     pub fn id_token(&self, payload: Payload<'_>, nonce: &str, now: Timestamp) -> Result<EntraIdentity, ClaimsError> {
-        let common = self.common(payload, now)?;
+        let common = self.common(payload, None, now)?;
         let sent = common.claims.text("nonce").map_err(|_error| ClaimsError::Nonce)?;
         if nonce.is_empty() || !bool::from(subtle::ConstantTimeEq::ct_eq(sent.as_bytes(), nonce.as_bytes())) {
             return Err(ClaimsError::Nonce);
@@ -146,36 +176,45 @@ impl EntraExpectations {
     ///
     /// Returns the [`ClaimsError`] that says which claim is not as it must be.
     pub fn refreshed_id_token(&self, payload: Payload<'_>, now: Timestamp) -> Result<EntraIdentity, ClaimsError> {
-        self.common(payload, now)?.person()
+        self.common(payload, None, now)?.person()
     }
 
     /// The order is that of the questions an operator asks: which version, whose tenant, for whom, when.
-    fn common(&self, payload: Payload<'_>, now: Timestamp) -> Result<Common, ClaimsError> {
+    fn common(
+        &self,
+        payload: Payload<'_>,
+        version_one: Option<&VersionOne>,
+        now: Timestamp,
+    ) -> Result<Common, ClaimsError> {
         let claims = ClaimSet::parse(payload)?;
         let aud = claims.text("aud")?;
         if GRAPH.contains(&aud.trim_end_matches('/')) {
             return Err(ClaimsError::Graph);
         }
-        match claims.text("ver")? {
-            "2.0" => {}
-            "1.0" => return Err(ClaimsError::VersionOne),
+        let one = match (claims.text("ver")?, version_one) {
+            ("2.0", _) => None,
+            ("1.0", Some(one)) => Some(one),
+            ("1.0", None) => return Err(ClaimsError::VersionOne),
             _ => return Err(ClaimsError::Version),
-        }
+        };
         if claims.has_look_alike("tid") {
             return Err(ClaimsError::Mistyped("tid"));
         }
         let tid = claims.guid("tid")?;
         let issuer = self.issuer_of(&tid).ok_or(ClaimsError::Tenant)?;
-        if claims.text("iss")? != issuer {
+        if claims.text("iss")? != one.map_or_else(|| issuer.to_owned(), |one| one.issuer_of(&tid)) {
             return Err(ClaimsError::Issuer);
         }
-        if aud != self.client_id {
+        // Version 1.0 names the application by its URI, with or without a slash at its end.
+        let by_uri = |one: &VersionOne| aud.strip_suffix('/').unwrap_or(aud) == one.app_id_uri;
+        if aud != self.client_id && !one.is_some_and(by_uri) {
             return Err(ClaimsError::Audience);
         }
         let exp = self.check_times(&claims, now)?;
         claims.text("sub")?;
         let oid = claims.guid("oid")?;
-        Ok(Common { claims, tid, oid, exp })
+        let client = if one.is_some() { "appid" } else { "azp" };
+        Ok(Common { claims, tid, oid, exp, client })
     }
 
     fn check_times(&self, claims: &ClaimSet, now: Timestamp) -> Result<Timestamp, ClaimsError> {
@@ -213,13 +252,31 @@ impl Common {
             groups_overage,
             exp: self.exp,
             auth_time: self.claims.optional_date("auth_time")?,
-            acrs: self.listed("acrs")?,
-            client: text("azp")?,
+            acrs: self.contexts()?,
+            is_guest: self.is_guest()?,
+            client: text(self.client)?,
             token_id: text("uti")?,
             name: text("preferred_username").ok().flatten().or_else(|| text("name").ok().flatten()),
             tid: self.tid,
             oid: self.oid,
         })
+    }
+
+    /// Authentication contexts: `acrs`, and `acr` where the directory fills it.
+    fn contexts(&self) -> Result<Vec<String>, ClaimsError> {
+        let mut contexts = self.listed("acrs")?;
+        let single = self.claims.optional_text("acr").ok().flatten();
+        contexts.extend(single.filter(|acr| !contexts.iter().any(|known| known == acr)).map(str::to_owned));
+        Ok(contexts)
+    }
+
+    /// `acct` is 1 for a guest; without it, a guest is whom another provider vouches for.
+    fn is_guest(&self) -> Result<bool, ClaimsError> {
+        if let Some(account) = self.claims.number("acct")? {
+            return Ok(account != 0);
+        }
+        let vouched = self.claims.optional_text("idp")?;
+        Ok(vouched.is_some_and(|idp| Some(idp) != self.claims.optional_text("iss").ok().flatten()))
     }
 
     /// After an overage the list is another document's, and what is left of it here says nothing.

@@ -43,12 +43,15 @@ pub enum FetchError {
     Panicked,
 }
 
-/// The key set of one Entra tenant.
+/// The key set of one Entra tenant, for one version of its tokens.
 #[derive(Clone, Debug)]
 pub struct EntraKeys {
     outbound: Outbound,
     authority: String,
-    tenant_id: String,
+    discovery: String,
+    issuer: String,
+    /// What a key of version 1.0 may name instead: it is published for both versions.
+    also: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -63,19 +66,29 @@ impl EntraKeys {
     /// The keys of `tenant_id` in the cloud at `authority_host` (an origin without a trailing slash).
     #[must_use]
     pub fn new(outbound: Outbound, authority_host: &str, tenant_id: &str) -> Self {
-        Self { outbound, authority: authority_host.to_owned(), tenant_id: tenant_id.to_ascii_lowercase() }
+        let issuer = format!("{authority_host}/{}/v2.0", tenant_id.to_ascii_lowercase());
+        let discovery = format!("{issuer}/.well-known/openid-configuration");
+        Self { outbound, authority: authority_host.to_owned(), discovery, issuer, also: None }
     }
 
-    /// The issuer of this tenant's version 2.0 tokens.
+    /// The keys for the same tenant's version 1.0 tokens, which have this issuer.
+    #[must_use]
+    pub fn version_one(self, tenant_id: &str, issuer: String) -> Self {
+        let tenant_id = tenant_id.to_ascii_lowercase();
+        let discovery = format!("{}/{tenant_id}/.well-known/openid-configuration", self.authority);
+        Self { discovery, issuer, also: Some(self.issuer), ..self }
+    }
+
+    /// The issuer of this tenant's tokens.
     #[must_use]
     pub fn issuer(&self) -> String {
-        format!("{}/{}/v2.0", self.authority, self.tenant_id)
+        self.issuer.clone()
     }
 
     async fn discover(&self) -> Result<Discovery, FetchError> {
-        let url = format!("{}/.well-known/openid-configuration", self.issuer());
+        let url = self.discovery.clone();
         let discovery: Discovery = self.outbound.fetch_json(&url, MAX_DOCUMENT).await?;
-        if discovery.issuer != self.issuer() {
+        if discovery.issuer != self.issuer {
             let what = "names another issuer (OpenID Connect Discovery section 4.3)";
             return Err(FetchError::Discovery { url, what });
         }
@@ -91,9 +104,23 @@ impl KeySource for EntraKeys {
     async fn fetch(&self) -> Result<Keys, FetchError> {
         let discovery = self.discover().await?;
         let url = discovery.jwks_uri;
-        let document: Value = self.outbound.fetch_json(&url, MAX_DOCUMENT).await?;
+        let mut document: Value = self.outbound.fetch_json(&url, MAX_DOCUMENT).await?;
+        if let Some(also) = &self.also {
+            rename(&mut document, also, &self.issuer);
+        }
         let cloud = discovery.cloud_instance_name;
         parse(&document, cloud.as_deref()).map_err(|source| FetchError::Keys { url, source })
+    }
+}
+
+/// Lets keys that name one issuer, or any directory's, be those of another.
+fn rename(document: &mut Value, from: &str, to: &str) {
+    for key in document.get_mut("keys").and_then(Value::as_array_mut).into_iter().flatten() {
+        let named = key.get("issuer").and_then(Value::as_str);
+        let any = named.is_some_and(|issuer| issuer.contains("{tenantid}"));
+        if let (true, Some(members)) = (any || named == Some(from), key.as_object_mut()) {
+            members.insert("issuer".to_owned(), to.into());
+        }
     }
 }
 

@@ -69,6 +69,7 @@ impl World {
             resources,
             access_token_lifetime: Duration::from_mins(15),
             refresh_token_lifetime: Duration::from_hours(30 * 24),
+            remember_consent: None,
         };
         let state = State::new(
             settings,
@@ -154,18 +155,21 @@ fn sign_in(identity: &Identity, clock: &ManualClock) -> Entra {
         client_id: identity::CLIENT.to_owned(),
         scopes: vec!["access_as_user".to_owned()],
         clock_skew: Duration::from_mins(1),
+        version_one: None,
     };
     let settings = entra::Settings {
-        authority_host: identity.origin.clone(),
+        authority: entra::cloud::Authority::new(&identity.origin),
         tenant_id: identity::TENANT.to_owned(),
+        several_tenants: false,
         client_id: identity::CLIENT.to_owned(),
-        client_secret: identity::SECRET.to_owned(),
+        credential: entra::Credential::Secret(identity::SECRET.to_owned()),
+        clock_skew: Duration::from_mins(1),
         scopes: vec![identity::SCOPE.to_owned()],
         redirect_uri: identity.redirect_uri.clone(),
     };
     let clock: Arc<dyn Clock> = Arc::new(clock.clone());
     let keys = Arc::new(KeySet::new(Box::new(keys), Arc::clone(&clock)));
-    Entra::new(settings, http, entra_token::Verifier::new(expectations, keys), clock).unwrap()
+    Entra::new(settings, http, entra_token::Verifier::new(expectations, keys), clock)
 }
 
 fn weather() -> Resource {
