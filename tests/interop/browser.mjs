@@ -9,6 +9,7 @@ export async function approve(authorizationUrl, redirectUri, person) {
   const page = await response.text();
   const field = (name) => new RegExp(`name="${name}" value="([^"]*)"`).exec(page)?.[1];
   const form = new URLSearchParams({ transaction: field('transaction'), csrf: field('csrf'), decision: 'approve' });
+  for (const [, name] of page.matchAll(/<input type="checkbox" name="([^"]*)"[^>]* checked/g)) form.set(name, '1');
   response = await visit(new URL('/consent', start), cookies, form);
   for (let hops = 0; hops < 15; hops += 1) {
     const location = response.headers.get('location');

@@ -45,6 +45,7 @@ async def approve(authorization_url: str) -> dict[str, list[str]]:
     async with httpx2.AsyncClient(follow_redirects=False) as http:
         page = (await http.get(f"{authorization_url}&login_hint={PERSON}")).text
         form = {name: re.search(f'name="{name}" value="([^"]*)"', page)[1] for name in ("transaction", "csrf")}
+        form |= {name: "1" for name in re.findall(r'<input type="checkbox" name="([^"]*)"[^>]* checked', page)}
         base = "{0.scheme}://{0.netloc}".format(urlsplit(authorization_url))
         response = await http.post(f"{base}/consent", data={**form, "decision": "approve"})
         while True:

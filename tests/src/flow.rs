@@ -42,7 +42,7 @@ pub struct Tokens {
 pub struct Consent {
     /// The whole page.
     pub page: String,
-    /// Its hidden fields.
+    /// Its fields as they are when the page is opened: hidden ones, and boxes that are ticked.
     pub fields: BTreeMap<String, String>,
     /// The cookie that came with the page.
     pub cookie: String,
@@ -103,7 +103,8 @@ impl<'w> Flow<'w> {
             let (_, rest) = page.split_once(&marker).expect("the form has no such field");
             (name.to_owned(), rest.split('"').next().unwrap_or_default().to_owned())
         };
-        let fields = BTreeMap::from([field("transaction"), field("csrf")]);
+        let mut fields = BTreeMap::from([field("transaction"), field("csrf")]);
+        fields.extend(boxes(&page).into_iter().map(|name| (name, "1".to_owned())));
         Consent { page, fields, cookie }
     }
 
@@ -182,6 +183,17 @@ async fn tokens(response: Response) -> Tokens {
     assert_eq!(status, StatusCode::OK, "{body}");
     let text = |name: &str| body[name].as_str().unwrap_or_default().to_owned();
     Tokens { access: text("access_token"), refresh: text("refresh_token"), scope: text("scope") }
+}
+
+/// The names of the boxes on a page that are ticked.
+#[must_use]
+pub fn boxes(page: &str) -> Vec<String> {
+    let tags = page.split("<input ").skip(1).map(|rest| rest.split('>').next().unwrap_or_default());
+    let ticked = tags.filter(|tag| tag.contains("type=\"checkbox\"") && tag.contains(" checked"));
+    let name = |tag: &str| {
+        tag.split_once("name=\"").and_then(|(_, rest)| rest.split_once('"')).map(|(name, _)| name.to_owned())
+    };
+    ticked.filter_map(name).collect()
 }
 
 /// The first cookie that an answer sets, as a browser sends it back.

@@ -5,7 +5,10 @@
 //! in without a password, so it listens on loopback addresses only.
 
 mod authorize;
+mod client;
 mod directory;
+mod exchange;
+mod fault;
 mod keys;
 mod token;
 
@@ -13,13 +16,16 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::extract::{Path, State};
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 
+pub use client::Certificate;
 use directory::Directory;
 pub use directory::User;
+pub use fault::{Endpoint, Fault};
 use keys::Keys;
 
 /// What the provider is told.
@@ -33,6 +39,10 @@ pub struct Options {
     pub client_id: String,
     /// Its secret.
     pub client_secret: String,
+    /// Its certificate.
+    pub certificate: Option<Certificate>,
+    /// Whether people of other directories can sign in, at `organizations`.
+    pub several_tenants: bool,
     /// Its redirect URIs.
     pub redirect_uris: Vec<String>,
     /// Who there is.
@@ -46,6 +56,8 @@ impl Default for Options {
             tenant_id: "11111111-2222-4333-8444-555555555555".to_owned(),
             client_id: "aaaaaaaa-0000-4000-8000-00000000c1d1".to_owned(),
             client_secret: "a-secret-for-a-laptop-only".to_owned(),
+            certificate: None,
+            several_tenants: false,
             redirect_uris: vec!["http://127.0.0.1:8080/auth/callback".to_owned()],
             users: User::examples(),
         }
@@ -74,8 +86,17 @@ impl Shared {
         self.directory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn issuer(&self) -> String {
-        format!("{}/{}/v2.0", self.origin, self.options.tenant_id)
+    fn issuer(&self, tenant: &str) -> String {
+        format!("{}/{tenant}/v2.0", self.origin)
+    }
+
+    fn version_one_issuer(&self, tenant: &str) -> String {
+        format!("{}/sts/{tenant}/", self.origin)
+    }
+
+    fn is_tenant(&self, tenant: &str) -> bool {
+        let home = tenant == self.options.tenant_id;
+        home || self.options.users.iter().any(|user| user.tenant.as_deref() == Some(tenant))
     }
 }
 
@@ -121,7 +142,41 @@ impl Running {
 
     /// Makes the token endpoint answer 503 from now on, or no longer.
     pub fn set_down(&self, down: bool) {
-        self.shared.directory().down = down;
+        self.set_fault(Endpoint::Token, down.then_some(Fault::Status(503)));
+    }
+
+    /// Makes an endpoint fail from now on, or no longer.
+    pub fn set_fault(&self, endpoint: Endpoint, fault: impl Into<Option<Fault>>) {
+        let mut directory = self.shared.directory();
+        match fault.into() {
+            Some(fault) => directory.faults.insert(endpoint, fault),
+            None => directory.faults.remove(&endpoint),
+        };
+    }
+
+    /// Makes sign-ins come back with this error and AADSTS code, or no longer.
+    pub fn set_refusal(&self, refusal: Option<(&'static str, u32)>) {
+        self.shared.directory().refusal = refusal;
+    }
+
+    /// Makes on-behalf-of exchanges end in this error and AADSTS code, or no longer.
+    pub fn set_exchange_refusal(&self, refusal: Option<(&'static str, u32)>) {
+        self.shared.directory().exchange_refusal = refusal;
+    }
+
+    /// Takes this token of a platform as the client's credential.
+    pub fn set_federated_token(&self, token: &str) {
+        self.shared.directory().federated = Some(token.to_owned());
+    }
+
+    /// Sets whether a person cannot satisfy an authentication context.
+    pub fn set_weak(&self, user: &str, weak: bool) {
+        self.shared.directory().set_weak(user, weak);
+    }
+
+    /// Sets how many seconds ago a person's session began; `None` ends it.
+    pub fn set_session(&self, user: &str, age: Option<u64>) {
+        self.shared.directory().set_session(user, age.map(|age| token::now() - age));
     }
 
     /// The parameters of every request so far, as sent.
@@ -156,18 +211,21 @@ fn router(shared: Arc<Shared>) -> Router {
     Router::new()
         .route("/{tenant}/v2.0/.well-known/openid-configuration", get(discovery))
         .route("/{tenant}/discovery/v2.0/keys", get(published_keys))
+        .route("/{tenant}/.well-known/openid-configuration", get(version_one_discovery))
+        .route("/{tenant}/discovery/keys", get(version_one_keys))
         .route("/{tenant}/oauth2/v2.0/authorize", get(authorize::authorize))
         .route("/{tenant}/oauth2/v2.0/token", post(token::token))
+        .layer(middleware::from_fn_with_state(Arc::clone(&shared), fault::apply))
         .with_state(shared)
 }
 
 async fn discovery(State(shared): State<Arc<Shared>>, Path(tenant): Path<String>) -> Response {
-    if tenant != shared.options.tenant_id {
+    if !shared.is_tenant(&tenant) {
         return token::fault("invalid_tenant", 90002, "Tenant not found.").into_response();
     }
     let base = format!("{}/{tenant}", shared.origin);
     Json(json!({
-        "issuer": shared.issuer(),
+        "issuer": shared.issuer(&tenant),
         "authorization_endpoint": format!("{base}/oauth2/v2.0/authorize"),
         "token_endpoint": format!("{base}/oauth2/v2.0/token"),
         "jwks_uri": format!("{base}/discovery/v2.0/keys"),
@@ -180,6 +238,19 @@ async fn discovery(State(shared): State<Arc<Shared>>, Path(tenant): Path<String>
     .into_response()
 }
 
-async fn published_keys(State(shared): State<Arc<Shared>>) -> Json<Value> {
-    Json(json!({ "keys": [shared.keys.public(&shared.issuer())] }))
+async fn published_keys(State(shared): State<Arc<Shared>>, Path(tenant): Path<String>) -> Json<Value> {
+    Json(json!({ "keys": [shared.keys.public(&shared.issuer(&tenant))] }))
+}
+
+async fn version_one_discovery(State(shared): State<Arc<Shared>>, Path(tenant): Path<String>) -> Response {
+    if !shared.is_tenant(&tenant) {
+        return token::fault("invalid_tenant", 90002, "Tenant not found.").into_response();
+    }
+    let jwks_uri = format!("{}/{tenant}/discovery/keys", shared.origin);
+    Json(json!({ "issuer": shared.version_one_issuer(&tenant), "jwks_uri": jwks_uri })).into_response()
+}
+
+/// The same keys, which name the issuer of version 2.0.
+async fn version_one_keys(state: State<Arc<Shared>>, tenant: Path<String>) -> Json<Value> {
+    published_keys(state, tenant).await
 }

@@ -13,26 +13,24 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::Shared;
+use crate::directory::SignIn;
+use crate::{Shared, client, exchange};
 
-const LIFETIME: u64 = 3600;
+pub(crate) const LIFETIME: u64 = 3600;
 
 pub(crate) async fn token(State(shared): State<Arc<Shared>>, Form(form): Form<Vec<(String, String)>>) -> Response {
     let log = form.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join("&");
     shared.directory().requests.push(format!("token?{log}"));
     let form: HashMap<String, String> = form.into_iter().collect();
     let get = |name: &str| form.get(name).map_or("", String::as_str);
-    if shared.directory().down {
-        return StatusCode::SERVICE_UNAVAILABLE.into_response();
-    }
     if form.contains_key("resource") {
         return fault("invalid_request", 901_002, "The 'resource' request parameter is not supported.");
     }
     if get("client_id") != shared.options.client_id {
         return fault("unauthorized_client", 700_016, "The application was not found in the directory.");
     }
-    if get("client_secret") != shared.options.client_secret {
-        return fault("invalid_client", 7_000_215, "Invalid client secret provided.");
+    if let Err((code, text)) = client::check(&shared, &get) {
+        return fault("invalid_client", code, text);
     }
     match get("grant_type") {
         "authorization_code" => by_code(&shared, &get),
@@ -42,6 +40,7 @@ pub(crate) async fn token(State(shared): State<Arc<Shared>>, Form(form): Form<Ve
             let token = access_token(&shared, "", &claims);
             Json(json!({ "token_type": "Bearer", "expires_in": LIFETIME, "access_token": token })).into_response()
         }
+        "urn:ietf:params:oauth:grant-type:jwt-bearer" => exchange::on_behalf_of(&shared, &get),
         _ => fault("unsupported_grant_type", 70003, "The app requested an unsupported grant type."),
     }
 }
@@ -56,26 +55,32 @@ fn by_code<'f>(shared: &Shared, get: &impl Fn(&str) -> &'f str) -> Response {
     if URL_SAFE_NO_PAD.encode(Sha256::digest(get("code_verifier"))) != code.challenge {
         return fault("invalid_grant", 501_481, "The Code_Verifier does not match the code_challenge.");
     }
-    tokens(shared, &code.user, &code.scope, code.nonce.as_deref())
+    tokens(shared, &code.sign_in, &code.scope, code.nonce.as_deref())
 }
 
 fn by_refresh_token(shared: &Shared, token: &str) -> Response {
     let found = shared.directory().refresh_tokens.get(token).cloned();
     match found {
-        Some((user, scope)) => tokens(shared, &user, &scope, None),
+        Some((sign_in, scope)) => tokens(shared, &sign_in, &scope, None),
         None => fault("invalid_grant", 50173, "The provided grant has expired due to it being revoked."),
     }
 }
 
-fn tokens(shared: &Shared, user: &str, scope: &str, nonce: Option<&str>) -> Response {
-    let id_token = shared.keys.sign(&claims(shared, user, &json!({ "nonce": nonce, "azp": null, "scp": null })));
+fn tokens(shared: &Shared, sign_in: &SignIn, scope: &str, nonce: Option<&str>) -> Response {
+    let acrs = if sign_in.acrs.is_empty() { Value::Null } else { sign_in.acrs.clone().into() };
+    let proof = json!({ "auth_time": sign_in.auth_time, "acrs": acrs });
+    let mut replace = json!({ "nonce": nonce, "azp": null, "scp": null });
+    for (name, value) in proof.as_object().into_iter().flatten() {
+        replace.as_object_mut().map(|members| members.insert(name.clone(), value.clone()));
+    }
+    let id_token = shared.keys.sign(&claims(shared, &sign_in.user, &replace));
     let mut answer = json!({
         "token_type": "Bearer", "scope": scope, "expires_in": LIFETIME, "ext_expires_in": LIFETIME,
-        "access_token": access_token(shared, user, &Value::Null), "id_token": id_token,
+        "access_token": access_token(shared, &sign_in.user, &proof), "id_token": id_token,
     });
     if scope.split(' ').any(|scope| scope == "offline_access") {
         let token = secret();
-        shared.directory().refresh_tokens.insert(token.clone(), (user.to_owned(), scope.to_owned()));
+        shared.directory().refresh_tokens.insert(token.clone(), (sign_in.clone(), scope.to_owned()));
         insert(&mut answer, "refresh_token", token.into());
     }
     Json(answer).into_response()
@@ -86,16 +91,21 @@ pub(crate) fn access_token(shared: &Shared, user: &str, replace: &Value) -> Stri
     shared.keys.sign(&claims(shared, user, replace))
 }
 
-fn claims(shared: &Shared, user: &str, replace: &Value) -> Value {
+pub(crate) fn claims(shared: &Shared, user: &str, replace: &Value) -> Value {
     let now = now();
     let person = shared.directory().user(user).cloned();
     let oid = person.as_ref().map_or("5e7f1ce0-0000-4000-8000-00000000abcd", |user| user.oid.as_str());
     let pairwise = URL_SAFE_NO_PAD.encode(Sha256::digest(format!("{oid}{}", shared.options.client_id)));
+    let tenant =
+        person.as_ref().and_then(|user| user.tenant.clone()).unwrap_or_else(|| shared.options.tenant_id.clone());
     let mut claims = json!({
-        "aud": shared.options.client_id, "iss": shared.issuer(), "iat": now, "nbf": now, "exp": now + LIFETIME,
+        "aud": shared.options.client_id, "iss": shared.issuer(&tenant), "iat": now, "nbf": now, "exp": now + LIFETIME,
         "azp": shared.options.client_id, "azpacr": "1", "scp": "access_as_user", "oid": oid, "sub": pairwise,
-        "tid": shared.options.tenant_id, "ver": "2.0", "uti": secret(), "preferred_username": format!("{user}@contoso.example"),
+        "tid": tenant, "ver": "2.0", "uti": secret(), "preferred_username": format!("{user}@contoso.example"),
     });
+    if person.as_ref().is_some_and(|user| user.guest) {
+        insert(&mut claims, "idp", "https://sts.windows.net/99999999-8888-4777-8666-555555555555/".into());
+    }
     let roles = person.map(|user| user.roles).unwrap_or_default();
     if !roles.is_empty() {
         insert(&mut claims, "roles", roles.into());
@@ -117,7 +127,7 @@ fn insert(object: &mut Value, name: &str, value: Value) {
 }
 
 #[expect(clippy::disallowed_methods, reason = "a server of its own, without a clock to move")]
-fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
 }
 

@@ -121,7 +121,11 @@ async fn authorize(
     };
     let (transaction, csrf) =
         (field("transaction").ok_or("there is no consent page")?, field("csrf").ok_or("no csrf")?);
-    let form = BTreeMap::from([("transaction", transaction), ("csrf", csrf), ("decision", "approve".to_owned())]);
+    let mut form = BTreeMap::from([("transaction", transaction), ("csrf", csrf), ("decision", "approve".to_owned())]);
+    let boxes = page.split("type=\"checkbox\" name=\"").skip(1).filter_map(|rest| rest.split_once('"'));
+    form.extend(
+        boxes.filter(|(_, rest)| rest.starts_with(" value=\"1\" checked")).map(|(name, _)| (name, "1".to_owned())),
+    );
     let approved = http.post(format!("{gateway}/consent")).header(COOKIE, consent).form(&form).send().await?;
     let login = cookie(&approved)?;
     let signed_in = http.get(location(&approved)?).send().await?;

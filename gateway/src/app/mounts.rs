@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use portcullis_policy::TagInfo;
+
 use super::{StartError, start};
 use crate::authn::Audience;
 use crate::backend::Replicas;
@@ -14,7 +16,12 @@ use crate::proxy::Mount;
 
 pub(super) fn scopes(config: &Config, backend: &settings::Backend) -> Vec<oauth::Scope> {
     let tags = config.policy.tags(&backend.name).into_iter();
-    tags.map(|tag| oauth::Scope { title: tag.title.unwrap_or_else(|| tag.name.clone()), name: tag.name }).collect()
+    let scope = |tag: TagInfo| oauth::Scope {
+        title: tag.title.unwrap_or_else(|| tag.name.clone()),
+        name: tag.name,
+        step_up: None,
+    };
+    tags.map(scope).collect()
 }
 
 /// Who may be a client.
@@ -33,7 +40,8 @@ pub(super) fn mount(
     replicas: &Arc<Replicas>,
     asserter: &Arc<Asserter>,
 ) -> Mount {
-    let scope: Vec<String> = scopes(config, backend).into_iter().map(|scope| scope.name).collect();
+    let usual = scopes(config, backend).into_iter().filter(|scope| scope.step_up.is_none());
+    let scope: Vec<String> = usual.map(|scope| scope.name).collect();
     Mount {
         name: backend.name.clone(),
         path: backend.path.clone(),

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde_saphyr::{Location, Spanned};
 
-use super::document::{Document, Postgres, Text};
+use super::document::{Certificate, Document, Postgres, Text};
 use super::{Environment, Fault};
 
 /// One environment name.
@@ -44,6 +44,8 @@ pub enum Meaning {
     Database,
     /// A switch that can only stand where it stands.
     Only(bool),
+    /// The file of a certificate and its key.
+    Certificate,
     /// It cannot be taken; the words say what to write instead.
     Refused,
 }
@@ -63,7 +65,7 @@ const fn name(name: &'static str, key: &'static str, meaning: Meaning, words: &'
 }
 
 /// Every name that means something here. Where two stand for one key, the first is told in faults.
-pub const NAMES: [Name; 31] = [
+pub const NAMES: [Name; 33] = [
     name("MCP_BASE_URL", PUBLIC_URL, Meaning::Value, "The origin that MCP clients use."),
     name("AZURE_REDIRECT_URI", PUBLIC_URL, Meaning::Callback, CALLBACK_WORDS),
     name("OAUTH_CALLBACK_URL", PUBLIC_URL, Meaning::Callback, "As `AZURE_REDIRECT_URI`."),
@@ -79,6 +81,18 @@ pub const NAMES: [Name; 31] = [
         "Its secret; `entra.client_secret_file` is better.",
     ),
     name("MREG_AZURE_CLIENT_SECRET", "entra.client_secret", Meaning::Value, "As `AZURE_CLIENT_SECRET`."),
+    name(
+        "AZURE_CLIENT_CERTIFICATE_PATH",
+        "entra.certificate",
+        Meaning::Certificate,
+        "A PEM file with its certificate and the RSA key, when there is no secret.",
+    ),
+    name(
+        "AZURE_FEDERATED_TOKEN_FILE",
+        "entra.federated_token_file",
+        Meaning::Value,
+        "A platform's token as its credential, when there is no other.",
+    ),
     name("AZURE_AUTHORITY_HOST", "entra.authority_host", Meaning::Value, "The cloud, as a host or a URL."),
     name(
         "OAUTH_SCOPES",
@@ -211,6 +225,14 @@ fn take(document: &mut Document, environment: &Environment, entry: &Name, value:
             }
             (Err(_), None) => found.faults.push(Fault::whole(format!("`{name}` is `{value}`; write a whole number"))),
         },
+        Meaning::Certificate => {
+            if let Some(other) = credential(document) {
+                found.warnings.push(overruled(name, other));
+            } else {
+                let key_file = text(format!("${{{name}}}"));
+                document.entra.certificate = Some(Certificate { key_file, certificate_file: None });
+            }
+        }
         Meaning::Seconds => fill(document, name, key, format!("${{{name}}}s"), found),
         Meaning::Value => fill(document, name, key, format!("${{{name}}}"), found),
     }
@@ -223,6 +245,7 @@ fn place<'d>(document: &'d mut Document, key: &str) -> Option<&'d mut Option<Tex
         "entra.tenant_id" => Some(&mut document.entra.tenant_id),
         "entra.client_id" => Some(&mut document.entra.client_id),
         "entra.client_secret" => Some(&mut document.entra.client_secret),
+        "entra.federated_token_file" => Some(&mut document.entra.federated_token_file),
         "entra.authority_host" => Some(&mut document.entra.authority_host),
         "entra.clock_skew" => Some(&mut document.entra.clock_skew),
         "limits.token_cache" => Some(&mut document.limits.token_cache),
@@ -231,15 +254,30 @@ fn place<'d>(document: &'d mut Document, key: &str) -> Option<&'d mut Option<Tex
 }
 
 fn fill(document: &mut Document, name: &str, key: &str, value: String, found: &mut Found) {
-    // A secret in a file is one, too.
-    let has_file = key == "entra.client_secret" && document.entra.client_secret_file.is_some();
+    let is_credential = matches!(key, "entra.client_secret" | "entra.federated_token_file");
+    let other = credential(document).filter(|other| is_credential && *other != key);
     let Some(place) = place(document, key) else { return };
     match place {
         Some(written) if !written.value.contains(&format!("${{{name}")) => found.warnings.push(overruled(name, key)),
         Some(_) => {}
-        None if has_file => found.warnings.push(overruled(name, "entra.client_secret_file")),
-        None => *place = Some(text(value)),
+        None => match other {
+            Some(other) => found.warnings.push(overruled(name, other)),
+            None => *place = Some(text(value)),
+        },
     }
+}
+
+/// The credential that there is already: there is one, and what the file has comes first, then a secret, a certificate
+/// and a platform's token, as in the Azure SDKs.
+fn credential(document: &Document) -> Option<&'static str> {
+    let entra = &document.entra;
+    let known = [
+        ("entra.client_secret", entra.client_secret.is_some()),
+        ("entra.client_secret_file", entra.client_secret_file.is_some()),
+        ("entra.certificate", entra.certificate.is_some()),
+        ("entra.federated_token_file", entra.federated_token_file.is_some()),
+    ];
+    known.into_iter().find(|(_, is_there)| *is_there).map(|(key, _)| key)
 }
 
 /// The callback is not the operator's to choose: the name has to agree, or says what the origin is.

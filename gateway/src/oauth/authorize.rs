@@ -12,12 +12,13 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use super::clients::{self, Known, Source};
+use super::consent::depart;
 use super::cookie::{Cookie, Purpose, fingerprint};
 use super::error::PageError;
 use super::form::{self, Parameters};
 use super::page::{self, Consent};
-use super::{LOGIN_LIFETIME, Resource, State as Server, client_name, redirect_uri, scope, secret};
-use crate::store::{Digest256, Login};
+use super::{LOGIN_LIFETIME, Resource, State as Server, client_name, redirect_uri, remembered, scope, secret};
+use crate::store::{Client, Digest256, Login};
 
 const MAX_STATE: usize = 2048;
 const MAX_HINT: usize = 256;
@@ -26,8 +27,10 @@ const MALFORMED: PageError = PageError::BadRequest("A parameter of the link is t
 pub(super) async fn by_query(
     State(server): State<Arc<Server>>,
     RawQuery(query): RawQuery,
+    headers: HeaderMap,
 ) -> Result<Response, PageError> {
-    authorize(&server, &Parameters::parse(&query.unwrap_or_default()).map_err(|_malformed| MALFORMED)?).await
+    let parameters = Parameters::parse(&query.unwrap_or_default()).map_err(|_malformed| MALFORMED)?;
+    authorize(&server, &parameters, &headers).await
 }
 
 pub(super) async fn by_form(
@@ -40,10 +43,12 @@ pub(super) async fn by_form(
     if query.is_some_and(|query| !query.is_empty()) || !form::is_form(&headers) {
         return Err(PageError::BadRequest("The parameters belong into the form."));
     }
-    authorize(&server, &Parameters::parse(body).map_err(|_malformed| MALFORMED)?).await
+    // What another site posted says nothing of what a person remembers: no header of it counts.
+    let parameters = Parameters::parse(body).map_err(|_malformed| MALFORMED)?;
+    authorize(&server, &parameters, &HeaderMap::new()).await
 }
 
-async fn authorize(server: &Server, parameters: &Parameters) -> Result<Response, PageError> {
+async fn authorize(server: &Server, parameters: &Parameters, headers: &HeaderMap) -> Result<Response, PageError> {
     let unknown = PageError::BadRequest(
         "The application is not registered here. Remove the connection in your application and add it again.",
     );
@@ -67,7 +72,10 @@ async fn authorize(server: &Server, parameters: &Parameters) -> Result<Response,
         return Err(MALFORMED);
     }
     match login(server, parameters, &known, requested) {
-        Ok((login, resource)) => ask(server, login, &known, resource).await,
+        Ok((login, resource)) => match remembered(server, parameters, headers, client, &login) {
+            Some(account) => depart(server, Login { remembered_of: Some(account), ..login }).await,
+            None => ask(server, login, &known, resource).await,
+        },
         Err((error, text)) => Ok(back(server, requested, state, &[("error", error), ("error_description", text)])),
     }
 }
@@ -124,8 +132,22 @@ fn login<'s>(
         binding: None,
         nonce: None,
         verifier: None,
+        remember: false,
+        remembered_of: None,
     };
     Ok((login, resource))
+}
+
+/// Whose consent is remembered for this request; a client that asks for consent gets the page.
+fn remembered(
+    server: &Server,
+    parameters: &Parameters,
+    headers: &HeaderMap,
+    client: &Client,
+    login: &Login,
+) -> Option<String> {
+    let asks = parameters.get("prompt").is_some_and(|prompt| prompt.split(' ').any(|one| one == "consent"));
+    if asks { None } else { remembered::account(server, headers, client, login) }
 }
 
 /// A SHA-256 as base64url (RFC 7636 section 4.2): 43 characters.
@@ -151,7 +173,13 @@ fn passed_on(prompt: &str) -> Option<&'static str> {
     ["select_account", "login"].into_iter().find(|known| prompt.split(' ').any(|one| one == *known))
 }
 
-async fn ask(server: &Server, mut login: Login, known: &Known, resource: &Resource) -> Result<Response, PageError> {
+/// Shows the consent page.
+pub(super) async fn ask(
+    server: &Server,
+    mut login: Login,
+    known: &Known,
+    resource: &Resource,
+) -> Result<Response, PageError> {
     let (transaction, csrf) = (secret(), secret());
     login.csrf = fingerprint(&csrf);
     let expires = server.clock.now().plus(LOGIN_LIFETIME);
@@ -165,7 +193,8 @@ async fn ask(server: &Server, mut login: Login, known: &Known, resource: &Resour
         redirect_host: &redirect_host,
         is_loopback,
         resource: &resource.url,
-        scopes: asked.map(|scope| (scope.title.as_str(), scope.name.as_str())).collect(),
+        scopes: asked.collect(),
+        remember: server.settings.remember_consent.map(remembered::shown),
         transaction: &transaction,
         csrf: &csrf,
     };
@@ -179,7 +208,12 @@ pub(super) fn back(server: &Server, redirect_uri: &str, state: Option<&str>, ans
     let mut pairs = answer.to_vec();
     pairs.extend(state.map(|state| ("state", state)));
     pairs.push(("iss", &server.settings.issuer));
-    see_other(&Parameters::append(redirect_uri, &pairs))
+    let target = Parameters::append(redirect_uri, &pairs);
+    if redirect_uri::is_web(redirect_uri) {
+        return see_other(&target);
+    }
+    let failure = answer.iter().find(|(name, _)| *name == "error_description").map(|(_, text)| *text);
+    page::to_application(&target, failure)
 }
 
 /// A redirect that turns a POST into a GET, and is not kept.

@@ -9,12 +9,12 @@ use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use http::HeaderMap;
 
-use super::authorize::back;
+use super::authorize::{ask, back};
 use super::consent::upstream_leg;
 use super::cookie::{Cookie, Purpose};
 use super::error::PageError;
 use super::form::Parameters;
-use super::{CODE_LIFETIME, State as Server, clients, secret};
+use super::{CODE_LIFETIME, State as Server, clients, remembered, secret, step_up};
 use crate::audit::{Authorization, Step};
 use crate::clock::Timestamp;
 use crate::entra::{EntraError, SignedIn};
@@ -64,8 +64,16 @@ async fn finish(server: &Server, state: &str, login: &Login, code: &str) -> Resu
 
 async fn issue(server: &Server, login: &Login, signed_in: SignedIn) -> Result<Response, PageError> {
     let SignedIn { identity, refresh_token } = signed_in;
-    let id = uuid::Uuid::new_v4().to_string();
+    let account = format!("{}:{}", identity.tid, identity.oid);
     let client = clients::of_login(server, login).await?.ok_or(PageError::LoginOver)?;
+    if login.remembered_of.as_ref().is_some_and(|agreed| *agreed != account) {
+        return ask_again(server, login).await;
+    }
+    let wanted = step_up::wanted(server.resource(&login.resource), &login.scopes);
+    if !wanted.is_met(&identity.acrs, identity.auth_time, server.clock.now(), server.entra.clock_skew()) {
+        return Ok(too_weak(server, login, &identity.oid));
+    }
+    let id = uuid::Uuid::new_v4().to_string();
     let upstream = match refresh_token {
         Some(token) => Some(server.sealer.seal(&upstream_binding(&id), token.as_bytes())?),
         None => None,
@@ -81,6 +89,7 @@ async fn issue(server: &Server, login: &Login, signed_in: SignedIn) -> Result<Re
         groups: identity.groups,
         auth_time: identity.auth_time.map(Timestamp::as_secs),
         acrs: identity.acrs,
+        guest: identity.is_guest,
         may_refresh: client.may_refresh && upstream.is_some(),
         upstream,
     };
@@ -95,7 +104,34 @@ async fn issue(server: &Server, login: &Login, signed_in: SignedIn) -> Result<Re
     server.store.issue_code(Digest256::of(&code), &record, &grant, expires).await?;
     tracing::info!(subject = %grant.oid, tenant = %grant.tid, client = %grant.client_id, "signed in");
     server.record(Authorization::of(Step::SignedIn, &grant));
-    Ok(back(server, &login.redirect_uri, login.state.as_deref(), &[("code", &code)]))
+    let mut response = back(server, &login.redirect_uri, login.state.as_deref(), &[("code", &code)]);
+    remembered::keep(server, &client, login, &account, &mut response);
+    Ok(response)
+}
+
+/// Another account than the one that agreed: it is asked itself, and what was found out about it is thrown away.
+async fn ask_again(server: &Server, login: &Login) -> Result<Response, PageError> {
+    tracing::info!(client = %login.client_id, "another account signed in than the one that consented; it is asked");
+    let known = clients::find(server, &login.client_id).await?.ok_or(PageError::LoginOver)?;
+    let resource = server.resource(&login.resource).ok_or(PageError::LoginOver)?;
+    let fresh = Login { binding: None, nonce: None, verifier: None, remembered_of: None, ..login.clone() };
+    let mut response = ask(server, fresh, &known, resource).await?;
+    remembered::forget(server, login, &mut response);
+    Ok(response)
+}
+
+/// The sign-in is not what the scopes want: there is no token without them either, or the client would ask for ever.
+fn too_weak(server: &Server, login: &Login, subject: &str) -> Response {
+    const TEXT: &str = "Your sign-in was not strong or not recent enough for what was asked for.";
+    tracing::warn!(
+        client = %login.client_id, %subject, scopes = login.scopes.join(" "),
+        "a sign-in came back without the authentication context or the auth_time that `step_up` asks for; see that the \
+         Conditional Access policy is on and that `acrs` and `auth_time` are optional claims of the ID token"
+    );
+    let step = Authorization::new(Step::SignInFailed, &login.client_id);
+    server.record(step.because("the sign-in does not meet the step-up of the scopes"));
+    let answer = [("error", "access_denied"), ("error_description", TEXT)];
+    back(server, &login.redirect_uri, login.state.as_deref(), &answer)
 }
 
 /// What an upstream token is sealed for.

@@ -33,6 +33,7 @@ pub(super) fn by_client(server: &Server, known: &Known, parameters: &Parameters)
         groups: Vec::new(),
         auth_time: None,
         acrs: Vec::new(),
+        guest: false,
         upstream: None,
         may_refresh: false,
     };

@@ -1,8 +1,9 @@
 //! The decision of the person in front of the consent page.
 //!
 //! The decision counts only from the browser that was shown the page: the form and a host-only cookie must both hold the
-//! secret of this login, so that a form filled in elsewhere is worth nothing here. Approval binds the login to this browser with a cookie that did not exist before, and only then goes to the
-//! identity provider. Nothing is remembered.
+//! secret of this login, so that a form filled in elsewhere is worth nothing here. Approval is of the scopes that are still
+//! ticked; it binds the login to this browser with a cookie that did not exist before, and only then goes to the identity
+//! provider. What is remembered of it, if anything, is next door (`remembered`).
 
 use std::sync::Arc;
 
@@ -15,9 +16,8 @@ use super::authorize::{back, see_other};
 use super::cookie::{self, Cookie, Purpose, fingerprint};
 use super::error::PageError;
 use super::form::{self, Parameters};
-use super::{LOGIN_LIFETIME, State as Server, secret};
+use super::{LOGIN_LIFETIME, State as Server, secret, step_up};
 use crate::audit::{Authorization, Step};
-use crate::entra::StepUp;
 use crate::store::{Digest256, Login};
 
 pub(super) async fn decide(
@@ -45,10 +45,22 @@ pub(super) async fn decide(
         Some("deny") => false,
         _ => return Err(malformed),
     };
+    let ticked = ticked(&parameters, &login);
+    if approved && ticked.is_empty() && !login.scopes.is_empty() {
+        return Err(PageError::NothingTicked);
+    }
     let login = server.store.take_login(id, server.clock.now()).await?.ok_or(PageError::LoginOver)?;
+    let remember = server.settings.remember_consent.is_some() && parameters.get("remember").is_some();
+    let login = Login { scopes: ticked, remember, ..login };
     let mut response = if approved { depart(&server, login).await? } else { refuse(&server, &login) };
     shown.clear(&mut response);
     Ok(response)
+}
+
+/// What of the scopes that were shown is still ticked; nothing else can be.
+fn ticked(parameters: &Parameters, login: &Login) -> Vec<String> {
+    let is_ticked = |scope: &&String| parameters.get(&format!("scope-{scope}")).is_some();
+    login.scopes.iter().filter(is_ticked).cloned().collect()
 }
 
 /// A browser says where a form came from; one that says elsewhere is not believed.
@@ -69,9 +81,11 @@ fn refuse(server: &Server, login: &Login) -> Response {
     back(server, &login.redirect_uri, login.state.as_deref(), &answer)
 }
 
-async fn depart(server: &Server, login: Login) -> Result<Response, PageError> {
+/// Goes to the identity provider, and binds the login to this browser.
+pub(super) async fn depart(server: &Server, login: Login) -> Result<Response, PageError> {
     let (state, cookie) = (secret(), secret());
-    let departure = server.entra.depart(&state, &login.hints, &StepUp::default());
+    let wanted = step_up::wanted(server.resource(&login.resource), &login.scopes);
+    let departure = server.entra.depart(&state, &login.hints, &wanted);
     let seal = |value: &str| server.sealer.seal(&upstream_leg(&state), value.as_bytes());
     let login = Login {
         binding: Some(fingerprint(&cookie)),
@@ -81,8 +95,14 @@ async fn depart(server: &Server, login: Login) -> Result<Response, PageError> {
     };
     let expires = server.clock.now().plus(LOGIN_LIFETIME);
     server.store.begin_login(Digest256::of(&state), &login, expires).await?;
-    tracing::info!(client = %login.client_id, "consent was given");
     let step = Authorization::new(Step::ConsentGiven, &login.client_id);
+    let step = if login.remembered_of.is_some() {
+        tracing::info!(client = %login.client_id, "consent is remembered");
+        step.because("it is remembered, unless another account signs in")
+    } else {
+        tracing::info!(client = %login.client_id, "consent was given");
+        step
+    };
     server.record(Authorization { resource: Some(login.resource.clone()), scopes: login.scopes.clone(), ..step });
     let mut response = see_other(&departure.url);
     Cookie::new(server, Purpose::Login, &state).set(&mut response, &cookie);

@@ -3,6 +3,8 @@
 //! One cookie per login, named after it, so that logins in two tabs do not disturb each other. Only the host itself can
 //! set it, no script can read it, and no site below or beside the gateway can plant one.
 
+use std::time::Duration;
+
 use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -19,6 +21,8 @@ pub(super) enum Purpose {
     Consent,
     /// At the callback, that this is the browser that consented. Given out only after consent.
     Login,
+    /// At the authorization endpoint, what the person agreed to before. Sealed.
+    Remembered,
 }
 
 /// The cookie of one login.
@@ -37,25 +41,41 @@ impl Cookie {
         let purpose = match purpose {
             Purpose::Consent => "consent",
             Purpose::Login => "login",
+            Purpose::Remembered => "agreed",
         };
         let tag: String = fingerprint(login).chars().take(16).collect();
         Self { name: format!("{prefix}portcullis-{purpose}-{tag}"), is_secure }
     }
 
+    /// Its name.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Whether the request has exactly one cookie of this name, with the value of this fingerprint.
     pub(super) fn matches(&self, headers: &HeaderMap, expected: &str) -> bool {
+        self.value(headers).is_some_and(|value| is(value, expected))
+    }
+
+    /// The value of the one cookie of this name; `None` when there are several.
+    pub(super) fn value<'h>(&self, headers: &'h HeaderMap) -> Option<&'h str> {
         let lines = headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
         let pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
         let mut values = pairs.filter(|(name, _)| *name == self.name).map(|(_, value)| value);
         match (values.next(), values.next()) {
-            (Some(value), None) => is(value, expected),
-            _ => false,
+            (Some(value), None) => Some(value),
+            _ => None,
         }
     }
 
     /// Gives the browser the cookie for as long as a login may take.
     pub(super) fn set(&self, response: &mut Response, value: &str) {
-        self.append(response, value, LOGIN_LIFETIME.as_secs());
+        self.set_for(response, value, LOGIN_LIFETIME);
+    }
+
+    /// Gives the browser the cookie for this long.
+    pub(super) fn set_for(&self, response: &mut Response, value: &str, lifetime: Duration) {
+        self.append(response, value, lifetime.as_secs());
     }
 
     /// Takes the cookie away.

@@ -100,6 +100,8 @@ pub(super) enum PageError {
     LoginOver,
     /// The form or the browser is not the one that the login began in.
     OtherBrowser,
+    /// Consent to nothing.
+    NothingTicked,
     /// The gateway cannot do it at the moment.
     Unavailable,
 }
@@ -124,6 +126,11 @@ impl IntoResponse for PageError {
                 StatusCode::FORBIDDEN,
                 "This sign-in began elsewhere",
                 "It can only be finished in the browser that it was approved in. Go back to your application and connect again.",
+            ),
+            Self::NothingTicked => (
+                StatusCode::BAD_REQUEST,
+                "Nothing is selected",
+                "Go back and select what the application may do, or decline.",
             ),
             Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "Not available", "Please try again in a moment."),
         };

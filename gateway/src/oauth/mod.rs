@@ -27,8 +27,10 @@ mod protected_resource;
 mod redirect_uri;
 mod refresh;
 mod register;
+mod remembered;
 mod remote;
 mod scope;
+mod step_up;
 mod token;
 
 use std::sync::Arc;
@@ -52,7 +54,7 @@ pub use redirect_uri::check as check_redirect_uri;
 
 use crate::audit::{Auditor, Authorization, Event, Kind};
 use crate::clock::Clock;
-use crate::entra::Entra;
+use crate::entra::{Entra, StepUp};
 use crate::jose::signing_key::SigningKey;
 use crate::store::{Sealer, Store};
 
@@ -98,6 +100,15 @@ pub struct Scope {
     pub name: String,
     /// Its title on the consent page.
     pub title: String,
+    /// What it wants of the sign-in; nothing when absent.
+    pub step_up: Option<StepUp>,
+}
+
+impl Resource {
+    /// The scopes that any sign-in is enough for: what a client gets that asks for none.
+    pub fn usual_scopes(&self) -> impl Iterator<Item = &Scope> {
+        self.scopes.iter().filter(|scope| scope.step_up.is_none())
+    }
 }
 
 /// Everything the endpoints share.

@@ -9,6 +9,8 @@ use base64::engine::general_purpose::STANDARD;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use sha2::{Digest, Sha256};
 
+use super::Scope;
+
 /// The one style sheet, which stands in every page.
 pub(super) const STYLE: &str = include_str!("../../templates/style.css");
 
@@ -29,7 +31,8 @@ pub(super) struct Consent<'a> {
     pub(super) redirect_host: &'a str,
     pub(super) is_loopback: bool,
     pub(super) resource: &'a str,
-    pub(super) scopes: Vec<(&'a str, &'a str)>,
+    pub(super) scopes: Vec<&'a Scope>,
+    pub(super) remember: Option<String>,
     pub(super) transaction: &'a str,
     pub(super) csrf: &'a str,
 }
@@ -40,6 +43,14 @@ struct Error<'a> {
     style: &'static str,
     title: &'a str,
     text: &'a str,
+}
+
+#[derive(Debug, Template)]
+#[template(path = "application.html")]
+struct Application<'a> {
+    style: &'static str,
+    target: &'a str,
+    failure: Option<&'a str>,
 }
 
 /// A page with the headers that every page carries.
@@ -58,6 +69,16 @@ pub(super) fn page(status: StatusCode, template: &impl Template) -> Response {
         (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
     ] {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+/// A page that leads to an application on this device. A bare redirect to one leaves the page before it in sight, which
+/// is the identity provider's, as if nothing had happened.
+pub(super) fn to_application(target: &str, failure: Option<&str>) -> Response {
+    let mut response = page(StatusCode::OK, &Application { style: STYLE, target, failure });
+    if let Ok(refresh) = HeaderValue::from_str(&format!("0;url={target}")) {
+        response.headers_mut().insert(header::REFRESH, refresh);
     }
     response
 }

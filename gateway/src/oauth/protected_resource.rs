@@ -29,7 +29,8 @@ pub(super) async fn of_path(State(server): State<Arc<Server>>, Path(path): Path<
 }
 
 fn document(server: &Server, resource: &Resource) -> Response {
-    let scopes: Vec<&str> = resource.scopes.iter().map(|scope| scope.name.as_str()).collect();
+    // Clients ask for all of these at once; a stronger sign-in is asked for when a call wants it.
+    let scopes: Vec<&str> = resource.usual_scopes().map(|scope| scope.name.as_str()).collect();
     public(Json(json!({
         "resource": resource.url,
         "authorization_servers": [server.settings.issuer],

@@ -76,6 +76,22 @@ pub(super) fn is_registered(presented: &str, registered: &[String], issuer: &str
     is_same && check(presented, issuer).is_ok()
 }
 
+/// The same for every URI that counts as the same: a loopback address without its port, any other as it is.
+#[must_use]
+pub(super) fn canonical(uri: &str) -> String {
+    let Ok(mut parsed) = Url::parse(uri) else { return uri.to_owned() };
+    if loopback_parts(uri).is_none() || parsed.set_port(None).is_err() {
+        return uri.to_owned();
+    }
+    parsed.into()
+}
+
+/// Whether a browser goes there itself; anything else is for an application that the browser opens.
+#[must_use]
+pub(super) fn is_web(uri: &str) -> bool {
+    uri.starts_with("https://") || uri.starts_with("http://")
+}
+
 /// What a person sees of where the answer goes, and whether that is a program on their own device.
 #[must_use]
 pub(super) fn shown(uri: &str) -> (String, bool) {

@@ -11,10 +11,10 @@ use super::callback::upstream_binding;
 use super::error::OAuthError;
 use super::form::Parameters;
 use super::token::{answer, resource};
-use super::{State as Server, scope, secret};
+use super::{State as Server, scope, secret, step_up};
 use crate::audit::{Authorization, Step};
 use crate::clock::Timestamp;
-use crate::entra::{EntraError, SignedIn, StepUp};
+use crate::entra::{EntraError, SignedIn};
 use crate::jose::access_token::IdType;
 use crate::jose::claims::EntraIdentity;
 use crate::store::{Client, Digest256, Grant, Presentation, Rotation, Sealer, Successor};
@@ -36,7 +36,14 @@ pub(super) async fn by_refresh_token(
     // Whoever waited finds the token used meanwhile, and gets what the first one got.
     let (grant, successor) = match present(server, client, token).await? {
         (grant, Some(successor)) => (grant, successor),
-        (grant, None) => rotate(server, client, token, ask_again(server, grant).await?).await?,
+        (grant, None) => {
+            let grant = ask_again(server, grant).await?;
+            let is_named = parameters.get("scope").is_some() && !scopes.is_empty();
+            if is_named && step_up::covered(server, &grant, &scopes, server.clock.now()).is_empty() {
+                return Err(OAuthError::InvalidScope);
+            }
+            rotate(server, client, token, grant).await?
+        }
     };
     if !server.record(Authorization::of(Step::TokensRefreshed, &grant)) {
         return Err(OAuthError::TemporarilyUnavailable);
@@ -97,7 +104,8 @@ async fn ask_again(server: &Server, grant: Grant) -> Result<Grant, OAuthError> {
     let sealed = grant.upstream.as_deref().ok_or(OAuthError::InvalidGrant)?;
     let upstream = server.sealer.open(&binding, sealed)?;
     let upstream = String::from_utf8(upstream).map_err(|_error| OAuthError::InvalidGrant)?;
-    match server.entra.refresh(&upstream, &grant.tid, &StepUp::default()).await {
+    let wanted = step_up::wanted(server.resource(&grant.resource), &grant.scopes);
+    match server.entra.refresh(&upstream, &grant.tid, &wanted).await {
         Ok(SignedIn { identity, refresh_token }) => {
             if identity.tid != grant.tid || identity.oid != grant.oid {
                 tracing::error!(subject = %grant.oid, "the identity provider refreshed another person; the grant is revoked");

@@ -5,7 +5,7 @@ use super::Resource;
 /// Scopes that ask for something other than a tag.
 const RESERVED: [&str; 4] = ["openid", "profile", "email", "offline_access"];
 
-/// The scopes that a request would be granted: what it asks for, or everything the resource has.
+/// The scopes that a request would be granted: what it asks for, or everything that any sign-in is enough for.
 ///
 /// # Errors
 ///
@@ -25,7 +25,7 @@ pub(super) fn granted(requested: Option<&str>, resource: &Resource) -> Result<Ve
         }
     }
     if scopes.is_empty() {
-        scopes = resource.scopes.iter().map(|scope| scope.name.clone()).collect();
+        scopes = resource.usual_scopes().map(|scope| scope.name.clone()).collect();
     }
     Ok(scopes)
 }
@@ -48,19 +48,23 @@ pub(super) fn narrowed(requested: Option<&str>, granted: &[String]) -> Result<Ve
 mod tests {
     use super::super::Scope;
     use super::*;
+    use crate::entra::StepUp;
 
     #[test]
     fn what_is_asked_for_is_granted_and_nothing_asked_means_everything() {
-        let scope = |name: &str| Scope { name: name.to_owned(), title: name.to_owned() };
+        let scope = |name: &str| Scope { name: name.to_owned(), title: name.to_owned(), step_up: None };
+        let strong = StepUp { acrs: ["c1".to_owned()].into(), max_age: None };
+        let delete = Scope { step_up: Some(strong), ..scope("delete") };
         let resource = Resource {
             url: "https://r/mcp".to_owned(),
             path: "/mcp".to_owned(),
             name: "r".to_owned(),
-            scopes: vec![scope("read"), scope("write")],
+            scopes: vec![scope("read"), scope("write"), delete],
         };
         assert_eq!(granted(Some("read offline_access read"), &resource), Ok(vec!["read".to_owned()]));
         assert_eq!(granted(Some("openid"), &resource).map(|scopes| scopes.len()), Ok(2));
         assert_eq!(granted(None, &resource).map(|scopes| scopes.len()), Ok(2));
+        assert_eq!(granted(Some("delete"), &resource), Ok(vec!["delete".to_owned()]), "by name only");
         assert_eq!(granted(Some("read admin"), &resource), Err(()));
         assert_eq!(granted(Some("Read"), &resource), Err(()));
     }

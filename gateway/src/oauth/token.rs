@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::error::OAuthError;
 use super::form::{self, Parameters};
-use super::{State as Server, client_auth, client_credentials, refresh, secret};
+use super::{State as Server, client_auth, client_credentials, refresh, secret, step_up};
 use crate::audit::{Authorization, Step};
 use crate::jose::access_token::{AccessTokenClaims, IdType};
 use crate::store::{Client, Digest256, Grant, Presented, Redemption, Refused};
@@ -66,6 +66,10 @@ async fn by_code(server: &Server, client: &Client, parameters: &Parameters) -> R
         }
         Redemption::Unknown | Redemption::Refused(Refused::Grant) => return Err(OAuthError::InvalidGrant),
     };
+    // The sign-in was a minute ago at most; what it is no longer enough for is asked for anew.
+    if step_up::covered(server, &grant, &grant.scopes, server.clock.now()) != grant.scopes {
+        return Err(OAuthError::InvalidGrant);
+    }
     let refresh_token = if grant.may_refresh {
         let token = secret();
         let expires = server.clock.now().plus(server.settings.refresh_token_lifetime);
@@ -102,7 +106,8 @@ pub(super) fn answer(
     refresh_token: Option<String>,
 ) -> Result<Response, OAuthError> {
     let now = server.clock.now();
-    let lifetime = server.settings.access_token_lifetime;
+    let scopes = step_up::covered(server, grant, scopes, now);
+    let lifetime = step_up::lifetime(server, grant, &scopes, now);
     let scope = scopes.join(" ");
     let claims = AccessTokenClaims {
         iss: server.settings.issuer.clone(),

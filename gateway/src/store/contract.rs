@@ -29,6 +29,7 @@ fn grant(id: &str) -> Grant {
         groups: Vec::new(),
         auth_time: None,
         acrs: Vec::new(),
+        guest: false,
         upstream: None,
         may_refresh: true,
     }
@@ -65,6 +66,8 @@ fn login() -> Login {
         binding: None,
         nonce: None,
         verifier: None,
+        remember: false,
+        remembered_of: None,
     }
 }
 

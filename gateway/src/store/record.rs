@@ -72,6 +72,12 @@ pub struct Login {
     pub nonce: Option<String>,
     /// Our own PKCE verifier towards the identity provider, sealed; set by consent.
     pub verifier: Option<String>,
+    /// Whether the person wants this consent remembered.
+    #[serde(default)]
+    pub remember: bool,
+    /// Whose remembered consent stands for the consent page: tenant and object, joined by a colon.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remembered_of: Option<String>,
 }
 
 /// What a code was issued for.
@@ -147,6 +153,9 @@ pub struct Grant {
     pub auth_time: Option<u64>,
     /// Authentication contexts that the sign-in satisfied, when they were last read.
     pub acrs: Vec<String>,
+    /// Whether the person is a guest in the directory.
+    #[serde(default)]
+    pub guest: bool,
     /// The identity provider's refresh token, sealed; absent when it gave none.
     pub upstream: Option<String>,
     /// Whether the client may refresh.

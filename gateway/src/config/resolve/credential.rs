@@ -1,5 +1,4 @@
-//! The app registration's credential: exactly one. What is written in the file comes before the environment, and there a
-//! secret before a certificate before a platform's token, as in the Azure SDKs.
+//! The app registration's credential: exactly one. What the environment says was filled in before (`config::names`).
 
 use std::path::PathBuf;
 
@@ -44,20 +43,6 @@ pub(super) fn resolve(resolver: &mut Resolver<'_>, written: &document::Entra) ->
         let path = resolver.path(text)?;
         return token(resolver, path);
     }
-    from_environment(resolver)
-}
-
-fn from_environment(resolver: &mut Resolver<'_>) -> Option<Credential> {
-    if let Some(secret) = resolver.env("AZURE_CLIENT_SECRET") {
-        return Some(Credential::Secret(Secret::new(secret)));
-    }
-    if let Some(path) = resolver.env("AZURE_CLIENT_CERTIFICATE_PATH") {
-        let path = PathBuf::from(path);
-        return usable(resolver, None, path.clone(), path);
-    }
-    if let Some(path) = resolver.env("AZURE_FEDERATED_TOKEN_FILE") {
-        return token(resolver, PathBuf::from(path));
-    }
     resolver.fault(None, MISSING);
     None
 }
@@ -88,12 +73,13 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::config::Environment;
+    use crate::config::{Environment, names};
 
     fn found(directory: &Path, entra: &str, variables: &[(&str, &str)]) -> Result<Credential, String> {
-        let document = document::read(&format!("entra: {{ {entra} }}\nbackends: {{}}\npolicy: {{}}")).unwrap();
+        let mut document = document::read(&format!("entra: {{ {entra} }}\nbackends: {{}}\npolicy: {{}}")).unwrap();
         let environment = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let environment = Environment::of(environment);
+        assert!(names::apply(&mut document, &environment).faults.is_empty());
         let mut resolver = Resolver::new(&directory.join("gateway.yaml"), &environment);
         let credential = resolve(&mut resolver, &document.entra);
         let (faults, _) = resolver.finish();

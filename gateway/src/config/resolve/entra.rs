@@ -98,7 +98,7 @@ fn authority(resolver: &mut Resolver<'_>, written: &document::Entra) -> Option<A
     let text = written.authority_host.as_ref();
     let value = match text {
         Some(text) => resolver.text(text)?,
-        None => resolver.env("AZURE_AUTHORITY_HOST").unwrap_or_else(public_cloud),
+        None => public_cloud(),
     };
     let value = if value.contains("://") { value } else { format!("https://{value}") };
     let url = Url::parse(&value).ok().filter(|url| {
@@ -151,18 +151,20 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::config::Environment;
+    use crate::config::{Environment, names};
 
     const HOME: &str = "11111111-2222-4333-8444-555555555555";
 
     fn found(entra: &str, variables: &[(&str, &str)]) -> Result<Entra, String> {
-        let document = document::read(&format!(
+        let mut document = document::read(&format!(
             "entra: {{ tenant_id: {HOME}, client_id: aaaaaaaa-0000-4000-8000-00000000c1d1, client_secret: s, {entra} }}\nbackends: {{}}\npolicy: {{}}"
-        ));
+        ))
+        .unwrap();
         let environment = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let environment = Environment::of(environment);
+        assert!(names::apply(&mut document, &environment).faults.is_empty());
         let mut resolver = Resolver::new(Path::new("gateway.yaml"), &environment);
-        let entra = resolve(&mut resolver, &document.unwrap().entra);
+        let entra = resolve(&mut resolver, &document.entra);
         let (faults, _) = resolver.finish();
         let faults: Vec<String> = faults.into_iter().map(|fault| fault.message).collect();
         entra.filter(|_| faults.is_empty()).ok_or_else(|| faults.join("\n"))

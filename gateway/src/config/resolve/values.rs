@@ -90,11 +90,6 @@ impl<'a> Resolver<'a> {
         value
     }
 
-    /// The value of an environment variable that stands in for a key.
-    pub(super) fn env(&self, variable: &str) -> Option<String> {
-        self.environment.get(variable)
-    }
-
     /// A file name relative to the configuration file.
     pub(super) fn beside(&self, name: &str) -> PathBuf {
         self.directory.join(name)

@@ -4,7 +4,10 @@ use super::*;
 
 fn decision(page: &Answer, decision: &str) -> Request<Body> {
     let (transaction, csrf) = (page.field("transaction"), page.field("csrf"));
-    form("/consent", &[("transaction", &transaction), ("csrf", &csrf), ("decision", decision)])
+    let boxes = page.boxes();
+    let mut fields = vec![("transaction", transaction.as_str()), ("csrf", &csrf), ("decision", decision)];
+    fields.extend(boxes.iter().map(|name| (name.as_str(), "1")));
+    form("/consent", &fields)
 }
 
 #[tokio::test]
@@ -141,6 +144,53 @@ async fn declining_goes_back_to_the_client_and_ends_the_login() {
     assert_eq!(answer.parameter("iss").as_deref(), Some(ISSUER));
     let again = browser.decide(&page, "approve").await;
     assert_eq!((again.status, again.location()), (400, None));
+}
+
+#[tokio::test]
+async fn what_is_not_ticked_is_not_granted_and_nothing_else_can_be() {
+    let world = World::new().await;
+    let client_id = world.register(REDIRECT).await;
+    let mut browser = Browser::new(&world);
+    let page = browser.open(&authorize(&client_id)).await;
+    assert_eq!(page.boxes(), ["scope-read", "scope-write"], "all that was asked for, and ticked");
+    let (transaction, csrf) = (page.field("transaction"), page.field("csrf"));
+    let fields = |more: &[(&'static str, &'static str)]| {
+        let mut fields = vec![("transaction", transaction.clone()), ("csrf", csrf.clone())];
+        fields.push(("decision", "approve".to_owned()));
+        fields.extend(more.iter().map(|(name, value)| (*name, (*value).to_owned())));
+        let pairs: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        form("/consent", &pairs)
+    };
+    let nothing = browser.send(fields(&[])).await;
+    assert_eq!((nothing.status, nothing.location()), (400, None));
+    assert!(nothing.body.contains("Nothing is selected"));
+    let foreign = browser.send(fields(&[("scope-delete", "1"), ("scope-pii", "1")])).await;
+    assert_eq!(foreign.status, 400, "what was not shown cannot be ticked");
+    let departure = browser.send(fields(&[("scope-write", "1"), ("scope-delete", "1")])).await;
+    let back = browser.get(&world.entra.sign_in(departure.location().unwrap(), identity::ALICE)).await;
+    let tokens = world.redeem(&client_id, &back.parameter("code").unwrap()).await.json();
+    assert_eq!((tokens["scope"].as_str(), world.claims(&tokens)["scope"].as_str()), (Some("write"), Some("write")));
+}
+
+#[tokio::test]
+async fn an_application_on_the_device_gets_its_answer_through_a_page() {
+    const URI: &str = "cursor://anysphere.cursor-retrieval/oauth/callback";
+    let world = World::new().await;
+    let client_id = world.register(URI).await;
+    let request = with(authorize(&client_id), "redirect_uri", Some(URI));
+    let mut browser = Browser::new(&world);
+    let departure = browser.depart(&request).await;
+    let page = browser.get(&world.entra.sign_in(&departure, identity::ALICE)).await;
+    let target = page.header(header::REFRESH).strip_prefix("0;url=").unwrap().to_owned();
+    assert!(page.status == 200 && page.body.contains("You are signed in"), "{}", page.body);
+    assert!(
+        target.starts_with(&format!("{URI}?code=")) && target.ends_with(&format!("iss={}", "https%3A%2F%2Fgw.example"))
+    );
+    assert!(page.body.contains("href=\"cursor://") && page.header(header::CONTENT_SECURITY_POLICY).contains("'none'"));
+    let consent = browser.open(&request).await;
+    let declined = browser.decide(&consent, "deny").await;
+    assert!(declined.body.contains("You are not signed in") && declined.body.contains("was declined"));
+    assert!(declined.header(header::REFRESH).contains("error=access_denied"));
 }
 
 #[tokio::test]

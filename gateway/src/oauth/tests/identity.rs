@@ -44,6 +44,15 @@ pub(super) enum Fault {
     OtherPerson,
 }
 
+/// What ID tokens say of how and when the person signed in.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Proof {
+    /// `acrs`; absent when empty.
+    pub(super) acrs: Vec<&'static str>,
+    /// Seconds since `auth_time`; absent when there is none.
+    pub(super) age: Option<i64>,
+}
+
 #[derive(Clone, Debug)]
 struct Issued {
     challenge: String,
@@ -57,6 +66,7 @@ struct Memory {
     refresh_tokens: HashMap<String, String>,
     roles: HashMap<String, Vec<&'static str>>,
     fault: Option<Fault>,
+    proof: Proof,
     seen: Vec<Pairs>,
     headers: Vec<HeaderMap>,
 }
@@ -123,6 +133,10 @@ impl Identity {
 
     pub(super) fn set_fault(&self, fault: impl Into<Option<Fault>>) {
         self.inner.memory.lock().unwrap().fault = fault.into();
+    }
+
+    pub(super) fn set_proof(&self, proof: Proof) {
+        self.inner.memory.lock().unwrap().proof = proof;
     }
 
     pub(super) fn set_roles(&self, oid: &str, roles: Vec<&'static str>) {
@@ -200,7 +214,8 @@ async fn token(Shared(inner): Shared<Arc<Inner>>, headers: HeaderMap, body: Stri
     };
     let refresh_token = format!("upstream-refresh-{}", inner.number.fetch_add(1, Ordering::SeqCst));
     memory.refresh_tokens.insert(refresh_token.clone(), oid.clone());
-    let id_token = id_token(&inner, &oid, nonce.as_deref(), memory.roles.get(&oid), fault.as_ref());
+    let says = Says { nonce: nonce.as_deref(), roles: memory.roles.get(&oid), proof: &memory.proof };
+    let id_token = id_token(&inner, &oid, &says, fault.as_ref());
     let mut answer = json!({ "token_type": "Bearer", "scope": SCOPE, "expires_in": 4500, "ext_expires_in": 4500,
         "access_token": "upstream-access", "refresh_token": refresh_token, "id_token": id_token });
     if matches!(fault, Some(Fault::NoIdToken)) {
@@ -209,17 +224,30 @@ async fn token(Shared(inner): Shared<Arc<Inner>>, headers: HeaderMap, body: Stri
     Json(answer).into_response()
 }
 
-fn id_token(inner: &Inner, oid: &str, nonce: Option<&str>, roles: Option<&Vec<&str>>, fault: Option<&Fault>) -> String {
+/// What one ID token says beside who it is.
+struct Says<'m> {
+    nonce: Option<&'m str>,
+    roles: Option<&'m Vec<&'static str>>,
+    proof: &'m Proof,
+}
+
+fn id_token(inner: &Inner, oid: &str, says: &Says<'_>, fault: Option<&Fault>) -> String {
     let now = inner.clock.now().as_secs();
     let oid = if matches!(fault, Some(Fault::OtherPerson)) { BOB } else { oid };
     let mut claims = json!({ "iss": format!("{}/{TENANT}/v2.0", inner.origin), "aud": CLIENT, "iat": now, "nbf": now,
         "exp": now + 3600, "ver": "2.0", "tid": TENANT, "oid": oid, "sub": "pairwise", "name": "Alice",
         "preferred_username": "alice@contoso.example", "uti": "u", "rh": "x" });
-    if let Some(nonce) = nonce {
+    if let Some(nonce) = says.nonce {
         claims["nonce"] = json!(nonce);
     }
-    if let Some(roles) = roles.filter(|roles| !roles.is_empty()) {
+    if let Some(roles) = says.roles.filter(|roles| !roles.is_empty()) {
         claims["roles"] = json!(roles);
+    }
+    if !says.proof.acrs.is_empty() {
+        claims["acrs"] = json!(says.proof.acrs);
+    }
+    if let Some(age) = says.proof.age {
+        claims["auth_time"] = json!(now.checked_add_signed(-age).unwrap());
     }
     if let Some(Fault::Claim(name, value)) = fault {
         claims[name] = value.clone();

@@ -9,6 +9,8 @@ mod identity;
 mod metadata;
 mod refresh;
 mod registration;
+mod remembered;
+mod step_up;
 mod token;
 
 use std::collections::HashMap;
@@ -55,10 +57,20 @@ impl World {
     }
 
     async fn with(issuer: &str, resources: Vec<Resource>) -> Self {
-        Self::with_clients(issuer, resources, Clients::any()).await
+        Self::with_all(issuer, resources, None, Clients::any()).await
     }
 
-    async fn with_clients(issuer: &str, resources: Vec<Resource>, clients: Clients) -> Self {
+    /// A world in which consent is remembered so long.
+    async fn remembering(issuer: &str, resources: Vec<Resource>, remember_consent: Option<Duration>) -> Self {
+        Self::with_all(issuer, resources, remember_consent, Clients::any()).await
+    }
+
+    async fn with_all(
+        issuer: &str,
+        resources: Vec<Resource>,
+        remember_consent: Option<Duration>,
+        clients: Clients,
+    ) -> Self {
         let clock = ManualClock::new(NOW);
         let entra = Identity::start(clock.clone(), format!("{issuer}/auth/callback")).await;
         let directory = tempfile::tempdir().unwrap();
@@ -69,7 +81,7 @@ impl World {
             resources,
             access_token_lifetime: Duration::from_mins(15),
             refresh_token_lifetime: Duration::from_hours(30 * 24),
-            remember_consent: None,
+            remember_consent,
         };
         let state = State::new(
             settings,
@@ -181,7 +193,8 @@ fn crm() -> Resource {
 }
 
 fn resource(name: &str, url: &str, scopes: &[(&str, &str)]) -> Resource {
-    let scope = |(name, title): &(&str, &str)| Scope { name: (*name).to_owned(), title: (*title).to_owned() };
+    let scope =
+        |(name, title): &(&str, &str)| Scope { name: (*name).to_owned(), title: (*title).to_owned(), step_up: None };
     Resource {
         url: url.to_owned(),
         path: Url::parse(url).unwrap().path().to_owned(),
@@ -283,6 +296,13 @@ impl Answer {
         self.parameter("error").unwrap_or_else(|| self.json()["error"].as_str().unwrap_or_default().to_owned())
     }
 
+    /// The names of the boxes on the page that are ticked.
+    fn boxes(&self) -> Vec<String> {
+        let tags = self.body.split("<input ").skip(1).map(|rest| rest.split('>').next().unwrap());
+        let ticked = tags.filter(|tag| tag.contains("type=\"checkbox\"") && tag.contains(" checked"));
+        ticked.map(|tag| tag.split("name=\"").nth(1).unwrap().split('"').next().unwrap().to_owned()).collect()
+    }
+
     /// The value of a hidden field of the page.
     fn field(&self, name: &str) -> String {
         let (_, rest) = self.body.split_once(&format!("name=\"{name}\" value=\"")).expect("the field is on the page");
@@ -332,7 +352,9 @@ impl<'w> Browser<'w> {
 
     async fn decide(&mut self, page: &Answer, decision: &str) -> Answer {
         let (transaction, csrf) = (page.field("transaction"), page.field("csrf"));
-        let fields = [("transaction", transaction.as_str()), ("csrf", &csrf), ("decision", decision)];
+        let mut fields = vec![("transaction", transaction.as_str()), ("csrf", &csrf), ("decision", decision)];
+        let boxes = page.boxes();
+        fields.extend(boxes.iter().map(|name| (name.as_str(), "1")));
         self.send(form("/consent", &fields)).await
     }
 
