@@ -1,6 +1,7 @@
 //! The composition root: from a configuration to a running gateway. The only place where concrete parts meet.
 
 mod backends;
+mod budgets;
 mod catalogues;
 mod identity_provider;
 mod lasting;
@@ -21,6 +22,7 @@ use running::Running;
 
 use crate::admin::Admin;
 use crate::config::Config;
+use crate::proxy::host::Hosts;
 use crate::proxy::listener::Listener;
 
 /// Why the gateway does not start; the text says what to do.
@@ -50,10 +52,13 @@ pub fn run(config: &Config) -> Result<(), StartError> {
     let lasting = running.lasting();
     let (listen, entra_keys) = (config.server.listen, Arc::clone(&lasting.provider.keys));
     let ready = Ready { entra_keys, listen, running: Arc::clone(&running) };
-    let admin = Admin::new(Arc::clone(&lasting.metrics), Arc::new(ready));
+    let hosts = Hosts::operators(&config.server.admin_hosts);
+    let admin = Admin::new(Arc::clone(&lasting.metrics), Arc::new(ready), hosts);
+    let admin = Listener::new(admin, config.limits.deadlines, Arc::new(budgets::of_operators()?));
+    let clients = Listener::new(running.door(), config.limits.deadlines, Arc::clone(&lasting.budgets));
     let mut server = Server::new_with_opt_and_conf(None, server_conf(config));
     server.bootstrap();
-    let mut public = Service::new("public".to_owned(), Listener::new(running.door()));
+    let mut public = Service::new("public".to_owned(), clients);
     public.threads = Some(config.server.threads);
     public.add_tcp(&config.server.listen.to_string());
     server.add_service(public);

@@ -37,8 +37,39 @@ pub struct Metrics {
     pub catalogue: Catalogue,
     /// Open event streams.
     pub streams: IntGauge,
+    /// What the process holds at once.
+    pub budgets: BudgetSeries,
     /// Seconds from a request's head to its answer's end, streams left out.
     pub duration: Histogram,
+}
+
+/// The series of `proxy::budget`, by `budget`.
+#[derive(Debug)]
+pub struct BudgetSeries {
+    /// What is taken: connections, requests, streams; bytes of `request_bytes` and `answer_bytes`.
+    pub used: IntGaugeVec,
+    /// How much there is.
+    pub limit: IntGaugeVec,
+    /// What was refused because nothing was left; also of `connections_per_address` and `streams_per_caller`.
+    pub refused: IntCounterVec,
+}
+
+impl BudgetSeries {
+    fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let labels = &["budget"];
+        let used = Opts::new("portcullis_budget_used", "What is taken of a budget of the process.");
+        let limit = Opts::new("portcullis_budget_limit", "How much there is of a budget.");
+        let refused = Opts::new("portcullis_budget_refused_total", "What a spent budget was refused for.");
+        let series = Self {
+            used: IntGaugeVec::new(used, labels)?,
+            limit: IntGaugeVec::new(limit, labels)?,
+            refused: IntCounterVec::new(refused, labels)?,
+        };
+        registry.register(Box::new(series.used.clone()))?;
+        registry.register(Box::new(series.limit.clone()))?;
+        registry.register(Box::new(series.refused.clone()))?;
+        Ok(series)
+    }
 }
 
 /// Why a request was refused, as a label.
@@ -117,6 +148,7 @@ impl Metrics {
         let catalogue = Catalogue::new(&registry)?;
         let streams = IntGauge::new("portcullis_streams", "Open event streams.")?;
         registry.register(Box::new(streams.clone()))?;
+        let budgets = BudgetSeries::register(&registry)?;
         let buckets = vec![0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0];
         let options = HistogramOpts::new("portcullis_request_duration_seconds", "Head to end of answer.");
         let duration = Histogram::with_opts(options.buckets(buckets))?;
@@ -134,6 +166,7 @@ impl Metrics {
             jwks_age,
             catalogue,
             streams,
+            budgets,
             duration,
         })
     }

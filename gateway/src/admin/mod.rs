@@ -1,14 +1,19 @@
 //! The operator's listener: `/livez`, `/readyz` and `/metrics`. Loopback unless configured otherwise; no session
 //! data, no secrets, no names of callers.
+//!
+//! It stands on the same [`crate::proxy::listener`] as the clients' one, so that heads, deadlines and connections are
+//! as strict here. Names of somebody else's, and pages of another origin, are refused before anything is looked at.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, header};
-use pingora_core::apps::http_app::ServeHttp;
-use pingora_core::protocols::http::ServerSession;
 
 use crate::metrics::Metrics;
+use crate::proxy::exchange::{Exchange, Gone};
+use crate::proxy::host::Hosts;
+use crate::proxy::listener::Handler;
 
 /// Whether the gateway can serve, and if not, why.
 pub trait Readiness: Send + Sync {
@@ -24,16 +29,17 @@ pub trait Readiness: Send + Sync {
 pub struct Admin {
     metrics: Arc<Metrics>,
     readiness: Arc<dyn Readiness>,
+    hosts: Hosts,
 }
 
 impl Admin {
-    /// An admin application over these metrics and this readiness.
+    /// An admin application over these metrics and this readiness, under these names.
     #[must_use]
-    pub fn new(metrics: Arc<Metrics>, readiness: Arc<dyn Readiness>) -> Self {
-        Self { metrics, readiness }
+    pub fn new(metrics: Arc<Metrics>, readiness: Arc<dyn Readiness>, hosts: Hosts) -> Self {
+        Self { metrics, readiness, hosts }
     }
 
-    fn ready(&self) -> Response<Vec<u8>> {
+    fn ready(&self) -> Response<Bytes> {
         let missing = self.readiness.missing();
         if missing.is_empty() {
             let notes = self.readiness.notes().into_iter().map(|note| format!("{note}\n"));
@@ -42,7 +48,7 @@ impl Admin {
         text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {}\n", missing.join("; ")))
     }
 
-    fn scrape(&self) -> Response<Vec<u8>> {
+    fn scrape(&self) -> Response<Bytes> {
         self.readiness.observe(&self.metrics);
         match self.metrics.encode() {
             Ok(body) => typed(StatusCode::OK, body, "text/plain; version=0.0.4; charset=utf-8"),
@@ -55,13 +61,28 @@ impl Admin {
 }
 
 #[async_trait]
-impl ServeHttp for Admin {
-    async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
-        let head = session.req_header();
-        if head.method != Method::GET && head.method != Method::HEAD {
+impl Handler for Admin {
+    async fn handle(&self, exchange: &mut Exchange) -> Result<(), Gone> {
+        let answer = self.answer(exchange);
+        exchange.answer(answer).await
+    }
+}
+
+impl Admin {
+    fn answer(&self, exchange: &Exchange) -> Response<Bytes> {
+        if !self.hosts.knows(exchange.host()) {
+            return text(
+                StatusCode::MISDIRECTED_REQUEST,
+                "not a name of this listener; see `server.admin_hosts`\n".to_owned(),
+            );
+        }
+        if !is_own_page(exchange) {
+            return text(StatusCode::FORBIDDEN, "a page of another origin\n".to_owned());
+        }
+        if *exchange.method() != Method::GET && *exchange.method() != Method::HEAD {
             return text(StatusCode::METHOD_NOT_ALLOWED, "GET only\n".to_owned());
         }
-        match head.uri.path() {
+        match exchange.path() {
             "/livez" => text(StatusCode::OK, "alive\n".to_owned()),
             "/readyz" => self.ready(),
             "/metrics" => self.scrape(),
@@ -70,15 +91,25 @@ impl ServeHttp for Admin {
     }
 }
 
-fn text(status: StatusCode, body: String) -> Response<Vec<u8>> {
+/// No page at all, or one that came from this very listener; whose names it has is known by then.
+fn is_own_page(exchange: &Exchange) -> bool {
+    if !exchange.headers().contains_key(header::ORIGIN) {
+        return true;
+    }
+    let origin = exchange.header(&header::ORIGIN).and_then(|origin| origin.split_once("://"));
+    origin.is_some_and(|(scheme, host)| matches!(scheme, "http" | "https") && host == exchange.host())
+}
+
+fn text(status: StatusCode, body: String) -> Response<Bytes> {
     typed(status, body.into_bytes(), "text/plain; charset=utf-8")
 }
 
-fn typed(status: StatusCode, body: Vec<u8>, content_type: &'static str) -> Response<Vec<u8>> {
-    let length = HeaderValue::from(body.len());
-    let mut response = Response::new(body);
+fn typed(status: StatusCode, body: Vec<u8>, content_type: &'static str) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from(body));
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    response.headers_mut().insert(header::CONTENT_LENGTH, length);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }

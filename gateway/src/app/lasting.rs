@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::identity_provider::IdentityProvider;
 use super::mounts::{mount, scopes};
-use super::{StartError, start, state};
+use super::{StartError, budgets, start, state};
 use crate::audit::{self, Auditor, Digester, Signer};
 use crate::authn::{self, Authenticator};
 use crate::backend::Replicas;
@@ -18,6 +18,8 @@ use crate::jose::signing_key::SigningKey;
 use crate::metrics::Metrics;
 use crate::oauth;
 use crate::outbound::{self, Outbound};
+use crate::proxy::budget::Budgets;
+use crate::proxy::host::Hosts;
 use crate::proxy::standing::Current;
 use crate::proxy::{self, Door, Lifecycle, Mount, RouteTable};
 use crate::store::{Sealer, Store};
@@ -33,6 +35,7 @@ pub(super) struct Lasting {
     pub(super) provider: IdentityProvider,
     pub(super) auditor: Arc<Auditor>,
     pub(super) lifecycle: Arc<Lifecycle>,
+    pub(super) budgets: Arc<Budgets>,
     store: Arc<dyn Store>,
     sealer: Sealer,
     signing_key: SigningKey,
@@ -53,9 +56,11 @@ impl Lasting {
         let provider = IdentityProvider::new(config, &outbound, &clock);
         let auditor = auditor(config, &signing_key, (&*store, &sealer), &metrics, &clock).await?;
         let asserter = Asserter::new(assertion_key.clone(), config.server.public_url.clone(), Arc::clone(&clock));
+        let budgets = Arc::new(budgets::of_clients(config, &metrics));
         Ok(Self {
             clock,
             metrics,
+            budgets,
             provider,
             auditor: Arc::new(auditor),
             lifecycle: Arc::default(),
@@ -94,7 +99,7 @@ impl Lasting {
         let mounts = mounts.map(|(backend, replicas)| Arc::new(mount(config, backend, replicas, &self.asserter)));
         let mounts: Vec<Arc<Mount>> = mounts.collect();
         let parts = proxy::Parts {
-            routes: RouteTable::new(mounts, &config.server.public_url),
+            routes: RouteTable::new(mounts, Hosts::public(&config.server.public_url, &config.server.hosts)),
             authenticator: Authenticator::new(trusted, Arc::clone(&self.clock)),
             standing,
             sealer: self.sealer.clone(),
@@ -107,6 +112,7 @@ impl Lasting {
             clock: Arc::clone(&self.clock),
             lifecycle: Arc::clone(&self.lifecycle),
             settings: data_plane(config),
+            budgets: Arc::clone(&self.budgets),
         };
         Ok(Door::new(parts, before))
     }

@@ -45,6 +45,7 @@ impl Readiness for Ready {
     }
 
     fn observe(&self, metrics: &Metrics) {
+        self.running.lasting().budgets.observe(metrics);
         // A server that is no longer configured has no series.
         metrics.backend_up.reset();
         for server in self.running.backends().iter().flat_map(|replicas| replicas.iter()) {

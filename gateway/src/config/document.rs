@@ -56,6 +56,12 @@ pub struct Server {
     pub threads: Option<Spanned<usize>>,
     /// From SIGTERM to the end of what is still open.
     pub shutdown_grace: Option<Text>,
+    /// Names it is reached by beside that of `public_url`: `name` or `name:port`.
+    #[serde(default)]
+    pub hosts: Vec<Text>,
+    /// DNS names of the listener for probes and metrics.
+    #[serde(default)]
+    pub admin_hosts: Vec<Text>,
     /// Origins of browser clients, beside the gateway's own.
     #[serde(default)]
     pub allowed_origins: Vec<Text>,
@@ -234,6 +240,30 @@ pub struct Limits {
     pub answer_body: Option<Spanned<usize>>,
     /// Bytes of memory for filtered lists; 0 turns it off.
     pub list_cache: Option<Spanned<usize>>,
+    /// Connections of clients.
+    pub connections: Option<Spanned<usize>>,
+    /// Those of one address; 0 is no limit.
+    pub connections_per_address: Option<Spanned<usize>>,
+    /// Requests that are being answered.
+    pub requests: Option<Spanned<usize>>,
+    /// Those of one backend.
+    pub requests_per_backend: Option<Spanned<usize>>,
+    /// Bytes of all request bodies.
+    pub request_bytes: Option<Spanned<usize>>,
+    /// Bytes of all answers that are read whole.
+    pub answer_bytes: Option<Spanned<usize>>,
+    /// Event streams of GET, and subscriptions.
+    pub streams: Option<Spanned<usize>>,
+    /// Those of one caller.
+    pub streams_per_caller: Option<Spanned<usize>>,
+    /// How long a request's head may take.
+    pub head_timeout: Option<Text>,
+    /// How long a request's body may take.
+    pub body_timeout: Option<Text>,
+    /// How long 64 KiB of an answer may take.
+    pub write_timeout: Option<Text>,
+    /// How long a connection lies idle.
+    pub keep_alive: Option<Text>,
     /// How long a verified token is remembered.
     pub token_cache: Option<Text>,
     /// Requests per minute of one caller to one backend; 0 turns it off.

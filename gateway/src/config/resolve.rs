@@ -5,6 +5,8 @@
 
 mod audit;
 mod backends;
+mod budgets;
+mod callers;
 mod clients;
 mod credential;
 mod entra;
@@ -82,14 +84,22 @@ fn server(resolver: &mut Resolver<'_>, written: &document::Server) -> Option<Ser
     )?;
     let public_url = resolver.origin(written.public_url.as_ref(), &public_url)?;
     let mut allowed_origins = vec![public_url.clone()];
-    for origin in &written.allowed_origins {
-        if let Some(origin) = resolver.text(origin).and_then(|text| resolver.origin(Some(origin), &text)) {
-            allowed_origins.push(origin);
-        }
-    }
+    allowed_origins.extend(callers::origins(resolver, &written.allowed_origins));
+    let hosts = callers::hosts(resolver, &written.hosts);
+    let admin_hosts = callers::names(resolver, &written.admin_hosts);
     let shutdown_grace = resolver.duration(written.shutdown_grace.as_ref(), SHUTDOWN_GRACE);
     let trusted_proxies = limits::trusted_proxies(resolver, &written.trusted_proxies, &public_url);
-    Some(Server { listen, public_url, admin_listen, threads, shutdown_grace, allowed_origins, trusted_proxies })
+    Some(Server {
+        listen,
+        public_url,
+        admin_listen,
+        threads,
+        shutdown_grace,
+        hosts,
+        admin_hosts,
+        allowed_origins,
+        trusted_proxies,
+    })
 }
 
 fn cores() -> usize {

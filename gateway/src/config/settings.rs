@@ -18,6 +18,8 @@ use crate::limit::{Rates, TrustedProxies};
 use crate::mcp::Features;
 use crate::oauth::{Configured, Hosts};
 use crate::outbound::guarded::Double;
+use crate::proxy::budget;
+use crate::proxy::listener::Deadlines;
 
 /// Everything the gateway was told.
 #[derive(Debug)]
@@ -83,6 +85,10 @@ pub struct Server {
     pub threads: usize,
     /// From SIGTERM to the end of what is still open.
     pub shutdown_grace: Duration,
+    /// Names it is reached by beside the public one: `name` or `name:port`.
+    pub hosts: Vec<String>,
+    /// Names that its operators' listener is reached by.
+    pub admin_hosts: Vec<String>,
     /// Origins whose browsers may call, the gateway's own included.
     pub allowed_origins: Vec<String>,
     /// Proxies whose word on a client's address counts.
@@ -194,7 +200,7 @@ pub struct Drift {
     pub rule: Rule,
 }
 
-/// Sizes, in bytes, and rates.
+/// Sizes, in bytes, rates, budgets and deadlines.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// A request's body.
@@ -207,4 +213,8 @@ pub struct Limits {
     pub token_cache: Duration,
     /// How often somebody may ask.
     pub rates: Rates,
+    /// What the process holds at once.
+    pub budgets: budget::Limits,
+    /// How long a client may take.
+    pub deadlines: Deadlines,
 }

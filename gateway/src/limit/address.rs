@@ -90,7 +90,9 @@ impl TrustedProxies {
         last
     }
 
-    fn is_trusted(&self, address: IpAddr) -> bool {
+    /// Whether this is the address of one of them.
+    #[must_use]
+    pub fn is_trusted(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.0.iter().any(|network| network.contains(&address))
     }

@@ -66,6 +66,12 @@ impl Splitter {
         if self.buffer.len() > self.limit { Err(TooLarge) } else { Ok(None) }
     }
 
+    /// Bytes of an event that has not ended.
+    #[must_use]
+    pub fn pending(&self) -> usize {
+        self.buffer.len()
+    }
+
     /// Moves behind the next CR or LF and returns it; to the end of the buffer when there is none.
     fn next_ending(&mut self) -> Option<u8> {
         let rest = self.buffer.get(self.scanned..).unwrap_or_default();

@@ -79,7 +79,7 @@ impl Visit<'_> {
     ) -> Result<Option<Bytes>, Rejection> {
         let limit = self.door.settings.answer_body;
         if reader.id.is_none() {
-            let _ = answer.whole(limit).await;
+            let _ = answer.whole(limit, &mut self.door.budgets.answer_body()).await;
             return Ok(None);
         }
         let media = answer.header(&header::CONTENT_TYPE).unwrap_or_default().to_ascii_lowercase();
@@ -88,7 +88,7 @@ impl Visit<'_> {
         let found = if encoded {
             Err(broken("its encoding cannot be passed on"))
         } else if media.starts_with("application/json") {
-            match answer.whole(limit).await {
+            match answer.whole(limit, &mut self.door.budgets.answer_body()).await {
                 Ok(body) => reader.rewrite_answer(&body).map(Some).map_err(|error| broken(&error.to_string())),
                 Err(error) => Err(error),
             }

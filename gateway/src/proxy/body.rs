@@ -9,8 +9,8 @@ use bytes::{Bytes, BytesMut};
 use http::header;
 use pingora_core::protocols::http::ServerSession;
 
-/// A client that takes longer than this for its body is not waited for.
-const BODY_DEADLINE: Duration = Duration::from_secs(30);
+use super::budget::Held;
+
 /// What is thrown away after an answer, at most.
 const LINGER_BYTES: usize = 16 << 20;
 const LINGER: Duration = Duration::from_millis(500);
@@ -28,13 +28,22 @@ pub enum BodyFault {
     /// It did not come in time.
     #[error("the body did not come in time")]
     TooSlow,
+    /// The process has no room for it at the moment.
+    #[error("the bodies that are being read have taken all the room; see `limits.request_bytes`")]
+    NoRoom,
     /// It ended early, or its framing is broken.
     #[error("the body is broken off or malformed")]
     Broken,
 }
 
-/// Reads the whole body.
-pub(super) async fn read(session: &mut ServerSession, limit: usize) -> Result<Bytes, BodyFault> {
+/// Reads the whole body within `deadline`. Room for a declared length is taken at once, so that who is let in can finish;
+/// for any other as it comes.
+pub(super) async fn read(
+    session: &mut ServerSession,
+    limit: usize,
+    deadline: Duration,
+    room: &mut Held,
+) -> Result<Bytes, BodyFault> {
     if session.is_body_empty() {
         return Ok(Bytes::new());
     }
@@ -42,16 +51,22 @@ pub(super) async fn read(session: &mut ServerSession, limit: usize) -> Result<By
     if length.is_some_and(|length| length > limit) {
         return Err(BodyFault::TooLarge);
     }
+    room.resize(length.unwrap_or_default()).map_err(|_spent| BodyFault::NoRoom)?;
     let whole = async {
         if awaits_continue(session) && !session.is_http2() {
             session.write_continue_response().await.map_err(|_gone| BodyFault::Broken)?;
         }
-        collect(session, length, limit).await
+        collect(session, length, limit, room).await
     };
-    tokio::time::timeout(BODY_DEADLINE, whole).await.unwrap_or(Err(BodyFault::TooSlow))
+    tokio::time::timeout(deadline, whole).await.unwrap_or(Err(BodyFault::TooSlow))
 }
 
-async fn collect(session: &mut ServerSession, length: Option<usize>, limit: usize) -> Result<Bytes, BodyFault> {
+async fn collect(
+    session: &mut ServerSession,
+    length: Option<usize>,
+    limit: usize,
+    room: &mut Held,
+) -> Result<Bytes, BodyFault> {
     // One piece, which is what most bodies are, is not copied.
     let (mut only, mut all) = (None::<Bytes>, BytesMut::new());
     let mut total = 0;
@@ -60,6 +75,7 @@ async fn collect(session: &mut ServerSession, length: Option<usize>, limit: usiz
         if total > limit {
             return Err(BodyFault::TooLarge);
         }
+        room.resize(total.max(length.unwrap_or_default())).map_err(|_spent| BodyFault::NoRoom)?;
         match (only.take(), all.is_empty()) {
             (None, true) => only = Some(piece),
             (first, _) => {

@@ -47,7 +47,7 @@ impl Visit<'_> {
                 // A notification was taken, or a session ended: the status is all there is to say.
                 let headers = answer.fields_for_client();
                 let limit = self.door.settings.answer_body;
-                let _ = answer.whole(limit).await;
+                let _ = answer.whole(limit, &mut self.door.budgets.answer_body()).await;
                 Ok(exchange.answer(response(status, headers, Bytes::new())).await?)
             }
             _ => Err(self.unusable(reader, "its media type is not one of MCP").into()),
@@ -62,9 +62,11 @@ impl Visit<'_> {
         reader: &Reader<'_>,
     ) -> Result<(), Failure> {
         let limit = self.door.settings.answer_body;
+        // Until the client has taken the answer.
+        let mut room = self.door.budgets.answer_body();
         let body = tokio::select! {
             biased;
-            body = answer.whole(limit) => body,
+            body = answer.whole(limit, &mut room) => body,
             gone = exchange.gone() => return Err(gone.into()),
         };
         let body = body.map_err(|error| self.failed(&error, reader.id.clone()))?;
@@ -115,6 +117,7 @@ impl Visit<'_> {
         let ended = End::of(self.door, self.mount, reader, expires);
         tokio::pin!(ended);
         let mut splitter = Splitter::new(self.door.settings.answer_body);
+        let mut room = self.door.budgets.answer_body();
         loop {
             let piece = tokio::select! {
                 biased;
@@ -141,6 +144,7 @@ impl Visit<'_> {
                     }
                 }
             }
+            room.resize(splitter.pending()).map_err(|_spent| self.broken(&ForwardError::NoRoom))?;
         }
     }
 

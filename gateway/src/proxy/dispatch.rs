@@ -60,6 +60,7 @@ impl<'d> Visit<'d> {
         tracing::warn!(request_id = %self.id, backend = %self.mount.name, %error, "an exchange with a backend failed");
         match error {
             ForwardError::Timeout => Rejection::GatewayTimeout { id },
+            ForwardError::NoRoom => Rejection::Unavailable { id },
             ForwardError::Connect(_) | ForwardError::Broken(_) | ForwardError::WrongBackend => {
                 Rejection::BadGateway { id }
             }

@@ -7,6 +7,8 @@ use http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use portcullis_policy::Permitted;
 
 use super::Door;
+use super::budget::{self, Spent};
+use super::cors;
 use super::exchange::{BodyFault, Exchange, Gone};
 use super::forward::{BackendAnswer, UpstreamRequest};
 use super::mount::Mount;
@@ -26,8 +28,7 @@ const METHOD: HeaderName = HeaderName::from_static("mcp-method");
 const NAME: HeaderName = HeaderName::from_static("mcp-name");
 const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
 /// Headers that something is decided by: there at most once.
-const SINGLE: [HeaderName; 8] =
-    [header::CONTENT_TYPE, header::ORIGIN, header::ACCEPT, SESSION, VERSION, METHOD, NAME, LAST_EVENT];
+const SINGLE: [HeaderName; 7] = [header::CONTENT_TYPE, header::ACCEPT, SESSION, VERSION, METHOD, NAME, LAST_EVENT];
 
 /// Why a request ended before its answer.
 pub(super) enum Failure {
@@ -83,7 +84,14 @@ impl Door {
 impl<'d> Visit<'d> {
     async fn steps(&mut self, exchange: &mut Exchange) -> Result<(), Failure> {
         self.check_headers(exchange)?;
+        // What a browser asks on its own, before any bearer. An origin that is there is a listed one by now.
+        if let Some(preflight) = cors::preflight(exchange) {
+            return Ok(exchange.answer(preflight).await?);
+        }
         let identity = self.authenticate(exchange).await?;
+        let busy = || self.refuse(Some(&identity), exchange.method().as_str(), Rejection::Unavailable { id: None });
+        let place = self.door.budgets.at_backend(&self.mount.name).map_err(|_spent| busy())?;
+        exchange.take_place_at_backend(place);
         match *exchange.method() {
             Method::POST => self.post(exchange, &identity).await,
             Method::GET => self.stream(exchange, &identity).await,
@@ -92,16 +100,42 @@ impl<'d> Visit<'d> {
         }
     }
 
-    fn check_headers(&self, exchange: &Exchange) -> Result<(), Failure> {
-        let method = exchange.method().as_str();
-        if SINGLE.iter().any(|name| exchange.is_ambiguous(name)) {
-            return Err(self.refuse(None, method, Rejection::AmbiguousHeader));
+    fn check_headers(&self, exchange: &mut Exchange) -> Result<(), Failure> {
+        let refuse = |exchange: &Exchange, why| Err(self.refuse(None, exchange.method().as_str(), why));
+        if exchange.is_ambiguous(&header::ORIGIN) {
+            return refuse(exchange, Rejection::AmbiguousHeader);
         }
-        let origin = exchange.header(&header::ORIGIN);
-        if origin.is_some_and(|origin| !self.door.settings.allowed_origins.iter().any(|allowed| allowed == origin)) {
-            return Err(self.refuse(None, method, Rejection::ForeignOrigin));
+        if let Some(origin) = exchange.header(&header::ORIGIN) {
+            if !self.door.settings.allowed_origins.iter().any(|allowed| allowed == origin) {
+                return refuse(exchange, Rejection::ForeignOrigin);
+            }
+            let fields = exchange.headers().get(header::ORIGIN).map(cors::fields);
+            exchange.carry(fields.unwrap_or_default());
+        }
+        if SINGLE.iter().any(|name| exchange.is_ambiguous(name)) {
+            return refuse(exchange, Rejection::AmbiguousHeader);
         }
         Ok(())
+    }
+
+    /// A place for a stream that waits for what a server has to say.
+    fn place_of_stream(
+        &self,
+        exchange: &mut Exchange,
+        identity: &VerifiedIdentity,
+        method: &str,
+        id: Option<&mcp::RequestId>,
+    ) -> Result<budget::Stream, Failure> {
+        let place = self.door.budgets.stream(identity.subject()).map_err(|spent| {
+            let id = id.cloned();
+            let rejection = match spent {
+                Spent::Their => Rejection::TooManyStreams { id },
+                Spent::Everybodys => Rejection::Unavailable { id },
+            };
+            self.refuse(Some(identity), method, rejection)
+        })?;
+        exchange.leave_place();
+        Ok(place)
     }
 
     async fn authenticate(&self, exchange: &Exchange) -> Result<Arc<VerifiedIdentity>, Failure> {
@@ -120,6 +154,12 @@ impl<'d> Visit<'d> {
         self.check_rate(identity, std::slice::from_ref(&message))?;
         let method = message.method().map_or("response", mcp::Method::as_str);
         let session = self.session_of(exchange, identity, method, message.era() == mcp::Era::Legacy)?;
+        let _place = match message.method() {
+            Some(mcp::Method::SubscriptionsListen) => {
+                Some(self.place_of_stream(exchange, identity, method, message.id())?)
+            }
+            _ => None,
+        };
         let Some((permitted, answer)) = self.send(exchange, identity, message, &session).await? else {
             return Ok(exchange.answer(super::status(StatusCode::ACCEPTED)).await?);
         };
@@ -195,6 +235,7 @@ impl<'d> Visit<'d> {
 
     async fn stream(&mut self, exchange: &mut Exchange, identity: &VerifiedIdentity) -> Result<(), Failure> {
         let session = self.legacy_session(exchange, identity, "GET")?;
+        let _place = self.place_of_stream(exchange, identity, "GET", None)?;
         let permitted = self.authorize(identity, OpenStream(self.mount.name.clone())).await?;
         let raw = session.raw.as_deref().unwrap_or_default();
         let last_event = self.last_event(exchange, identity, &session)?;

@@ -15,11 +15,11 @@ use pingora_http::ResponseHeader;
 
 use super::body;
 pub use super::body::BodyFault;
+use super::budget::{AtBackend, Budgets, Held};
+use super::listener::Deadlines;
 
-/// How long a connection is kept between two requests.
-pub(super) const KEEP_ALIVE: Duration = Duration::from_mins(1);
-/// A client that does not take a piece of its answer within this time is gone.
-const WRITE_DEADLINE: Duration = Duration::from_secs(30);
+/// What is answered when a head could not be read has little to say, and no client waits long for it.
+const UNREAD_DEADLINE: Duration = Duration::from_secs(5);
 const WRITE_PIECE: usize = 64 * 1024;
 /// An unread body up to here is read to keep the connection.
 const SMALL_BODY: usize = 64 * 1024;
@@ -50,15 +50,61 @@ pub struct Exchange {
     ahead: bool,
     status: u16,
     sent: u64,
+    deadlines: Deadlines,
+    /// Fields of whatever is answered.
+    carried: HeaderMap,
+    /// Its place among the requests of the process.
+    place: Option<Held>,
+    /// Its place among those of its backend.
+    place_at_backend: Option<AtBackend>,
+    /// The room that its body takes, until its end: what was read of it lives as long.
+    room: Held,
 }
 
 impl Exchange {
-    pub(super) fn new(mut session: ServerSession, shutting_down: bool) -> Self {
+    pub(super) fn new(
+        mut session: ServerSession,
+        shutting_down: bool,
+        deadlines: Deadlines,
+        budgets: &Budgets,
+    ) -> Self {
         let head = session.req_header();
         let keep = !shutting_down && head.version == Version::HTTP_11 && !wants_close(&head.headers);
-        session.set_keepalive(keep.then_some(KEEP_ALIVE.as_secs()));
+        session.set_keepalive(keep.then_some(deadlines.keep_alive.as_secs().max(1)));
         let body_read = session.is_body_empty();
-        Self { session, progress: Progress::Unanswered, body_read, ahead: false, status: 0, sent: 0 }
+        Self {
+            session,
+            progress: Progress::Unanswered,
+            body_read,
+            ahead: false,
+            status: 0,
+            sent: 0,
+            deadlines,
+            carried: HeaderMap::new(),
+            place: None,
+            place_at_backend: None,
+            room: budgets.request_body(),
+        }
+    }
+
+    pub(super) fn take_place(&mut self, place: Held) {
+        self.place = Some(place);
+    }
+
+    /// Holds a place among the requests of its backend until its end.
+    pub fn take_place_at_backend(&mut self, place: AtBackend) {
+        self.place_at_backend = Some(place);
+    }
+
+    /// Gives up the places among the requests: what follows has a place of another kind, or waits for nobody.
+    pub fn leave_place(&mut self) {
+        self.place = None;
+        self.place_at_backend = None;
+    }
+
+    /// Fields that whatever is answered from here on carries.
+    pub fn carry(&mut self, fields: HeaderMap) {
+        self.carried = fields;
     }
 
     /// The method.
@@ -124,7 +170,7 @@ impl Exchange {
     ///
     /// Returns a [`BodyFault`]; it can be answered, and the connection ends with that.
     pub async fn read_body(&mut self, limit: usize) -> Result<Bytes, BodyFault> {
-        let body = body::read(&mut self.session, limit).await?;
+        let body = body::read(&mut self.session, limit, self.deadlines.body, &mut self.room).await?;
         self.body_read = true;
         Ok(body)
     }
@@ -134,7 +180,7 @@ impl Exchange {
     /// # Errors
     ///
     /// Returns [`Gone`] when there is nobody to read it, or something was answered before.
-    pub async fn answer(&mut self, response: Response<Bytes>) -> Result<(), Gone> {
+    pub async fn answer(&mut self, mut response: Response<Bytes>) -> Result<(), Gone> {
         if self.progress != Progress::Unanswered {
             return Err(Gone);
         }
@@ -148,7 +194,8 @@ impl Exchange {
         self.status = response.status().as_u16();
         self.sent = response.body().len() as u64;
         let without_body = *self.method() == Method::HEAD;
-        write(&mut self.session, response, without_body).await?;
+        add(response.headers_mut(), &self.carried);
+        write(&mut self.session, response, without_body, self.deadlines.write).await?;
         self.progress = Progress::Answered;
         if !self.body_read {
             close_gently(&mut self.session, true).await;
@@ -162,7 +209,7 @@ impl Exchange {
         self.session.set_keepalive(None);
         self.progress = Progress::Cut;
         let without_body = *self.method() == Method::HEAD;
-        write(&mut self.session, response, without_body).await?;
+        write(&mut self.session, response, without_body, self.deadlines.write).await?;
         self.progress = Progress::Answered;
         close_gently(&mut self.session, true).await;
         Ok(())
@@ -178,12 +225,15 @@ impl Exchange {
             return Err(Gone);
         }
         let mut head = head(status, fields)?;
+        for (name, value) in &self.carried {
+            head.append_header(name.clone(), value.clone()).map_err(|_invalid| Gone)?;
+        }
         if self.session.req_header().version == Version::HTTP_11 {
             insert(&mut head, header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"))?;
         }
         self.progress = Progress::Streaming;
         self.status = status.as_u16();
-        in_time(self.session.write_response_header(Box::new(head))).await
+        in_time(self.deadlines.write, self.session.write_response_header(Box::new(head))).await
     }
 
     /// Sends a piece of a stream; returns when the connection has taken it.
@@ -196,7 +246,7 @@ impl Exchange {
             return Err(Gone);
         }
         self.sent += piece.len() as u64;
-        write_pieces(&mut self.session, piece).await
+        write_pieces(&mut self.session, piece, self.deadlines.write).await
     }
 
     /// Ends a stream: the client sees that it is complete.
@@ -208,7 +258,7 @@ impl Exchange {
         if self.progress != Progress::Streaming {
             return Err(Gone);
         }
-        in_time(self.session.write_response_body(Bytes::new(), true)).await?;
+        in_time(self.deadlines.write, self.session.write_response_body(Bytes::new(), true)).await?;
         self.progress = Progress::Answered;
         Ok(())
     }
@@ -251,7 +301,7 @@ impl Exchange {
 /// Answers a request whose head could not be read.
 pub(super) async fn answer_unread(session: &mut ServerSession, response: Response<Bytes>) {
     session.set_keepalive(None);
-    if write(session, response, false).await.is_ok() {
+    if write(session, response, false, UNREAD_DEADLINE).await.is_ok() {
         close_gently(session, false).await;
     }
 }
@@ -261,25 +311,36 @@ fn wants_close(fields: &HeaderMap) -> bool {
     values.flat_map(|value| value.split(',')).any(|token| token.trim().eq_ignore_ascii_case("close"))
 }
 
-async fn write(session: &mut ServerSession, response: Response<Bytes>, without_body: bool) -> Result<(), Gone> {
+fn add(fields: &mut HeaderMap, carried: &HeaderMap) {
+    for (name, value) in carried {
+        fields.append(name, value.clone());
+    }
+}
+
+async fn write(
+    session: &mut ServerSession,
+    response: Response<Bytes>,
+    without_body: bool,
+    deadline: Duration,
+) -> Result<(), Gone> {
     let (parts, body) = response.into_parts();
     let mut head = head(parts.status, &parts.headers)?;
     let bodiless = matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
     if !bodiless {
         insert(&mut head, header::CONTENT_LENGTH, HeaderValue::from(body.len()))?;
     }
-    in_time(session.write_response_header(Box::new(head))).await?;
+    in_time(deadline, session.write_response_header(Box::new(head))).await?;
     if !bodiless && !without_body {
-        write_pieces(session, body).await?;
+        write_pieces(session, body, deadline).await?;
     }
-    in_time(session.write_response_body(Bytes::new(), true)).await
+    in_time(deadline, session.write_response_body(Bytes::new(), true)).await
 }
 
 /// A deadline for each piece: a slow reader is no dead one.
-async fn write_pieces(session: &mut ServerSession, mut rest: Bytes) -> Result<(), Gone> {
+async fn write_pieces(session: &mut ServerSession, mut rest: Bytes, deadline: Duration) -> Result<(), Gone> {
     while !rest.is_empty() {
         let piece = rest.split_to(rest.len().min(WRITE_PIECE));
-        in_time(session.write_response_body(piece, false)).await?;
+        in_time(deadline, session.write_response_body(piece, false)).await?;
     }
     Ok(())
 }
@@ -292,8 +353,8 @@ async fn close_gently(session: &mut ServerSession, has_head: bool) {
     body::linger(session, has_head).await;
 }
 
-async fn in_time(write: impl Future<Output = pingora_core::Result<()>>) -> Result<(), Gone> {
-    match tokio::time::timeout(WRITE_DEADLINE, write).await {
+async fn in_time(deadline: Duration, write: impl Future<Output = pingora_core::Result<()>>) -> Result<(), Gone> {
+    match tokio::time::timeout(deadline, write).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => {
             tracing::debug!(%error, "an answer cannot be written");

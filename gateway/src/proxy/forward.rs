@@ -38,6 +38,9 @@ pub enum ForwardError {
     /// No answer, or no more of it, in time.
     #[error("the backend took longer than its `timeout`")]
     Timeout,
+    /// It is too much for what the process may hold at the moment.
+    #[error("the answers that are being read have taken all the room; see `limits.answer_bytes`")]
+    NoRoom,
     /// The permit is for another backend; a bug.
     #[error("the request was permitted for another backend")]
     WrongBackend,
@@ -51,6 +54,7 @@ impl ForwardError {
             Self::Connect(_) => "connect",
             Self::Broken(_) => "broken",
             Self::Timeout => "timeout",
+            Self::NoRoom => "no_room",
             Self::WrongBackend => "wrong_backend",
         }
     }

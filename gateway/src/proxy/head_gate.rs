@@ -124,9 +124,7 @@ fn fields(fields: &HeaderMap) -> Result<(), Fault> {
         tracing::debug!(%name, "a request repeats a field");
         return Err(bad("A header field is repeated"));
     }
-    if fields.contains_key(header::UPGRADE) {
-        return Err(bad("Upgrades are not served"));
-    }
+    upgrade(fields)?;
     if fields.get(header::CONTENT_ENCODING).is_some_and(|coding| coding != "identity") {
         return Err(Fault(StatusCode::UNSUPPORTED_MEDIA_TYPE, "An encoded body is not accepted"));
     }
@@ -138,9 +136,29 @@ fn fields(fields: &HeaderMap) -> Result<(), Fault> {
     }
 }
 
+/// An offer to go on in another protocol may be left unanswered (RFC 9110 section 7.8). The one of `h2c` is: clients
+/// send it with ordinary requests (Java's `HttpClient` by default) and go on in HTTP/1.1 without an answer to it. Any
+/// other asks for a tunnel, which does not exist here; who believes in it would read the answer as the tunnel's.
+fn upgrade(fields: &HeaderMap) -> Result<(), Fault> {
+    let other = |offer: &http::HeaderValue| !offer.as_bytes().eq_ignore_ascii_case(b"h2c");
+    if fields.get_all(header::UPGRADE).iter().any(other) { Err(bad("Upgrades are not served")) } else { Ok(()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_offer_of_h2c_is_ignored_and_any_other_refused() {
+        let offering =
+            |offer: &'static str| HeaderMap::from_iter([(header::UPGRADE, http::HeaderValue::from_static(offer))]);
+        for ignored in ["h2c", "H2C"] {
+            assert_eq!(upgrade(&offering(ignored)), Ok(()), "{ignored}");
+        }
+        for refused in ["websocket", "h2c, websocket", "TLS/1.0", "connect-udp", ""] {
+            assert!(upgrade(&offering(refused)).is_err(), "{refused}");
+        }
+    }
 
     #[test]
     fn hosts_are_names_or_addresses_with_an_honest_port() {

@@ -1,35 +1,35 @@
 //! What stands on a listening socket: HTTP/1.1 and HTTP/2 on one port, a deadline for every head, one [`Exchange`]
 //! for each request, and the rules of keeping a connection.
 //!
-//! Hands every request whose head passed the gate to a [`Handler`], and answers the others itself. Which of its
-//! sockets, certificates and threads there are is the composition root's affair.
+//! Hands every request whose head passed the gate to a [`Handler`], and answers the others itself. A connection or a
+//! request that no budget is left for is told so. Which sockets, certificates and threads there are is the
+//! composition root's affair.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
-use http::{HeaderValue, Response, header};
-use pingora_core::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp};
-use pingora_core::protocols::Stream;
-use pingora_core::protocols::http::ServerSession;
-use pingora_core::protocols::http::v2::server::H2Options;
+use bytes::{Bytes, BytesMut};
+use http::{HeaderValue, Response, StatusCode, header};
+use pingora_core::apps::{HttpPersistentSettings, ServerApp};
+use pingora_core::protocols::http::{ReusableHttpStream, ServerSession};
+use pingora_core::protocols::{ALPN, Stream};
 use pingora_core::server::ShutdownWatch;
 use pingora_core::{Error, ErrorType};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::{Instant, timeout, timeout_at};
 
-use super::exchange::{Exchange, Gone, KEEP_ALIVE, answer_unread};
+use super::budget::{Budgets, Spent};
+use super::exchange::{Exchange, Gone, answer_unread};
 use super::head_gate::{self, Fault};
+use super::http2::Http2;
 
-/// The first head of a connection is whole within this time of its accept, or the connection is closed.
-const HEAD_DEADLINE: Duration = Duration::from_secs(10);
-const H2_IDLE: Duration = Duration::from_mins(5);
-const H2_HEADER_LIST: u32 = 16 * 1024;
-const H2_STREAMS: u32 = 100;
-/// What a client may send unasked: a whole small body on a stream, and this much on a connection.
-const H2_STREAM_WINDOW: u32 = 256 * 1024;
-const H2_CONNECTION_WINDOW: u32 = 1024 * 1024;
-/// The length of the HTTP/2 preface (RFC 9113 section 3.4); no request that would be served is shorter.
-const PREFACE: usize = 24;
+/// The HTTP/2 preface (RFC 9113 section 3.4); no request that would be served is shorter.
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Room for the first bytes of a request on a connection that is used again.
+const FIRST_READ: usize = 4096;
+/// How long a client that is turned away has for reading so.
+const TURN_AWAY: Duration = Duration::from_millis(250);
 
 /// Answers requests.
 #[async_trait]
@@ -38,88 +38,158 @@ pub trait Handler: Send + Sync + 'static {
     async fn handle(&self, exchange: &mut Exchange) -> Result<(), Gone>;
 }
 
-/// The application of a Pingora listening service.
-pub struct Listener<H> {
-    requests: Arc<Requests<H>>,
-    head_deadline: Duration,
+/// How long a client may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadlines {
+    /// From the accept of a connection, or the first byte of a later request on it, to the end of the head.
+    pub head: Duration,
+    /// For a whole body.
+    pub body: Duration,
+    /// For each 64 KiB of an answer.
+    pub write: Duration,
+    /// Between two requests on a connection.
+    pub keep_alive: Duration,
 }
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self {
+            head: Duration::from_secs(10),
+            body: Duration::from_secs(30),
+            write: Duration::from_secs(30),
+            keep_alive: Duration::from_mins(1),
+        }
+    }
+}
+
+/// The application of a Pingora listening service.
+pub struct Listener<H>(Arc<Serving<H>>);
 
 impl<H: Handler> Listener<H> {
     /// An application that hands requests to this handler.
     #[must_use]
-    pub fn new(handler: H) -> Self {
-        Self::with_head_deadline(handler, HEAD_DEADLINE)
+    pub fn new(handler: H, deadlines: Deadlines, budgets: Arc<Budgets>) -> Self {
+        Self(Arc::new(Serving { handler, deadlines, budgets }))
     }
+}
 
-    /// The same, with another deadline for a connection's first head; later ones have the keep-alive time besides.
-    #[must_use]
-    pub fn with_head_deadline(handler: H, head_deadline: Duration) -> Self {
-        let mut options = HttpServerOptions::default();
-        options.h2c = true;
-        options.h2_idle_timeout = Some(H2_IDLE);
-        Self { requests: Arc::new(Requests { handler, options, head_deadline }), head_deadline }
-    }
+/// What every connection of a listener shares.
+pub(super) struct Serving<H> {
+    handler: H,
+    pub(super) deadlines: Deadlines,
+    budgets: Arc<Budgets>,
 }
 
 #[async_trait]
 impl<H: Handler> ServerApp for Listener<H> {
     async fn process_new(self: &Arc<Self>, mut stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
-        // Pingora peeks for the HTTP/2 preface of a plain connection without a deadline. What was peeked here is
-        // there for it at once.
-        if stream.get_ssl_digest().is_none() {
-            let mut preface = [0; PREFACE];
-            tokio::time::timeout(self.head_deadline, stream.try_peek(&mut preface)).await.ok()?.ok()?;
+        let deadline = Instant::now() + self.0.deadlines.head;
+        let peer = stream.get_socket_digest().and_then(|socket| Some(socket.peer_addr()?.as_inet()?.ip()));
+        let _place = match self.0.budgets.connection(peer) {
+            Ok(place) => place,
+            Err(spent) => {
+                let _elapsed = timeout(TURN_AWAY, turn_away(stream, spent)).await;
+                return None;
+            }
+        };
+        if is_http2(&mut stream, deadline).await? {
+            Http2::serve(&self.0, stream, shutdown).await;
+        } else {
+            self.0.http1(stream, deadline, shutdown).await;
         }
-        self.requests.process_new(stream, shutdown).await
+        None
     }
 }
 
-/// Marks a connection that has carried a request before.
-struct Reused;
-
-struct Requests<H> {
-    handler: H,
-    options: HttpServerOptions,
-    head_deadline: Duration,
+/// Whether a client speaks HTTP/2: by ALPN over TLS, by its preface otherwise. `None` when it does not say in time.
+async fn is_http2(stream: &mut Stream, deadline: Instant) -> Option<bool> {
+    if stream.get_ssl_digest().is_some() {
+        return Some(matches!(stream.selected_alpn_proto(), Some(ALPN::H2)));
+    }
+    // What was peeked is there for whoever reads next.
+    let mut preface = [0; PREFACE.len()];
+    timeout_at(deadline, stream.try_peek(&mut preface)).await.ok()?.ok()?;
+    Some(preface == *PREFACE)
 }
 
-#[async_trait]
-impl<H: Handler> HttpServerApp for Requests<H> {
-    async fn process_new_http(
-        self: &Arc<Self>,
+impl<H: Handler> Serving<H> {
+    /// The requests of a connection, one after another.
+    async fn http1(&self, stream: Stream, mut deadline: Instant, shutdown: &ShutdownWatch) {
+        let mut session = ServerSession::new_http1(stream);
+        let mut stopping = shutdown.clone();
+        while let (_, Some((reusable, settings))) = self.request(session, deadline, shutdown).await {
+            let (mut stream, _) = reusable.into_parts();
+            // The head's own deadline begins with its first byte, so that a connection may lie idle and no head may be
+            // slow.
+            let mut first = BytesMut::with_capacity(FIRST_READ);
+            let read = tokio::select! {
+                read = timeout(self.deadlines.keep_alive, stream.read_buf(&mut first)) => read,
+                () = stopped(&mut stopping) => return,
+            };
+            if !matches!(read, Ok(Ok(bytes)) if bytes > 0) {
+                return;
+            }
+            deadline = Instant::now() + self.deadlines.head;
+            session = ServerSession::new_http1(stream);
+            settings.apply_to_session(&mut session);
+            session.set_pipelined_prefix(first);
+        }
+    }
+
+    /// One request: whether it was answered, and the connection when it can be used again.
+    pub(super) async fn request(
+        &self,
         mut session: ServerSession,
+        deadline: Instant,
         shutdown: &ShutdownWatch,
-    ) -> Option<ReusedHttpStream> {
-        let reused = session.take_connection_user_context().is_some();
-        let deadline = if reused { KEEP_ALIVE + self.head_deadline } else { self.head_deadline };
-        match tokio::time::timeout(deadline, session.read_request()).await {
+    ) -> (Result<(), Gone>, Option<(ReusableHttpStream, HttpPersistentSettings)>) {
+        match timeout_at(deadline, session.read_request()).await {
             Ok(Ok(true)) => {}
-            Ok(Ok(false)) | Err(_) => return None,
+            Ok(Ok(false)) | Err(_) => return (Err(Gone), None),
             Ok(Err(error)) => {
-                answer_unread(&mut session, refusal(unreadable(&error)?)).await;
-                return None;
+                if let Some(fault) = unreadable(&error) {
+                    answer_unread(&mut session, refusal(fault)).await;
+                }
+                return (Err(Gone), None);
             }
         }
         let fault = head_gate::check(&mut session).err();
-        let mut exchange = Exchange::new(session, *shutdown.borrow());
-        let outcome = match fault {
-            Some(fault) => exchange.refuse(refusal(fault)).await,
-            None => self.handler.handle(&mut exchange).await,
+        let place = self.budgets.request();
+        let mut exchange = Exchange::new(session, *shutdown.borrow(), self.deadlines, &self.budgets);
+        let outcome = match (fault, place) {
+            (Some(fault), _) => exchange.refuse(refusal(fault)).await,
+            (None, Err(_spent)) => exchange.refuse(overloaded()).await,
+            (None, Ok(place)) => {
+                exchange.take_place(place);
+                self.handler.handle(&mut exchange).await
+            }
         };
-        let (stream, mut settings) = exchange.end(outcome).await?;
-        settings.set_user_context(Box::new(Reused));
-        Some(ReusedHttpStream::from_reusable_stream(stream, settings))
+        (outcome, exchange.end(outcome).await)
     }
+}
 
-    fn h2_options(&self) -> Option<H2Options> {
-        let mut options = H2Options::default();
-        options.max_header_list_size(H2_HEADER_LIST).max_concurrent_streams(H2_STREAMS);
-        options.initial_window_size(H2_STREAM_WINDOW).initial_connection_window_size(H2_CONNECTION_WINDOW);
-        Some(options)
+/// Returns when the gateway is told to stop.
+async fn stopped(stopping: &mut ShutdownWatch) {
+    while stopping.changed().await.is_ok() {
+        if *stopping.borrow() {
+            return;
+        }
     }
+    std::future::pending::<()>().await;
+}
 
-    fn server_options(&self) -> Option<&HttpServerOptions> {
-        Some(&self.options)
+/// Tells a client of a connection that there is no place for.
+async fn turn_away(mut stream: Stream, spent: Spent) {
+    let status = match spent {
+        Spent::Everybodys => "503 Service Unavailable",
+        Spent::Their => "429 Too Many Requests",
+    };
+    let answer = format!("HTTP/1.1 {status}\r\nretry-after: 5\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+    // A connection that is closed with something unread is reset, and the reset overtakes the answer.
+    let mut unread = [0; 1024];
+    if stream.write_all(answer.as_bytes()).await.is_ok() && stream.flush().await.is_ok() {
+        let _ = AsyncWriteExt::shutdown(&mut stream).await;
+        while matches!(stream.read(&mut unread).await, Ok(bytes) if bytes > 0) {}
     }
 }
 
@@ -129,8 +199,14 @@ fn unreadable(error: &Error) -> Option<Fault> {
     match error.etype() {
         ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::ReadTimedout => None,
         _ if head_gate::is_too_large(error) => Some(head_gate::TOO_LARGE),
-        _ => Some(Fault(http::StatusCode::BAD_REQUEST, "The head of the request is malformed")),
+        _ => Some(Fault(StatusCode::BAD_REQUEST, "The head of the request is malformed")),
     }
+}
+
+fn overloaded() -> Response<Bytes> {
+    let mut response = refusal(Fault(StatusCode::SERVICE_UNAVAILABLE, "Too much is going on; come back in a moment"));
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+    response
 }
 
 fn refusal(Fault(status, text): Fault) -> Response<Bytes> {

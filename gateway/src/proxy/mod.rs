@@ -17,6 +17,8 @@
 mod asked;
 mod batch;
 mod body;
+pub mod budget;
+mod cors;
 mod current;
 mod deliver;
 mod dispatch;
@@ -26,6 +28,8 @@ pub mod exchange;
 pub mod forward;
 mod head_gate;
 mod headers;
+pub mod host;
+mod http2;
 mod lifecycle;
 mod list_cache;
 pub mod listener;
@@ -65,7 +69,8 @@ use crate::limit::{Rate, TrustedProxies};
 use crate::metrics::Metrics;
 use crate::store::Sealer;
 use asked::Asked;
-use exchange::{Exchange, Gone};
+use budget::Budgets;
+use exchange::{BodyFault, Exchange, Gone};
 use list_cache::ListCache;
 use listener::Handler;
 use route::Route;
@@ -85,6 +90,7 @@ pub struct Door {
     local: Router,
     clock: Arc<dyn Clock>,
     settings: Settings,
+    budgets: Arc<Budgets>,
     lifecycle: Arc<Lifecycle>,
     /// Which of its streams are over, for all that the process goes on.
     over: watch::Sender<Over>,
@@ -132,6 +138,8 @@ pub struct Parts {
     pub lifecycle: Arc<Lifecycle>,
     /// Sizes and origins.
     pub settings: Settings,
+    /// What the process may hold.
+    pub budgets: Arc<Budgets>,
 }
 
 impl Door {
@@ -139,8 +147,9 @@ impl Door {
     /// what callers ask, if its limit is the same.
     #[must_use]
     pub fn new(parts: Parts, before: Option<&Self>) -> Self {
-        let Parts { routes, authenticator, standing, sealer, auditor, metrics, local, clock, lifecycle, settings } =
-            parts;
+        let Parts { routes, authenticator, standing, sealer, auditor, metrics, .. } = parts;
+        let (local, clock, lifecycle, settings, budgets) =
+            (parts.local, parts.clock, parts.lifecycle, parts.settings, parts.budgets);
         let asked = before.map_or_else(Arc::default, |before| Arc::clone(&before.asked));
         let calls = before.filter(|before| before.settings.calls == settings.calls);
         let calls = calls.map_or_else(
@@ -158,6 +167,7 @@ impl Door {
             clock,
             lists: ListCache::new(settings.list_cache),
             settings,
+            budgets,
             lifecycle,
             over: watch::Sender::default(),
             asked,
@@ -187,8 +197,12 @@ impl Door {
 
     /// Answers a local route in process.
     async fn local(&self, exchange: &mut Exchange) -> Result<(), Gone> {
-        let Ok(body) = exchange.read_body(MAX_LOCAL).await else {
-            return exchange.answer(status(StatusCode::PAYLOAD_TOO_LARGE)).await;
+        let body = match exchange.read_body(MAX_LOCAL).await {
+            Ok(body) => body,
+            Err(BodyFault::Broken) => return Err(Gone),
+            Err(BodyFault::TooLarge) => return exchange.answer(status(StatusCode::PAYLOAD_TOO_LARGE)).await,
+            Err(BodyFault::TooSlow) => return exchange.answer(status(StatusCode::REQUEST_TIMEOUT)).await,
+            Err(BodyFault::NoRoom) => return exchange.answer(status(StatusCode::SERVICE_UNAVAILABLE)).await,
         };
         let mut request = Request::from_parts(exchange.parts(), Body::from(body));
         let peer = exchange.peer().map(|peer| peer.ip());

@@ -57,6 +57,11 @@ pub(super) enum Rejection {
         /// How long to wait.
         wait: TooOften,
     },
+    /// The caller has as many event streams as one caller may have.
+    TooManyStreams {
+        /// The request's id.
+        id: Option<RequestId>,
+    },
     /// The session does not exist, for this caller.
     UnknownSession,
     /// `Last-Event-ID` was not sent in this session.
@@ -116,17 +121,19 @@ impl Rejection {
     #[must_use]
     pub(super) fn reason(&self) -> Reason {
         match self {
+            Self::Body(BodyFault::NoRoom)
+            | Self::Unauthenticated(AuthnError::Unavailable)
+            | Self::Unavailable { .. } => Reason::Unavailable,
             Self::ForeignOrigin
             | Self::AmbiguousHeader
             | Self::Body(_)
             | Self::MethodNotAllowed
             | Self::UnsupportedMediaType => Reason::Http,
-            Self::Unauthenticated(AuthnError::Unavailable) | Self::Unavailable { .. } => Reason::Unavailable,
             Self::Unauthenticated(_) => Reason::Token,
             Self::Unreadable(_) | Self::BadBatch => Reason::Message,
             Self::Unknown { .. } => Reason::Policy,
             Self::InsufficientScope { .. } => Reason::Scope,
-            Self::TooOften { .. } => Reason::Rate,
+            Self::TooOften { .. } | Self::TooManyStreams { .. } => Reason::Rate,
             Self::UnknownSession | Self::UnknownEvent => Reason::Session,
             Self::BadGateway { .. } | Self::GatewayTimeout { .. } => Reason::None,
         }
@@ -145,6 +152,9 @@ impl Rejection {
             Self::Unreadable(refusal) => format!("{} ({})", refusal.message(), refusal.code()),
             Self::BadBatch => "a batch initializes, or uses an id twice".to_owned(),
             Self::TooOften { .. } => "the caller asks too often; see `limits.calls_per_minute`".to_owned(),
+            Self::TooManyStreams { .. } => {
+                "the caller has too many event streams; see `limits.streams_per_caller`".to_owned()
+            }
             Self::UnknownSession => "the session is not this caller's, or was not asked this".to_owned(),
             Self::UnknownEvent => "`Last-Event-ID` was not sent in this session".to_owned(),
             Self::Unknown { .. } | Self::InsufficientScope { .. } => "the policy says no".to_owned(),
@@ -163,6 +173,7 @@ impl Rejection {
             Self::Body(BodyFault::TooLarge) => {
                 error(StatusCode::PAYLOAD_TOO_LARGE, None, INVALID_REQUEST, "The body is too large")
             }
+            Self::Body(BodyFault::NoRoom) | Self::Unauthenticated(AuthnError::Unavailable) => unavailable(None),
             Self::Body(_) => error(StatusCode::REQUEST_TIMEOUT, None, INVALID_REQUEST, "The body did not arrive"),
             Self::ForeignOrigin => error(StatusCode::FORBIDDEN, None, INVALID_REQUEST, "Origin not allowed"),
             Self::MethodNotAllowed => {
@@ -175,7 +186,6 @@ impl Rejection {
                 INVALID_REQUEST,
                 "Content-Type must be application/json, without Content-Encoding",
             ),
-            Self::Unauthenticated(AuthnError::Unavailable) => unavailable(None),
             Self::Unauthenticated(failure) => {
                 let value = challenge::unauthorized(failure, &mount.resource_metadata, &mount.scope);
                 with(plain(StatusCode::UNAUTHORIZED, ""), header::WWW_AUTHENTICATE, &value)
@@ -196,6 +206,11 @@ impl Rejection {
                 let response =
                     error(StatusCode::TOO_MANY_REQUESTS, id.as_ref(), TOO_MANY_REQUESTS, "Too many requests");
                 with(response, header::RETRY_AFTER, &wait.seconds().to_string())
+            }
+            Self::TooManyStreams { id } => {
+                let why = "Too many event streams";
+                let response = error(StatusCode::TOO_MANY_REQUESTS, id.as_ref(), TOO_MANY_REQUESTS, why);
+                with(response, header::RETRY_AFTER, "5")
             }
             Self::UnknownSession => error(StatusCode::NOT_FOUND, None, INVALID_REQUEST, "Session not found"),
             Self::UnknownEvent => error(StatusCode::BAD_REQUEST, None, INVALID_REQUEST, "Unknown Last-Event-ID"),

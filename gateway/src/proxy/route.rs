@@ -6,13 +6,14 @@
 
 use std::sync::Arc;
 
+use super::host::Hosts;
 use super::mount::Mount;
 
 /// Paths and host names.
 #[derive(Debug)]
 pub struct RouteTable {
     mounts: Vec<Arc<Mount>>,
-    hosts: Vec<String>,
+    hosts: Hosts,
 }
 
 /// Where a request goes.
@@ -27,16 +28,16 @@ pub enum Route<'a> {
 }
 
 impl RouteTable {
-    /// A table of these mounts, for a gateway known as `public_url` (an origin).
+    /// A table of these mounts, for a gateway of these names.
     #[must_use]
-    pub fn new(mounts: Vec<Arc<Mount>>, public_url: &str) -> Self {
-        Self { mounts, hosts: host_names(public_url) }
+    pub fn new(mounts: Vec<Arc<Mount>>, hosts: Hosts) -> Self {
+        Self { mounts, hosts }
     }
 
     /// The route of a request; `host` is its `Host` header or `:authority`, `path` is without the query.
     #[must_use]
     pub fn find(&self, host: &str, path: &str) -> Route<'_> {
-        if !self.hosts.iter().any(|known| known.eq_ignore_ascii_case(host)) {
+        if !self.hosts.knows(host) {
             return Route::Misdirected;
         }
         let path = path.strip_suffix('/').unwrap_or(path);
@@ -50,47 +51,13 @@ impl RouteTable {
     }
 }
 
-/// The `Host` values that mean this gateway: the public one, with and without the scheme's own port, and the names
-/// of the loopback interface when the public one is of it.
-fn host_names(public_url: &str) -> Vec<String> {
-    let (scheme, authority) = public_url.split_once("://").unwrap_or(("https", public_url));
-    let default_port = if scheme == "http" { ":80" } else { ":443" };
-    let (host, port) = match authority.rsplit_once(':') {
-        Some((host, port)) if !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) => {
-            (host, format!(":{port}"))
-        }
-        _ => (authority, String::new()),
-    };
-    let loopback = ["127.0.0.1", "localhost", "[::1]"];
-    let names = if loopback.contains(&host) { loopback.to_vec() } else { vec![host] };
-    let mut hosts = Vec::new();
-    for name in names {
-        hosts.push(format!("{name}{port}"));
-        if port.is_empty() {
-            hosts.push(format!("{name}{default_port}"));
-        }
-    }
-    hosts
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_public_name_is_known_with_and_without_its_port() {
-        assert_eq!(host_names("https://mcp.example.com"), ["mcp.example.com", "mcp.example.com:443"]);
-        assert_eq!(host_names("https://mcp.example.com:8443"), ["mcp.example.com:8443"]);
-    }
-
-    #[test]
-    fn a_loopback_gateway_is_known_by_every_loopback_name() {
-        assert_eq!(host_names("http://127.0.0.1:8080"), ["127.0.0.1:8080", "localhost:8080", "[::1]:8080"]);
-    }
-
-    #[test]
     fn another_host_is_misdirected_and_a_known_one_is_not() {
-        let table = RouteTable::new(Vec::new(), "https://mcp.example.com");
+        let table = RouteTable::new(Vec::new(), Hosts::public("https://mcp.example.com", &[]));
         for host in ["evil.example", "mcp.example.com.evil.example", "mcp.example.com:444", ""] {
             assert!(matches!(table.find(host, "/mcp"), Route::Misdirected), "{host}");
         }

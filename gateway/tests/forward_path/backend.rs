@@ -150,6 +150,7 @@ impl Backend {
             "old_http" => ("{\"ok\":1}\r\n\r\n".to_owned(), false),
             "big_head" => (json(&format!("x-a: {}\r\n", "a".repeat(70_000)), "{}"), true),
             "big_answer" => (plain(&"1".repeat((1 << 20) + 1)), true),
+            "half_a_mebibyte" => (plain(&"1".repeat(1 << 19)), true),
             "gzip" => (json("content-encoding: gzip\r\n", "xx"), true),
             "nosy" => (
                 json("connection: x-a\r\nx-a: 1\r\nkeep-alive: timeout=5\r\nset-cookie: a=b\r\nserver: s\r\nlocation: /\r\nretry-after: 3\r\nmcp-session-id: raw\r\n", "{}"),

@@ -118,7 +118,19 @@ impl Client {
     /// Whether the gateway closes the connection, and nothing comes before.
     pub(crate) async fn is_closed(&mut self) -> bool {
         let more = !self.closed && self.more().await;
-        self.closed && !more
+        self.closed && !more && self.buffer.is_empty()
+    }
+
+    /// Whether something comes, or the end, within this time.
+    pub(crate) async fn has_something(&mut self, within: Duration) -> bool {
+        match tokio::time::timeout(within, self.stream.read_buf(&mut self.buffer)).await {
+            Ok(Ok(read)) if read > 0 => true,
+            Ok(_) => {
+                self.closed = true;
+                true
+            }
+            Err(_) => !self.buffer.is_empty(),
+        }
     }
 
     /// Everything up to the end of the connection, or until it is quiet.

@@ -5,10 +5,14 @@
 mod answers;
 mod backend;
 mod bodies;
+mod budgets;
 mod client;
 mod connections;
+mod deadlines;
 mod fields;
+mod frames;
 mod http2;
+mod http2_abuse;
 mod malformed;
 mod refusals;
 mod streams;

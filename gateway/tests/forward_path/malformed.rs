@@ -39,11 +39,15 @@ fn cases() -> Vec<(&'static str, Vec<u8>, &'static [u16])> {
         ("upgrade", with("connection: upgrade, x-secret\r\nupgrade: websocket\r\nx-secret: 1"), &[400]),
         ("CR in the path", line("POST /mc\rp HTTP/1.1"), &[400]),
         ("absolute form", line("POST http://evil/mcp HTTP/1.1"), &[400]),
+        ("upgrade to one of two", with("connection: upgrade\r\nupgrade: h2c, websocket"), &[400]),
+        ("two upgrades", with("connection: upgrade\r\nupgrade: h2c\r\nupgrade: websocket"), &[400]),
         (
-            "upgrade to h2c",
-            with("connection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABk"),
+            "the PROXY protocol",
+            [b"PROXY TCP4 10.0.0.1 10.0.0.2 1 2\r\n".to_vec(), line("POST /mcp HTTP/1.1")].concat(),
             &[400],
         ),
+        ("chunk size in hex notation", post(chunked, &format!("0x{chunk}")), &[400]),
+        ("chunk size beyond 64 bits", post(chunked, &format!("10000000000000000{chunk}")), &[400]),
         // What else Pingora or hyper would take.
         ("Transfer-Encoding and Content-Length", post(&format!("{chunked}content-length: 5\r\n"), &chunk), &[400]),
         ("equal lengths", post(&format!("{sized}{sized}"), &body), &[400]),
@@ -115,6 +119,26 @@ async fn the_same_requests_made_honest_are_served() {
     }
     let chunked = format!("{:X};ext=1\r\n{body}\r\n0\r\nx-trailer: 1\r\n\r\n", body.len());
     assert!(world.raw(post("transfer-encoding: Chunked\r\n", &chunked)).await.is_ok());
+}
+
+/// What Java's `HttpClient` sends unless told otherwise (RFC 9110 section 7.8, RFC 7540 section 3.2).
+#[tokio::test(flavor = "multi_thread")]
+async fn an_offer_of_h2c_is_ignored_and_the_connection_stays_in_step() {
+    let world = World::start().await;
+    let offer = "connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAEAAEAAAAIAAAABAAMAAABkAAQBAAAAAAUAAEAA\r\n";
+    let mut client = Client::connect(world.gateway).await;
+    for size in [0, 100_000] {
+        client.send(with_fields(offer, &call("echo", size))).await;
+        let answer = client.answer().await;
+        assert!(answer.is_ok() && answer.field("upgrade").is_none(), "{answer:?}");
+    }
+    client.send(with_fields("", &call("echo", 0))).await;
+    assert!(client.answer().await.is_ok());
+    let log = world.backend.log();
+    assert_eq!(log.requests.len(), 3);
+    for head in log.requests.iter().map(|request| request.head.to_ascii_lowercase()) {
+        assert!(!head.contains("upgrade") && !head.contains("http2-settings"), "{head}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

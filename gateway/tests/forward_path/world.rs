@@ -10,10 +10,13 @@ use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use pingora_core::apps::ServerApp;
 use pingora_core::protocols::l4::stream::Stream;
 use portcullis::backend::{Settings, Upstream};
+use portcullis::limit::TrustedProxies;
 use portcullis::mcp::{EndSession, OpenStream, RequestMetadata, read_message};
+use portcullis::metrics::Metrics;
+use portcullis::proxy::budget::{Budgets, Limits};
 use portcullis::proxy::exchange::{BodyFault, Exchange, Gone};
 use portcullis::proxy::forward::{BackendAnswer, ForwardError, UpstreamRequest, forward};
-use portcullis::proxy::listener::{Handler, Listener};
+use portcullis::proxy::listener::{Deadlines, Handler, Listener};
 use portcullis_policy::{BackendName, Kind, Policy, Subject};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -22,7 +25,12 @@ use crate::backend::Backend;
 
 pub(crate) const BODY_LIMIT: usize = 4 << 20;
 pub(crate) const ANSWER_LIMIT: usize = 1 << 20;
+/// More than the buffers of both ends take.
+pub(crate) const LARGE: usize = 64 << 20;
 pub(crate) const HEAD_DEADLINE: Duration = Duration::from_millis(600);
+pub(crate) const BODY_DEADLINE: Duration = Duration::from_millis(1200);
+pub(crate) const WRITE_DEADLINE: Duration = Duration::from_millis(1500);
+pub(crate) const KEEP_ALIVE: Duration = Duration::from_millis(2500);
 
 const POLICY: &str = r#"
 roles: { User: { opens: [user] } }
@@ -34,6 +42,8 @@ pub(crate) struct World {
     pub(crate) gateway: SocketAddr,
     pub(crate) backend: Backend,
     pub(crate) upstream: Arc<Upstream>,
+    metrics: Arc<Metrics>,
+    budgets: Arc<Budgets>,
     _shutdown: watch::Sender<bool>,
 }
 
@@ -44,12 +54,27 @@ impl World {
         Self::with(backend, settings(&url)).await
     }
 
+    /// A world whose gateway holds no more than this.
+    pub(crate) async fn within(limits: Limits) -> Self {
+        let backend = Backend::start().await;
+        let url = format!("http://{}/mcp", backend.address);
+        Self::of(backend, settings(&url), limits).await
+    }
+
     pub(crate) async fn with(backend: Backend, settings: Settings) -> Self {
+        Self::of(backend, settings, Limits::default()).await
+    }
+
+    async fn of(backend: Backend, settings: Settings, limits: Limits) -> Self {
         let upstream = Arc::new(Upstream::new(settings).unwrap());
         let policy = Policy::from_yaml(POLICY, &[name()]).unwrap();
-        let gateway = Gateway { upstream: upstream.clone(), policy };
+        let metrics = Arc::new(Metrics::new().unwrap());
+        let budgets = Arc::new(Budgets::new(limits, TrustedProxies::default(), &metrics));
+        let gateway = Gateway { upstream: upstream.clone(), policy, budgets: budgets.clone() };
+        let deadlines =
+            Deadlines { head: HEAD_DEADLINE, body: BODY_DEADLINE, write: WRITE_DEADLINE, keep_alive: KEEP_ALIVE };
         let (shutdown, watch) = watch::channel(false);
-        let listener = Arc::new(Listener::with_head_deadline(gateway, HEAD_DEADLINE));
+        let listener = Arc::new(Listener::new(gateway, deadlines, budgets.clone()));
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = socket.local_addr().unwrap();
         tokio::spawn(async move {
@@ -59,7 +84,25 @@ impl World {
                 tokio::spawn(async move { listener.process_new(Box::new(Stream::from(connection)), &watch).await });
             }
         });
-        Self { gateway: address, backend, upstream, _shutdown: shutdown }
+        Self { gateway: address, backend, upstream, metrics, budgets, _shutdown: shutdown }
+    }
+
+    /// Waits until nothing of a budget is in use; at most five seconds.
+    pub(crate) async fn until_given_back(&self, budget: &str) {
+        for _ in 0..500 {
+            if self.budget(budget).0 == 0 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("{budget} are never given back: {:?}", self.budget(budget));
+    }
+
+    /// How much of a budget is in use, and how often it was refused.
+    pub(crate) fn budget(&self, name: &str) -> (i64, u64) {
+        self.budgets.observe(&self.metrics);
+        let series = &self.metrics.budgets;
+        (series.used.with_label_values(&[name]).get(), series.refused.with_label_values(&[name]).get())
     }
 
     /// The control of every suite of refusals: an ordinary call succeeds, on a new connection.
@@ -95,6 +138,7 @@ pub(crate) fn call(tool: &str, padding: usize) -> String {
 struct Gateway {
     upstream: Arc<Upstream>,
     policy: Policy,
+    budgets: Arc<Budgets>,
 }
 
 #[async_trait]
@@ -102,6 +146,9 @@ impl Handler for Gateway {
     async fn handle(&self, exchange: &mut Exchange) -> Result<(), Gone> {
         if exchange.path() == "/local" {
             return exchange.answer(text(StatusCode::OK, "hello")).await;
+        }
+        if exchange.path() == "/large" {
+            return exchange.answer(Response::new(Bytes::from(vec![b'A'; LARGE]))).await;
         }
         if exchange.path() == "/forgotten" {
             return Ok(());
@@ -119,7 +166,7 @@ impl Handler for Gateway {
             gone = exchange.gone() => return Err(gone),
         };
         match answer {
-            Ok(answer) => relay(exchange, answer).await,
+            Ok(answer) => relay(exchange, answer, &self.budgets).await,
             Err(error) => exchange.answer(text(status_of(&error), &error.to_string())).await,
         }
     }
@@ -135,6 +182,7 @@ impl Gateway {
                 let body = exchange.read_body(BODY_LIMIT).await.map_err(|fault| match fault {
                     BodyFault::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
                     BodyFault::TooSlow => StatusCode::REQUEST_TIMEOUT,
+                    BodyFault::NoRoom => StatusCode::SERVICE_UNAVAILABLE,
                     BodyFault::Broken => StatusCode::BAD_REQUEST,
                 })?;
                 let message = read_message(&body, &RequestMetadata::default(), &name());
@@ -156,12 +204,13 @@ impl Gateway {
     }
 }
 
-async fn relay(exchange: &mut Exchange, mut answer: BackendAnswer<'_>) -> Result<(), Gone> {
+async fn relay(exchange: &mut Exchange, mut answer: BackendAnswer<'_>, budgets: &Budgets) -> Result<(), Gone> {
+    let mut room = budgets.answer_body();
     let (status, fields) = (answer.status(), answer.fields_for_client());
     if answer.header(&header::CONTENT_TYPE) != Some("text/event-stream") {
         let whole = tokio::select! {
             biased;
-            whole = answer.whole(ANSWER_LIMIT) => whole,
+            whole = answer.whole(ANSWER_LIMIT, &mut room) => whole,
             gone = exchange.gone() => return Err(gone),
         };
         return match whole {

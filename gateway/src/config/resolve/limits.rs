@@ -6,8 +6,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde_saphyr::Spanned;
 
-use super::MIB;
 use super::values::Resolver;
+use super::{MIB, budgets};
 use crate::config::document::{self, Text};
 use crate::config::settings::Limits;
 use crate::limit::{EndpointRates, Rate, Rates, TrustedProxies};
@@ -28,9 +28,11 @@ pub(super) fn resolve(resolver: &mut Resolver<'_>, written: &document::Limits) -
         let message = "a verified token is remembered for at most `60s`, because a withdrawn key works as long";
         resolver.fault(written.token_cache.as_ref(), message);
     }
+    let request_body = resolver.size(written.request_body.as_ref(), 4 * MIB, 1024..=64 * MIB);
+    let answer_body = resolver.size(written.answer_body.as_ref(), 16 * MIB, 1024..=64 * MIB);
     Limits {
-        request_body: resolver.size(written.request_body.as_ref(), 4 * MIB, 1024..=64 * MIB),
-        answer_body: resolver.size(written.answer_body.as_ref(), 16 * MIB, 1024..=64 * MIB),
+        request_body,
+        answer_body,
         list_cache: resolver.size(written.list_cache.as_ref(), 64 * MIB, 0..=4096 * MIB),
         token_cache,
         rates: Rates {
@@ -39,6 +41,8 @@ pub(super) fn resolve(resolver: &mut Resolver<'_>, written: &document::Limits) -
             register: endpoint(resolver, &written.register, REGISTER),
             token: endpoint(resolver, &written.token, TOKEN),
         },
+        budgets: budgets::budgets(resolver, written, request_body, answer_body),
+        deadlines: budgets::deadlines(resolver, written),
     }
 }
 

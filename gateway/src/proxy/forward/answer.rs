@@ -8,6 +8,7 @@ use http::{StatusCode, header};
 use pingora_core::protocols::http::v1::client::HttpSession;
 use tokio::time::Instant;
 
+use super::super::budget::Held;
 use super::super::headers;
 use super::ForwardError;
 use crate::backend::Upstream;
@@ -80,12 +81,12 @@ impl<'u> BackendAnswer<'u> {
         self.next_piece_until(Instant::now() + idle).await
     }
 
-    /// The whole body, at most `limit` bytes of it, within the backend's `timeout`.
+    /// The whole body, at most `limit` bytes of it, within the backend's `timeout`; `room` is taken as it comes.
     ///
     /// # Errors
     ///
-    /// Returns a [`ForwardError`] when it is larger, breaks off, is malformed or takes too long.
-    pub async fn whole(&mut self, limit: usize) -> Result<Bytes, ForwardError> {
+    /// Returns a [`ForwardError`] when it is larger, breaks off, is malformed, takes too long or finds no room.
+    pub async fn whole(&mut self, limit: usize, room: &mut Held) -> Result<Bytes, ForwardError> {
         let expected = self.header(&header::CONTENT_LENGTH).and_then(|length| length.parse().ok()).unwrap_or(0);
         let (mut only, mut all) = (None::<Bytes>, BytesMut::new());
         let mut total = 0;
@@ -94,6 +95,10 @@ impl<'u> BackendAnswer<'u> {
             if total > limit || expected > limit {
                 self.session = None;
                 return Err(ForwardError::broken("it is larger than `limits.answer_body`"));
+            }
+            if room.resize(total).is_err() {
+                self.session = None;
+                return Err(ForwardError::NoRoom);
             }
             // One piece, which is what most answers are, is not copied.
             match (only.take(), all.is_empty()) {
