@@ -1,6 +1,7 @@
-//! The consent page in a real browser: what a person sees and can do, without a script and by keyboard alone.
+//! A real browser: what a person sees of the consent page and can do by keyboard alone, and what pages of other
+//! origins can do with a backend's path.
 
-use portcullis_tests::process::{file, node, tool};
+use portcullis_tests::process::{file, free_port, node, tool};
 use portcullis_tests::{Backend, Flow, WorldBuilder};
 use serde_json::Value;
 use tokio::process::Command;
@@ -30,4 +31,31 @@ async fn a_person_consents_by_keyboard_and_the_page_cannot_be_framed() {
     let code = Url::parse(found["approved"].as_str().unwrap()).unwrap();
     let code = portcullis_tests::flow::parameter(&code, "code").unwrap();
     assert!(!flow.tokens(&code).await.access.is_empty());
+}
+
+#[tokio::test]
+async fn a_script_of_a_listed_page_calls_a_tool_and_reads_the_challenge_and_a_foreign_one_reads_nothing() {
+    let (listed, foreign) = (free_port(), free_port());
+    let backend = Backend::plain().await;
+    let origins = format!("allowed_origins: ['http://127.0.0.1:{listed}']");
+    let world = WorldBuilder::new(&backend).server(&origins).start().await;
+    let token = world.identity.mint("rita", &Value::Null);
+    assert!(tool("interop/node_modules").exists());
+    let mut command = Command::new(node());
+    command.arg(file("interop/page.mjs")).args([world.mcp(), token, listed.to_string(), foreign.to_string()]);
+    let output = command.output().await.unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let found: Value = serde_json::from_str(said.lines().last().unwrap_or_default())
+        .unwrap_or_else(|_| panic!("{said}\n{}", String::from_utf8_lossy(&output.stderr)));
+    let seen = &found["listed"];
+    assert_eq!(seen["called"]["status"], 200, "{found}");
+    let answer: Value = serde_json::from_str(seen["called"]["text"].as_str().unwrap()).unwrap();
+    assert_eq!((&answer["id"], answer["result"].is_object()), (&Value::from(7), true), "{found}");
+    assert_eq!(seen["challenged"]["status"], 401, "{found}");
+    assert!(seen["challenged"]["challenge"].as_str().unwrap().contains("resource_metadata="), "{found}");
+    assert!(seen["unlisted"]["error"].is_string(), "a field that is not of MCP: {found}");
+    for what in ["called", "challenged", "unlisted"] {
+        assert!(found["foreign"][what]["error"].is_string(), "{what}: {found}");
+    }
+    assert_eq!(backend.requests().len(), 1, "the one call of the listed page");
 }
