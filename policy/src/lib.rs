@@ -39,6 +39,7 @@ mod authorize;
 mod cases;
 mod compile;
 mod compiled;
+mod condition;
 mod decision;
 mod document;
 mod error;

@@ -1,7 +1,9 @@
 //! The caller, as the policy sees one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
+
+use serde_json::Value;
 
 use crate::compiled::Ring;
 
@@ -33,6 +35,10 @@ pub struct Subject {
     roles: Vec<String>,
     groups: Vec<String>,
     scopes: Scopes,
+    guest: Option<bool>,
+    acrs: Vec<String>,
+    auth_time: Option<u64>,
+    claims: BTreeMap<String, Value>,
     /// The keys under the policy that was asked first; another policy computes its own.
     ring: OnceLock<(u64, Arc<Ring>)>,
 }
@@ -49,6 +55,10 @@ impl Subject {
             roles: Vec::new(),
             groups: Vec::new(),
             scopes: Scopes::Unlimited,
+            guest: None,
+            acrs: Vec::new(),
+            auth_time: None,
+            claims: BTreeMap::new(),
             ring: OnceLock::new(),
         }
     }
@@ -76,6 +86,25 @@ impl Subject {
     #[must_use]
     pub fn with_client(self, client: impl Into<String>) -> Self {
         Self { client: Some(client.into()), ..self }
+    }
+
+    /// Whether the account is another directory's (`acct`), where the token says so.
+    #[must_use]
+    pub fn with_guest(self, guest: Option<bool>) -> Self {
+        Self { guest, ring: OnceLock::new(), ..self }
+    }
+
+    /// With what the sign-in satisfied: authentication contexts (`acrs`), and when it was (`auth_time`, seconds since
+    /// the Unix epoch).
+    #[must_use]
+    pub fn with_sign_in(self, acrs: Vec<String>, auth_time: Option<u64>) -> Self {
+        Self { acrs, auth_time, ring: OnceLock::new(), ..self }
+    }
+
+    /// With further claims of the token, as `caller.claims` in conditions and pins.
+    #[must_use]
+    pub fn with_claims(self, claims: BTreeMap<String, Value>) -> Self {
+        Self { claims, ring: OnceLock::new(), ..self }
     }
 
     /// Person or application.
@@ -106,6 +135,30 @@ impl Subject {
     #[must_use]
     pub fn roles(&self) -> &[String] {
         &self.roles
+    }
+
+    /// Whether the account is another directory's, where the token says so.
+    #[must_use]
+    pub fn guest(&self) -> Option<bool> {
+        self.guest
+    }
+
+    /// Authentication contexts that the sign-in satisfied.
+    #[must_use]
+    pub fn acrs(&self) -> &[String] {
+        &self.acrs
+    }
+
+    /// When the person signed in, in seconds since the Unix epoch.
+    #[must_use]
+    pub fn auth_time(&self) -> Option<u64> {
+        self.auth_time
+    }
+
+    /// A further claim of the token.
+    #[must_use]
+    pub fn claim(&self, name: &str) -> Option<&Value> {
+        self.claims.get(name)
     }
 
     pub(crate) fn groups(&self) -> &[String] {
