@@ -43,4 +43,8 @@ pub trait Act {
     fn backend(&self) -> &BackendName;
     /// What it does there.
     fn action(&self) -> Action<'_>;
+    /// The arguments of a tool's call or a prompt, an object as JSON; none are as good as an empty one.
+    fn arguments(&self) -> Option<&str> {
+        None
+    }
 }

@@ -2,171 +2,270 @@
 
 use std::sync::Arc;
 
+use serde_json::Value;
+
 use crate::action::{Act, Action};
 use crate::compiled::{Backend, BackendRing, Bits, Ring};
+use crate::condition::{Arguments, Scene};
 use crate::decision::{Denial, DenialKind, How, Permit, Permitted, Reason};
+use crate::judge::Judge;
 use crate::names::BackendName;
+use crate::pin::{self, Refused};
 use crate::policy::Policy;
 use crate::subject::Subject;
+use crate::uri;
+use crate::view::View;
+
+/// Later than any sign-in: nothing that has to be fresh is.
+const NEVER_FRESH: u64 = u64::MAX;
+
+/// What is decided: the act, and when.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    pub(crate) action: Action<'a>,
+    /// An object as JSON.
+    pub(crate) arguments: Option<&'a str>,
+    /// Seconds since the Unix epoch.
+    pub(crate) now: u64,
+}
+
+impl<'a> Asked<'a> {
+    pub(crate) fn of(action: Action<'a>) -> Self {
+        Self { action, arguments: None, now: NEVER_FRESH }
+    }
+}
+
+/// How something opened, and what goes with it.
+struct Opened {
+    how: How,
+    locks: Bits,
+    arguments: Option<String>,
+    shadow: Vec<Reason>,
+}
+
+/// How something was refused.
+struct Shut {
+    kind: DenialKind,
+    reasons: Vec<Reason>,
+    explained: Option<String>,
+    shadow: Vec<Reason>,
+}
+
+impl Shut {
+    fn new(kind: DenialKind, reasons: Vec<Reason>) -> Self {
+        Self { kind, reasons, explained: None, shadow: Vec::new() }
+    }
+}
 
 impl Policy {
-    /// Decides an act, and gives it back as proof when it is permitted.
+    /// Decides an act, and gives it back as proof when it is permitted. No sign-in is fresh here: a tag that wants one
+    /// does not open; see [`Policy::authorize_at`].
     ///
     /// # Errors
     ///
     /// Returns the [`Denial`] with its reasons when it is not.
     pub fn authorize<T: Act>(&self, subject: &Subject, act: T) -> Result<Permitted<T>, Denial> {
-        let permit = self.decide(subject, act.backend(), &act.action())?;
+        self.authorize_at(subject, act, NEVER_FRESH)
+    }
+
+    /// Decides an act at `now`, in seconds since the Unix epoch, and gives it back as proof when it is permitted.
+    ///
+    /// # Errors
+    ///
+    /// Returns the [`Denial`] with its reasons when it is not.
+    pub fn authorize_at<T: Act>(&self, subject: &Subject, act: T, now: u64) -> Result<Permitted<T>, Denial> {
+        let asked = Asked { action: act.action(), arguments: act.arguments(), now };
+        let permit = self.decide(subject, act.backend(), &asked)?;
         Ok(Permitted::new(act, permit))
     }
 
-    /// What the caller sees in the lists of a backend. One compiled decision with [`Policy::authorize`]; scopes do
-    /// not count, for what is one sign-in away is shown.
+    /// What the caller sees in the lists of a backend. One compiled decision with [`Policy::authorize`]; scopes and
+    /// step-up do not count, for what is one sign-in away is shown.
     #[must_use]
     pub fn view(&self, subject: &Subject, backend: &BackendName) -> View<'_> {
-        let ring = self.ring(subject);
-        View { found: self.backend(backend), ring }
+        View::new(&self.0, self.backend(backend), self.ring(subject), subject)
     }
 
     fn ring(&self, subject: &Subject) -> Arc<Ring> {
         subject.ring(self.0.id, || self.0.ring_of(subject))
     }
 
-    pub(crate) fn decide(
-        &self,
-        subject: &Subject,
-        backend: &BackendName,
-        action: &Action<'_>,
-    ) -> Result<Permit, Denial> {
+    pub(crate) fn decide(&self, subject: &Subject, backend: &BackendName, asked: &Asked<'_>) -> Result<Permit, Denial> {
         let ring = self.ring(subject);
         let found = self.backend(backend);
+        let not_open = |reason| Err(Shut::new(DenialKind::NotOpen, vec![reason]));
         let verdict = match (&found, ring.tenant_listed) {
-            (_, false) => Err((DenialKind::NotOpen, vec![Reason::TenantNotListed])),
-            (None, _) => Err((DenialKind::NotOpen, vec![Reason::UnknownBackend])),
-            (Some((index, table)), true) => {
-                let held = ring.backends.get(*index);
-                held.map_or(Err((DenialKind::NotOpen, vec![Reason::UnknownBackend])), |held| {
-                    self.decide_on(subject, *index, table, held, action)
-                })
-            }
+            (_, false) => not_open(Reason::TenantNotListed),
+            (None, _) => not_open(Reason::UnknownBackend),
+            (Some((index, table)), true) => match ring.backends.get(*index) {
+                None => not_open(Reason::UnknownBackend),
+                Some(held) => self.decide_on(subject, (*index, table), (&ring, held), asked),
+            },
         };
         match verdict {
-            Ok(how) => {
-                Ok(Permit { policy: Arc::clone(&self.0), ring, backend: found.map_or(0, |(index, _)| index), how })
+            Ok(Opened { how, locks, arguments, shadow }) => {
+                let backend = found.map_or(0, |(index, _)| index);
+                Ok(Permit { policy: Arc::clone(&self.0), ring, backend, how, locks, arguments, shadow })
             }
-            Err((kind, reasons)) => Err(Denial { kind, reasons, policy_hash: Arc::clone(&self.0.hash) }),
+            Err(Shut { kind, reasons, explained, shadow }) => {
+                Err(Denial { kind, reasons, policy_hash: Arc::clone(&self.0.hash), explained, shadow })
+            }
         }
     }
 
     fn decide_on(
         &self,
         subject: &Subject,
+        (index, table): (usize, &Backend),
+        (ring, held): (&Ring, &BackendRing),
+        asked: &Asked<'_>,
+    ) -> Result<Opened, Shut> {
+        let Some(locks) = self.locks(index, table, held, &asked.action)? else {
+            return Ok(Opened { how: How::Protocol, locks: Bits::default(), arguments: None, shadow: Vec::new() });
+        };
+        let tool = tool_of(&asked.action);
+        let name = tool.unwrap_or_default();
+        let scene = Scene { arguments: Arguments::Unknown, tool: name, backend: table.name.as_ref(), caller: subject };
+        let judge = Judge { policy: &self.0, index, table, held, locks, tool, scene };
+        let exempt = || self.0.exempt(&self.0.roles_of(subject), subject.tenant());
+        if judge.opens().is_none() {
+            let mut shut = Shut::new(DenialKind::NotOpen, judge.closed(&exempt()));
+            shut.shadow = judge.shadow_roles();
+            shut.explained = self.explained(table, &asked.action, &shut.reasons);
+            return Err(shut);
+        }
+        let pinned = self.pinned(subject, (index, table), ring, asked);
+        if let Err(Refused::Always(reason)) = pinned {
+            return Err(Shut::new(DenialKind::NotOpen, vec![reason]));
+        }
+        covered(subject, table, held, locks, asked.now)?;
+        let arguments = pinned.map_err(|refused| {
+            let (Refused::Always(reason) | Refused::Now(reason)) = refused;
+            Shut::new(DenialKind::Refused { told: judge.told(&[]) }, vec![reason])
+        })?;
+        let known;
+        let judge = if held.conditional.is_empty() && held.denies.is_empty() {
+            judge
+        } else {
+            let text = arguments.as_deref().or(asked.arguments).unwrap_or("{}");
+            // What is no JSON that can be held, such as a number beyond all bounds, is nothing to compare.
+            known = serde_json::from_str(text).unwrap_or(Value::Null);
+            Judge { scene: Scene { arguments: Arguments::Known(&known), ..scene }, ..judge }
+        };
+        let Some(how) = judge.opens() else {
+            let reasons = judge.closed(&exempt());
+            return Err(Shut::new(DenialKind::Refused { told: judge.told(&reasons) }, reasons));
+        };
+        let records = matches!(how, How::Shadow) || locks.meets(table.shadow) || !held.denies.is_empty();
+        let shadow = if records { judge.in_shadow(&how, &exempt()) } else { Vec::new() };
+        Ok(Opened { how, locks, arguments, shadow })
+    }
+
+    /// The locks on what an action reaches; `None` for what the protocol itself needs.
+    fn locks(
+        &self,
         index: usize,
         table: &Backend,
         held: &BackendRing,
         action: &Action<'_>,
-    ) -> Result<How, (DenialKind, Vec<Reason>)> {
-        let Some(locks) = locks(table, action) else { return Ok(How::Protocol) };
-        let Some(how) = open(held, locks, tool_of(action)) else {
-            return Err((DenialKind::NotOpen, self.closed(subject, index, table, held, locks)));
-        };
-        if locks.within(held.scopes) {
-            return Ok(how);
-        }
-        let tags = |bits: Bits| bits.iter().filter_map(|bit| table.tags.get(bit)).cloned();
-        let reasons = tags(locks.without(held.scopes)).map(Reason::ScopeMissing).collect();
-        Err((DenialKind::ScopeMissing { scopes: tags(locks).collect() }, reasons))
+    ) -> Result<Option<Bits>, Shut> {
+        Ok(Some(match action {
+            Action::Protocol
+            | Action::ListTools
+            | Action::ListPrompts
+            | Action::ListResources
+            | Action::ListResourceTemplates => return Ok(None),
+            Action::CallTool { name } => {
+                let Some(catalogue) = &table.catalogue else {
+                    if !self.0.needs_catalogue(index) {
+                        return Ok(Some(table.tools.of(name)));
+                    }
+                    let nothing = held.keys.is_empty() && held.conditional.is_empty() && held.grants.is_empty();
+                    let kind = if nothing { DenialKind::NotOpen } else { DenialKind::NotKnownYet };
+                    return Err(Shut::new(kind, vec![Reason::NotKnownYet]));
+                };
+                let Some(entry) = catalogue.tool(name) else {
+                    return Err(Shut::new(DenialKind::NotOpen, vec![Reason::UnknownTool]));
+                };
+                if let Some(reason) = &entry.shut {
+                    return Err(Shut::new(DenialKind::NotOpen, vec![reason.clone()]));
+                }
+                entry.locks
+            }
+            Action::GetPrompt { name } => table.prompts.of(name),
+            Action::ReadResource { uri } => table.resources.of(uri),
+            Action::UseTemplate { template } => table.resources.of_template(template),
+        }))
     }
 
-    /// Why it is not open: deny rules first, then the tags without a key.
-    fn closed(&self, subject: &Subject, index: usize, table: &Backend, held: &BackendRing, locks: Bits) -> Vec<Reason> {
-        if locks.is_empty() {
-            return vec![Reason::Untagged];
+    /// The arguments after pins; `None` where they stay.
+    fn pinned(
+        &self,
+        subject: &Subject,
+        (index, table): (usize, &Backend),
+        ring: &Ring,
+        asked: &Asked<'_>,
+    ) -> Result<Option<String>, Refused> {
+        if self.0.pins.is_empty() {
+            return Ok(None);
         }
-        let exempt = self.0.exempt(&self.0.roles_of(subject), subject.tenant());
-        let firing = self
-            .0
-            .denies
+        let arguments = asked.arguments.unwrap_or("{}");
+        match asked.action {
+            Action::CallTool { name } => {
+                let entry = table.catalogue.as_ref().and_then(|catalogue| catalogue.tool(name));
+                let Some(pins) = entry.map(|entry| &entry.pins) else { return Ok(None) };
+                let lacking = pins.places.iter().find(|place| ring.unpinnable.contains(place));
+                if let Some(pin) = lacking.and_then(|place| self.0.pins.get(*place)) {
+                    return Err(Refused::Always(Reason::PinClaim(pin.id.clone())));
+                }
+                pin::arguments(&self.0.pins, pins, subject, arguments)
+            }
+            Action::GetPrompt { name } => pin::prompt_arguments(&self.0.pins, index, name, subject, arguments),
+            Action::ReadResource { uri } => {
+                // INVARIANT: what has no one spelling carries no tag and was refused before.
+                let uri = uri::canonical(uri).unwrap_or_default();
+                pin::check_uri(&self.0.pins, index, &uri, subject).map(|()| None)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// What an explaining policy tells of a tool that its backend has.
+    fn explained(&self, table: &Backend, action: &Action<'_>, reasons: &[Reason]) -> Option<String> {
+        let name = tool_of(action).filter(|_| self.0.explain)?;
+        table.catalogue.as_ref()?.tool(name)?;
+        let given = reasons.iter().find_map(|reason| match reason {
+            Reason::Denied(_, given) => given.clone(),
+            _ => None,
+        });
+        let closed: Vec<String> = reasons
             .iter()
-            .filter(|rule| !rule.exempts(&exempt) && rule.tags.get(index).is_some_and(|tags| tags.meets(locks)));
-        let mut reasons: Vec<Reason> =
-            firing.map(|rule| Reason::Denied(rule.id.clone(), rule.reason.clone())).collect();
-        let shut = locks.without(held.keys).iter().filter_map(|bit| table.tags.get(bit));
-        reasons.extend(shut.map(|tag| Reason::TagClosed(tag.clone())));
-        reasons
+            .filter_map(|reason| match reason {
+                Reason::TagClosed(tag) | Reason::ConditionFalse(tag, ..) => Some(format!("tag {tag}")),
+                _ => None,
+            })
+            .collect();
+        let needs = if closed.is_empty() { String::new() } else { format!(" (needs {})", closed.join(", ")) };
+        Some(given.unwrap_or_else(|| format!("Not open: {name}{needs}")))
     }
 }
 
-/// The locks on what an action reaches; `None` for what the protocol itself needs.
-fn locks(table: &Backend, action: &Action<'_>) -> Option<Bits> {
-    match action {
-        Action::Protocol
-        | Action::ListTools
-        | Action::ListPrompts
-        | Action::ListResources
-        | Action::ListResourceTemplates => None,
-        Action::CallTool { name } => Some(table.tools.of(name)),
-        Action::GetPrompt { name } => Some(table.prompts.of(name)),
-        Action::ReadResource { uri } => Some(table.resources.of(uri)),
-        Action::UseTemplate { template } => Some(table.resources.of_template(template)),
+/// Whether the token's scopes cover the locks, and its sign-in what they want.
+fn covered(subject: &Subject, table: &Backend, held: &BackendRing, locks: Bits, now: u64) -> Result<(), Shut> {
+    let tags = |bits: Bits| bits.iter().filter_map(|bit| table.tags.get(bit)).cloned();
+    let mut reasons: Vec<Reason> = tags(locks.without(held.scopes)).map(Reason::ScopeMissing).collect();
+    let wanted = table.step_up.iter().filter(|(bit, _)| locks.contains(*bit));
+    let unmet = wanted.filter(|(_, step_up)| !step_up.is_met(subject, now));
+    reasons.extend(unmet.filter_map(|(bit, _)| table.tags.get(*bit)).cloned().map(Reason::StepUpMissing));
+    if reasons.is_empty() {
+        return Ok(());
     }
+    Err(Shut::new(DenialKind::ScopeMissing { scopes: tags(locks).collect() }, reasons))
 }
 
 fn tool_of<'a>(action: &Action<'a>) -> Option<&'a str> {
     match action {
         Action::CallTool { name } => Some(name),
         _ => None,
-    }
-}
-
-/// What opens it: a key for every lock, or a grant for this tool. A deny rule beats both.
-fn open(held: &BackendRing, locks: Bits, tool: Option<&str>) -> Option<How> {
-    if locks.is_empty() || locks.meets(held.denied) {
-        return None;
-    }
-    if locks.within(held.keys) {
-        return Some(How::Keys(locks));
-    }
-    let grants = tool.and_then(|tool| held.grants.get(tool)).map(Vec::as_slice).unwrap_or_default();
-    grants.iter().find(|(required, _)| required.within(held.keys)).map(|(_, role)| How::Grant(role.clone()))
-}
-
-/// What one caller sees of one backend.
-#[derive(Debug)]
-pub struct View<'p> {
-    pub(crate) found: Option<(usize, &'p Backend)>,
-    pub(crate) ring: Arc<Ring>,
-}
-
-impl View<'_> {
-    /// Whether a tool is shown.
-    #[must_use]
-    pub fn tool(&self, name: &str) -> bool {
-        self.sees(|table| (table.tools.of(name), Some(name)))
-    }
-
-    /// Whether a prompt is shown.
-    #[must_use]
-    pub fn prompt(&self, name: &str) -> bool {
-        self.sees(|table| (table.prompts.of(name), None))
-    }
-
-    /// Whether a resource is shown.
-    #[must_use]
-    pub fn resource(&self, uri: &str) -> bool {
-        self.sees(|table| (table.resources.of(uri), None))
-    }
-
-    /// Whether a resource template is shown: when every expansion of it would open.
-    #[must_use]
-    pub fn resource_template(&self, template: &str) -> bool {
-        self.sees(|table| (table.resources.of_template(template), None))
-    }
-
-    fn sees<'n>(&self, locks: impl FnOnce(&Backend) -> (Bits, Option<&'n str>)) -> bool {
-        let Some((index, table)) = self.found else { return false };
-        let Some(held) = self.ring.backends.get(index) else { return false };
-        let (locks, tool) = locks(table);
-        self.ring.tenant_listed && open(held, locks, tool).is_some()
     }
 }

@@ -4,11 +4,14 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::action::Action;
+use crate::authorize::Asked;
+use crate::catalogue::Catalogue;
 use crate::decision::DenialKind;
 use crate::document::Document;
+use crate::names::BackendName;
 use crate::policy::Policy;
 use crate::subject::Subject;
-use crate::written::{Call, Case, CatalogueEntry, Expect, Target, Written};
+use crate::written::{Call, Case, CatalogueEntry, Expect, Never, Target, Written};
 
 /// What the tests found.
 #[derive(Clone, Debug)]
@@ -50,19 +53,53 @@ impl fmt::Display for CaseFailure {
 
 pub(crate) fn run(policy: &Policy, document: &Document) -> CaseReport {
     let (written, _) = Written::read(document);
+    let policy = with_catalogues(policy, &written);
+    let catalogue = &written.tests.catalogue;
     let mut failures = Vec::new();
-    for case in &written.cases {
+    for case in &written.tests.cases {
         let subject = at_home(&written, &case.subject);
-        let messages = sees(policy, &written.catalogue, case, &subject)
+        let messages = sees(&policy, catalogue, case, &subject)
             .into_iter()
-            .chain(case.call.as_ref().and_then(|call| decides(policy, call, &subject)));
+            .chain(case.call.as_ref().and_then(|call| decides(&policy, call, &subject)));
         failures.extend(messages.map(|message| CaseFailure {
             line: case.name.at.line(),
             name: case.name.value.clone(),
             message,
         }));
     }
-    CaseReport { total: written.cases.len(), failures }
+    for never in &written.tests.never {
+        let subject = at_home(&written, &never.subject);
+        failures.extend(reached(&policy, catalogue, never, &subject).map(|message| CaseFailure {
+            line: never.at.line(),
+            name: "never".to_owned(),
+            message,
+        }));
+    }
+    CaseReport { total: written.tests.cases.len() + written.tests.never.len(), failures }
+}
+
+/// The tests' catalogue is what the backends have.
+pub(crate) fn with_catalogues(policy: &Policy, written: &Written) -> Policy {
+    let mut backends: Vec<&BackendName> = written.tests.catalogue.iter().map(|entry| &entry.backend.value).collect();
+    backends.dedup();
+    backends.into_iter().filter(|backend| policy.needs_catalogue(backend)).fold(policy.clone(), |policy, backend| {
+        let tools = written.tests.catalogue.iter().filter(|entry| entry.backend.value == *backend);
+        let tools = tools.map(|entry| entry.definition.clone()).collect();
+        policy.with_catalogue(backend, &Catalogue { tools, ..Catalogue::default() })
+    })
+}
+
+/// The first tool of the catalogue that must not be reached, and is seen.
+fn reached(policy: &Policy, catalogue: &[CatalogueEntry], never: &Never, subject: &Subject) -> Option<String> {
+    let forbidden = |entry: &&CatalogueEntry| {
+        let (backend, tool) = (&entry.backend.value, &entry.tool.value);
+        let tags = policy.tool_tags(backend, tool);
+        never.reach.tags.iter().any(|tag| tags.contains(&tag.value))
+            || never.reach.tools.iter().any(|(on, name)| on.value == *backend && name == tool)
+    };
+    let seen = |entry: &&CatalogueEntry| policy.view(subject, &entry.backend.value).tool(&entry.tool.value);
+    let found = catalogue.iter().filter(forbidden).find(seen)?;
+    Some(format!("`{}/{}` is within reach", found.backend.value, found.tool.value))
 }
 
 /// A caller without a tenant is of the home tenant: the first listed one without a cap, where tenants are listed.
@@ -93,21 +130,33 @@ fn names(names: &BTreeSet<&str>) -> String {
     format!("[{}]", names.iter().copied().collect::<Vec<_>>().join(", "))
 }
 
+/// In tests a sign-in whose time is given is a fresh one.
+const TEST_TIME: u64 = 0;
+
 fn decides(policy: &Policy, call: &Call, subject: &Subject) -> Option<String> {
     let action = match &call.target {
         Target::Tool(name) => Action::CallTool { name },
         Target::Prompt(name) => Action::GetPrompt { name },
         Target::Resource(uri) => Action::ReadResource { uri },
     };
-    let (found, why) = match policy.decide(subject, &call.backend.value, &action) {
-        Ok(permit) => (Expect::Allow, permit.to_string()),
+    let with = call.with.as_ref().map_or_else(|| "{}".to_owned(), ToString::to_string);
+    let asked = Asked { action, arguments: Some(&with), now: TEST_TIME };
+    let (found, why, sent) = match policy.decide(subject, &call.backend.value, &asked) {
+        Ok(permit) => (Expect::Allow, permit.to_string(), Some(permit.arguments().unwrap_or(&with).to_owned())),
         Err(denial) => match denial.kind() {
-            DenialKind::NotOpen => (Expect::Deny, denial.to_string()),
-            DenialKind::ScopeMissing { .. } => (Expect::Challenge, denial.to_string()),
+            DenialKind::ScopeMissing { .. } => (Expect::Challenge, denial.to_string(), None),
+            DenialKind::NotOpen | DenialKind::Refused { .. } | DenialKind::NotKnownYet => {
+                (Expect::Deny, denial.to_string(), None)
+            }
         },
     };
     if found != call.expect {
         return Some(format!("expected {}, found {}: {why}", word(call.expect), word(found)));
+    }
+    if let Some((expected, sent)) = call.sends.as_ref().zip(sent)
+        && serde_json::from_str::<serde_json::Value>(&sent).ok().as_ref() != Some(expected)
+    {
+        return Some(format!("expected to send {expected}, found {sent}"));
     }
     let because = call.because.as_ref()?;
     (!says(&plain(&why), &plain(because))).then(|| format!("expected because `{because}`, found: {why}"))

@@ -1,9 +1,12 @@
 //! From the policy as written to the compiled form: names are resolved, inheritance is closed, every fault found.
 
+mod conditions;
+mod pins;
 mod roles;
 mod scope;
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
@@ -12,7 +15,7 @@ use crate::document::{Document, Node, Value};
 use crate::error::Faults;
 use crate::glob::MAX_NAME;
 use crate::names::{BackendName, Tag};
-use crate::policy::Compiled;
+use crate::policy::{Compiled, Setting};
 use crate::uri::Pattern;
 use crate::written::{Deny, Tagging, Written};
 use scope::Names;
@@ -32,13 +35,24 @@ pub(crate) struct TenantCap {
     pub(crate) roles: Option<Vec<usize>>,
 }
 
-pub(crate) fn compile(document: &Document, backends: &[BackendName], id: u64) -> Result<Compiled, Faults> {
+pub(crate) fn compile(
+    document: &Document,
+    backends: &[BackendName],
+    setting: &Setting,
+    id: u64,
+) -> Result<Compiled, Faults> {
     let (written, faults) = Written::read(document);
     let mut names = Names::new(&written, backends, faults);
     names.check_vocabulary(&written);
     names.check_cases(&written);
+    if let Some(at) = written.shadow.filter(|_| setting.refuse_shadow) {
+        names.fault(
+            at,
+            "a policy that only records refuses nothing; say `server.allow_shadow_policy: true`, or take `mode` out",
+        );
+    }
     let tables: Vec<Backend> = backends.iter().map(|name| backend(&mut names, &written, name)).collect();
-    let (roles, members) = roles::compile(&mut names, &written, &tables);
+    let (roles, members) = roles::compile(&mut names, &written, &tables, setting);
     let tenants = written.tenants.as_ref().map(|tenants| {
         let cap = |tenant: &crate::written::Tenant| TenantCap {
             id: tenant.id.clone(),
@@ -46,13 +60,26 @@ pub(crate) fn compile(document: &Document, backends: &[BackendName], id: u64) ->
         };
         tenants.iter().map(cap).collect()
     });
-    let denies = denies(&mut names, &written.denies, &tables);
+    let denies = denies(&mut names, &written.denies, &tables, setting);
+    let pins = pins::compile(&mut names, &written.pins, setting);
     if !names.faults.is_empty() {
         return Err(Faults::new(names.faults));
     }
     let titles = written.tags.iter().flatten();
     let titles = titles.filter_map(|tag| Some((tag.name.value.as_ref().to_owned(), tag.title.clone()?))).collect();
-    Ok(Compiled { id, hash: hash(&document.0).into(), backends: tables, roles, members, tenants, denies, titles })
+    Ok(Compiled {
+        id,
+        hash: hash(&document.0).into(),
+        explain: written.explain,
+        shadow: written.shadow.is_some(),
+        backends: tables,
+        roles: Arc::new(roles),
+        members: Arc::new(members),
+        tenants: Arc::new(tenants),
+        denies: Arc::new(denies),
+        pins: Arc::new(pins),
+        titles: Arc::new(titles),
+    })
 }
 
 /// The tags of one backend get their bits, and its items their locks.
@@ -62,8 +89,23 @@ fn backend(names: &mut Names<'_>, written: &Written, name: &BackendName) -> Back
     };
     let (tools, prompts, resources) = (of(&written.tools), of(&written.prompts), of(&written.resources));
     let all = [&tools, &prompts, &resources];
-    let tags: BTreeSet<Tag> = all.into_iter().flatten().map(|tagging| tagging.tag.value.clone()).collect();
+    let import = written.imports.iter().find(|import| import.backend.value == *name).cloned();
+    let mut tags: BTreeSet<Tag> = all.into_iter().flatten().map(|tagging| tagging.tag.value.clone()).collect();
+    let vocabulary = || written.tags.iter().flatten();
+    if import.is_some() {
+        // What will be imported is not known yet; it is of the vocabulary.
+        tags.extend(vocabulary().map(|tag| tag.name.value.clone()));
+    }
     let tags: Vec<Tag> = tags.into_iter().collect();
+    let declared = |tag: &Tag| vocabulary().find(|declared| declared.name.value == *tag);
+    let mut shadow = Bits::default();
+    let mut step_up = Vec::new();
+    for (bit, declared) in tags.iter().enumerate().filter_map(|(bit, tag)| Some((bit, declared(tag)?))) {
+        if declared.shadow {
+            shadow.insert(bit);
+        }
+        step_up.extend(declared.step_up.clone().map(|step_up| (bit, step_up)));
+    }
     if tags.len() > MAX_TAGS
         && let Some(first) = all.into_iter().flatten().next()
     {
@@ -86,6 +128,10 @@ fn backend(names: &mut Names<'_>, written: &Written, name: &BackendName) -> Back
         prompts: borrowed(&patterns(&prompts)),
         resources: UriLocks::new(uris.into_iter().filter_map(|(p, bit)| Some((Pattern::parse(&p).ok()?, bit)))),
         tags,
+        shadow,
+        step_up,
+        import,
+        catalogue: None,
     }
 }
 
@@ -108,7 +154,7 @@ fn check_patterns(names: &mut Names<'_>, [tools, prompts, resources]: &[&Vec<Tag
     }
 }
 
-fn denies(names: &mut Names<'_>, written: &[Deny], tables: &[Backend]) -> Vec<DenyRule> {
+fn denies(names: &mut Names<'_>, written: &[Deny], tables: &[Backend], setting: &Setting) -> Vec<DenyRule> {
     let mut seen = BTreeSet::new();
     let mut rules = Vec::new();
     for deny in written {
@@ -130,7 +176,9 @@ fn denies(names: &mut Names<'_>, written: &[Deny], tables: &[Backend]) -> Vec<De
         });
         let tags = tags.collect();
         let unless = names.roles(&deny.unless);
-        rules.push(DenyRule { id: deny.id.value.clone(), reason: deny.reason.clone(), tags, unless });
+        let when = deny.when.as_ref().and_then(|when| conditions::read(names, when, true, setting));
+        let (id, reason, shadow) = (deny.id.value.clone(), deny.reason.clone(), deny.shadow);
+        rules.push(DenyRule { id, reason, tags, unless, when, shadow });
     }
     rules
 }

@@ -4,10 +4,16 @@
 //! against the backend's patterns.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
+use crate::catalogue::Catalogued;
+use crate::condition::Condition;
 use crate::glob::{MAX_NAME, NameGlob, Step, UriGlob};
 use crate::names::{BackendName, Role, Tag};
+use crate::rate::Rate;
+use crate::step_up::StepUp;
 use crate::uri::{self, Pattern};
+use crate::written::Import;
 
 const WORDS: usize = 4;
 /// Tags that one backend can have.
@@ -196,15 +202,52 @@ pub(crate) struct Backend {
     pub(crate) tools: Locks,
     pub(crate) prompts: Locks,
     pub(crate) resources: UriLocks,
+    /// Tags that are not enforced yet.
+    pub(crate) shadow: Bits,
+    /// Tags that want more of the sign-in.
+    pub(crate) step_up: Vec<(usize, StepUp)>,
+    pub(crate) import: Option<Import>,
+    /// What the backend says of its tools, where that counts.
+    pub(crate) catalogue: Option<Arc<Catalogued>>,
+}
+
+impl Backend {
+    /// The tags on a tool: by its catalogue where it has one.
+    pub(crate) fn tool_locks(&self, tool: &str) -> Bits {
+        match &self.catalogue {
+            Some(catalogue) => catalogue.tool(tool).map_or_else(Bits::default, |entry| entry.locks),
+            None => self.tools.of(tool),
+        }
+    }
+
+    /// Every tag that a tool can carry.
+    pub(crate) fn tool_tags(&self) -> Bits {
+        match &self.catalogue {
+            Some(catalogue) => catalogue.names().fold(Bits::default(), |tags, name| tags.or(self.tool_locks(name))),
+            None => self.tools.tags(),
+        }
+    }
 }
 
 /// One policy role with everything it inherits.
 #[derive(Clone, Debug)]
 pub(crate) struct CompiledRole {
     pub(crate) name: Role,
-    /// Keys, each on one backend.
-    pub(crate) keys: Vec<(usize, usize)>,
+    /// Where its rate counts.
+    pub(crate) on: Vec<usize>,
+    pub(crate) keys: Vec<Key>,
     pub(crate) grants: Vec<ToolGrant>,
+    pub(crate) rate: Option<Rate>,
+    /// Whether it only records what it would open.
+    pub(crate) shadow: bool,
+}
+
+/// A key for one tag on one backend.
+#[derive(Clone, Debug)]
+pub(crate) struct Key {
+    pub(crate) backend: usize,
+    pub(crate) bit: usize,
+    pub(crate) when: Option<Arc<Condition>>,
 }
 
 /// A tool that opens although some of its tags stay shut.
@@ -212,8 +255,8 @@ pub(crate) struct CompiledRole {
 pub(crate) struct ToolGrant {
     pub(crate) backend: usize,
     pub(crate) tool: String,
-    /// The tags that still need a key.
-    pub(crate) required: Bits,
+    /// Tags that need no key.
+    pub(crate) ignoring: Bits,
 }
 
 /// A rule that beats every key.
@@ -225,12 +268,20 @@ pub(crate) struct DenyRule {
     pub(crate) tags: Vec<Bits>,
     /// Roles that it does not bind.
     pub(crate) unless: Vec<usize>,
+    pub(crate) when: Option<Arc<Condition>>,
+    /// Whether it only records what it would refuse.
+    pub(crate) shadow: bool,
 }
 
 impl DenyRule {
     /// Whether one of these roles is an exception to the rule.
     pub(crate) fn exempts(&self, roles: &[usize]) -> bool {
         roles.iter().any(|role| self.unless.contains(role))
+    }
+
+    /// Whether it refuses without a question.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.when.is_none() && !self.shadow
     }
 }
 
@@ -243,16 +294,39 @@ pub(crate) struct Ring {
     pub(crate) backends: Vec<BackendRing>,
     /// Whether the caller's tenant reaches anything.
     pub(crate) tenant_listed: bool,
+    /// The pins whose claim the caller's token lacks.
+    pub(crate) unpinnable: Vec<usize>,
 }
 
 /// What a caller holds on one backend.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct BackendRing {
+    /// Keys that open without a question.
     pub(crate) keys: Bits,
+    /// Keys that open where their conditions are met.
+    pub(crate) conditional: Vec<Conditional>,
+    /// Keys of roles that only record.
+    pub(crate) shadow: Vec<(usize, Role)>,
+    /// Tags that deny rules shut without a question.
     pub(crate) denied: Bits,
+    /// Deny rules that have to be asked, and those that only record.
+    pub(crate) denies: Vec<usize>,
+    /// What a list goes by: keys that may open, and tags that are denied whatever the arguments are.
+    pub(crate) listed: Bits,
+    pub(crate) listed_denied: Bits,
+    /// Whether a list has to ask a condition for each tool.
+    pub(crate) asks_by_tool: bool,
     pub(crate) scopes: Bits,
     /// The role that gave each key, by bit.
     pub(crate) givers: Vec<(usize, Role)>,
-    /// Tools with grants of their own: the tags that still need a key, and the role that says so.
+    /// Tools with grants of their own: the tags that need no key, and the role that says so.
     pub(crate) grants: HashMap<String, Vec<(Bits, Role)>>,
+}
+
+/// A key with conditions, all of which have to be met.
+#[derive(Clone, Debug)]
+pub(crate) struct Conditional {
+    pub(crate) bit: usize,
+    pub(crate) all: Vec<Arc<Condition>>,
+    pub(crate) role: Role,
 }

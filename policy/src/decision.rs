@@ -40,6 +40,12 @@ pub struct Permit {
     pub(crate) ring: Arc<Ring>,
     pub(crate) backend: usize,
     pub(crate) how: How,
+    /// The tags on what is permitted.
+    pub(crate) locks: Bits,
+    /// The arguments after pins, where they changed them.
+    pub(crate) arguments: Option<String>,
+    /// What would have refused it, if it did more than record.
+    pub(crate) shadow: Vec<Reason>,
 }
 
 /// What opened.
@@ -47,10 +53,12 @@ pub struct Permit {
 pub(crate) enum How {
     /// An act of the protocol, open to every verified caller.
     Protocol,
-    /// A key for every one of these tags.
-    Keys(Bits),
+    /// A key for every tag.
+    Keys,
     /// A grant of a role for this one tool.
     Grant(Role),
+    /// Nothing did; the policy only records.
+    Shadow,
 }
 
 impl Permit {
@@ -60,30 +68,58 @@ impl Permit {
         &self.policy.hash
     }
 
-    /// The tags of what is permitted, as far as keys opened them.
+    /// The tags on what is permitted.
     pub fn tags(&self) -> impl Iterator<Item = &Tag> {
-        let locks = if let How::Keys(locks) = &self.how { *locks } else { Bits::default() };
         let tags = self.policy.backends.get(self.backend).map_or(&[][..], |backend| &backend.tags);
-        tags.iter().enumerate().filter(move |(bit, _)| locks.contains(*bit)).map(|(_, tag)| tag)
+        tags.iter().enumerate().filter(|(bit, _)| self.locks.contains(*bit)).map(|(_, tag)| tag)
+    }
+
+    /// The arguments that leave, as JSON, where pins changed what the caller wrote.
+    #[must_use]
+    pub fn arguments(&self) -> Option<&str> {
+        self.arguments.as_deref()
+    }
+
+    /// What would have refused it, if it did more than record.
+    #[must_use]
+    pub fn shadow(&self) -> &[Reason] {
+        &self.shadow
     }
 }
 
 impl fmt::Display for Permit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let locks = match &self.how {
-            How::Protocol => return f.write_str("open to every verified caller"),
-            How::Grant(role) => return write!(f, "role `{role}` opens this tool by name"),
-            How::Keys(locks) => *locks,
-        };
+        match &self.how {
+            How::Protocol => f.write_str("open to every verified caller")?,
+            How::Grant(role) => write!(f, "role `{role}` opens this tool by name")?,
+            How::Keys | How::Shadow => self.write_keys(f)?,
+        }
+        for reason in &self.shadow {
+            write!(f, "; in shadow: {reason}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Permit {
+    fn write_keys(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (Some(backend), Some(ring)) =
             (self.policy.backends.get(self.backend), self.ring.backends.get(self.backend))
         else {
             return Ok(());
         };
         let mut separator = "";
-        for (bit, tag) in backend.tags.iter().enumerate().filter(|(bit, _)| locks.contains(*bit)) {
-            let giver = ring.givers.iter().find(|(given, _)| *given == bit).map_or("?", |(_, role)| role.as_ref());
-            write!(f, "{separator}role `{giver}` opens tag `{tag}`")?;
+        for (bit, tag) in backend.tags.iter().enumerate().filter(|(bit, _)| self.locks.contains(*bit)) {
+            let giver = ring.givers.iter().find(|(given, _)| *given == bit);
+            let conditional = ring.conditional.iter().find(|key| key.bit == bit);
+            match (giver, conditional) {
+                (Some((_, role)), _) => write!(f, "{separator}role `{role}` opens tag `{tag}`")?,
+                (None, Some(key)) => {
+                    let when = key.all.iter().map(|condition| condition.text().as_ref()).collect::<Vec<_>>();
+                    write!(f, "{separator}role `{}` opens tag `{tag}` when {}", key.role, when.join(" and "))?;
+                }
+                (None, None) => write!(f, "{separator}nothing opens tag `{tag}`")?,
+            }
             separator = ", ";
         }
         Ok(())
@@ -101,11 +137,19 @@ impl fmt::Debug for Permit {
 pub enum DenialKind {
     /// It is not open to this caller: whatever they do, it does not exist for them.
     NotOpen,
-    /// It is open, but the token was granted less; these are all the scopes that the act needs.
+    /// It is open, but the token was granted less, or stands for an older or weaker sign-in than a tag wants; these are
+    /// all the scopes that the act needs.
     ScopeMissing {
         /// Tags, which are scopes.
         scopes: Vec<Tag>,
     },
+    /// It is open, and refused with these arguments.
+    Refused {
+        /// What the caller may be told.
+        told: String,
+    },
+    /// What the backend has is not known yet, and the caller holds some key there.
+    NotKnownYet,
 }
 
 /// One reason of a denial.
@@ -123,6 +167,28 @@ pub enum Reason {
     Denied(String, Option<String>),
     /// The token's scopes do not cover this tag.
     ScopeMissing(Tag),
+    /// The sign-in is not what this tag wants.
+    StepUpMissing(Tag),
+    /// A key has a condition that is not met: the tag, the condition, and why it failed if it did.
+    ConditionFalse(Tag, String, Option<String>),
+    /// A deny rule whose condition failed, which is as good as met: its id, and why.
+    DenyFailed(String, String),
+    /// The backend's catalogue has no tool of this name.
+    UnknownTool,
+    /// The backend's catalogue has not been read yet.
+    NotKnownYet,
+    /// What is imported for it cannot be used.
+    Import(String),
+    /// The token lacks the claim that this pin is to.
+    PinClaim(String),
+    /// The tool's schema does not plainly have what this pin is for.
+    PinSchema(String),
+    /// The argument is not what this pin wants.
+    Pin(String),
+    /// The tag is in shadow, and no key opens it.
+    ShadowTag(Tag),
+    /// A role in shadow would open this tag.
+    ShadowRole(Role, Tag),
 }
 
 impl fmt::Display for Reason {
@@ -135,6 +201,18 @@ impl fmt::Display for Reason {
             Self::Denied(id, None) => write!(f, "deny rule `{id}`"),
             Self::Denied(id, Some(reason)) => write!(f, "deny rule `{id}`: {reason}"),
             Self::ScopeMissing(tag) => write!(f, "scope `{tag}` is missing"),
+            Self::StepUpMissing(tag) => write!(f, "step-up for tag `{tag}` is not met"),
+            Self::ConditionFalse(tag, when, None) => write!(f, "tag `{tag}` is not open: not true: {when}"),
+            Self::ConditionFalse(tag, when, Some(why)) => write!(f, "tag `{tag}` is not open: {why}: {when}"),
+            Self::DenyFailed(id, why) => write!(f, "deny rule `{id}`: its condition failed: {why}"),
+            Self::UnknownTool => f.write_str("the backend has no such tool"),
+            Self::NotKnownYet => f.write_str("the backend's catalogue has not been read yet"),
+            Self::Import(why) => write!(f, "import: {why}"),
+            Self::PinClaim(id) => write!(f, "pin `{id}`: the token lacks the claim"),
+            Self::PinSchema(id) => write!(f, "pin `{id}`: the tool's schema does not have the argument"),
+            Self::Pin(id) => write!(f, "pin `{id}`: the argument is another"),
+            Self::ShadowTag(tag) => write!(f, "tag `{tag}` is not open"),
+            Self::ShadowRole(role, tag) => write!(f, "role `{role}` would open tag `{tag}`"),
         }
     }
 }
@@ -145,6 +223,10 @@ pub struct Denial {
     pub(crate) kind: DenialKind,
     pub(crate) reasons: Vec<Reason>,
     pub(crate) policy_hash: Arc<str>,
+    /// What the caller is told beside that it is unknown, where the policy explains denials.
+    pub(crate) explained: Option<String>,
+    /// What roles in shadow would have opened.
+    pub(crate) shadow: Vec<Reason>,
 }
 
 impl Denial {
@@ -165,6 +247,18 @@ impl Denial {
     pub fn policy_hash(&self) -> &Arc<str> {
         &self.policy_hash
     }
+
+    /// What the caller is told instead of that there is no such tool, where the policy explains denials.
+    #[must_use]
+    pub fn explained(&self) -> Option<&str> {
+        self.explained.as_deref()
+    }
+
+    /// What roles in shadow would have opened.
+    #[must_use]
+    pub fn shadow(&self) -> &[Reason] {
+        &self.shadow
+    }
 }
 
 impl fmt::Display for Denial {
@@ -173,6 +267,9 @@ impl fmt::Display for Denial {
         for reason in &self.reasons {
             write!(f, "{separator}{reason}")?;
             separator = "; ";
+        }
+        for reason in &self.shadow {
+            write!(f, "; in shadow: {reason}")?;
         }
         Ok(())
     }

@@ -114,6 +114,22 @@ pub(crate) enum Value {
     Mapping(Vec<(Spanned<String>, Node)>),
 }
 
+impl Node {
+    /// The same as JSON; a number that JSON has not stays a text.
+    pub(crate) fn to_json(&self) -> serde_json::Value {
+        match &self.value {
+            Value::Null => serde_json::Value::Null,
+            Value::Bool(value) => serde_json::Value::Bool(*value),
+            Value::Number(text) => {
+                serde_json::from_str(text).unwrap_or_else(|_error| serde_json::Value::from(text.as_str()))
+            }
+            Value::Text(text) => serde_json::Value::from(text.as_str()),
+            Value::List(items) => items.iter().map(Self::to_json).collect(),
+            Value::Mapping(entries) => entries.iter().map(|(key, node)| (key.value.clone(), node.to_json())).collect(),
+        }
+    }
+}
+
 impl Value {
     fn has_duplicates(&self) -> bool {
         match self {

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::action::Action;
+use crate::authorize::Asked;
 use crate::decision::{Denial, DenialKind, Permit};
 use crate::names::BackendName;
 use crate::policy::Policy;
@@ -20,13 +21,45 @@ impl Policy {
     /// Decides as [`Policy::authorize`] would, and says why.
     #[must_use]
     pub fn explain(&self, subject: &Subject, backend: &BackendName, action: &Action<'_>) -> Explanation {
+        self.explain_asked(subject, backend, &Asked::of(*action))
+    }
+
+    /// Decides a call with these arguments (an object as JSON) at `now`, in seconds since the Unix epoch, and says why.
+    #[must_use]
+    pub fn explain_call(
+        &self,
+        subject: &Subject,
+        backend: &BackendName,
+        action: &Action<'_>,
+        arguments: Option<&str>,
+        now: u64,
+    ) -> Explanation {
+        self.explain_asked(subject, backend, &Asked { action: *action, arguments, now })
+    }
+
+    fn explain_asked(&self, subject: &Subject, backend: &BackendName, asked: &Asked<'_>) -> Explanation {
         let held = self.0.roles_of(subject);
         let roles = held.iter().filter_map(|role| self.0.roles.get(*role)).map(|role| role.name.to_string()).collect();
-        Explanation { what: describe(backend, action), roles, verdict: self.decide(subject, backend, action) }
+        Explanation { what: describe(backend, &asked.action), roles, verdict: self.decide(subject, backend, asked) }
     }
 }
 
 impl Explanation {
+    /// The decision itself.
+    ///
+    /// # Errors
+    ///
+    /// Returns the denial when it is one.
+    pub fn verdict(&self) -> Result<&Permit, &Denial> {
+        self.verdict.as_ref()
+    }
+
+    /// The policy roles that the caller holds.
+    #[must_use]
+    pub fn roles(&self) -> &[String] {
+        &self.roles
+    }
+
     /// Whether the act would be permitted.
     #[must_use]
     pub fn is_allowed(&self) -> bool {
@@ -39,7 +72,8 @@ impl fmt::Display for Explanation {
         let (word, why, hash) = match &self.verdict {
             Ok(permit) => ("allow", permit.to_string(), permit.policy_hash()),
             Err(denial) => {
-                let word = if *denial.kind() == DenialKind::NotOpen { "deny" } else { "challenge" };
+                let challenged = matches!(denial.kind(), DenialKind::ScopeMissing { .. });
+                let word = if challenged { "challenge" } else { "deny" };
                 (word, denial.to_string(), denial.policy_hash())
             }
         };

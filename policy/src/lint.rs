@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde_saphyr::Location;
 
 use crate::compiled::{Bits, DenyRule};
+use crate::condition::{Condition, Vocabulary};
 use crate::document::Document;
 use crate::error::{Fault, Severity};
 use crate::glob::NameGlob;
@@ -23,6 +24,7 @@ pub(crate) fn lint(policy: &Policy, document: &Document) -> Vec<Fault> {
     shut_items(policy, &written, &mut findings);
     empty_grants(policy, &written, &mut findings);
     silent_backends(policy, &mut findings);
+    conditions_on_nothing(policy, &written, &mut findings);
     findings.sort_by_key(|fault| (fault.line, fault.column));
     findings
 }
@@ -93,7 +95,7 @@ fn unreachable_roles(written: &Written, findings: &mut Vec<Fault>) {
 fn patterns_without_items(written: &Written, findings: &mut Vec<Fault>) {
     for tagging in &written.tools {
         let backend = &tagging.backend.value;
-        let mut tools = written.catalogue.iter().filter(|entry| entry.backend.value == *backend).peekable();
+        let mut tools = written.tests.catalogue.iter().filter(|entry| entry.backend.value == *backend).peekable();
         if tools.peek().is_none() {
             continue;
         }
@@ -110,9 +112,9 @@ fn patterns_without_items(written: &Written, findings: &mut Vec<Fault>) {
 
 /// Tools of the catalogue that open to nobody, whatever roles they hold.
 fn shut_items(policy: &Policy, written: &Written, findings: &mut Vec<Fault>) {
-    for entry in &written.catalogue {
+    for entry in &written.tests.catalogue {
         let Some((index, table)) = policy.backend(&entry.backend.value) else { continue };
-        let (tool, locks) = (&entry.tool.value, table.tools.of(&entry.tool.value));
+        let (tool, locks) = (&entry.tool.value, table.tool_locks(&entry.tool.value));
         if locks.is_empty() {
             warn(findings, entry.tool.at, format!("the tool `{tool}` carries no tag and opens to nobody; tag it"));
         } else if !reachable(policy, index, tool, locks) {
@@ -126,12 +128,15 @@ fn shut_items(policy: &Policy, written: &Written, findings: &mut Vec<Fault>) {
 /// Whether the holder of every role gets in.
 fn reachable(policy: &Policy, backend: usize, tool: &str, locks: Bits) -> bool {
     let mut keys = Bits::default();
-    for &(_, bit) in policy.0.roles.iter().flat_map(|role| &role.keys).filter(|(on, _)| *on == backend) {
-        keys.insert(bit);
+    for key in policy.0.roles.iter().flat_map(|role| &role.keys).filter(|key| key.backend == backend) {
+        keys.insert(key.bit);
     }
     let mut grants = policy.0.roles.iter().flat_map(|role| &role.grants);
-    let granted = grants.any(|grant| grant.backend == backend && grant.tool == tool && grant.required.within(keys));
-    let shut = |rule: &DenyRule| rule.unless.is_empty() && rule.tags.get(backend).is_some_and(|tags| tags.meets(locks));
+    let granted = grants
+        .any(|grant| grant.backend == backend && grant.tool == tool && locks.without(grant.ignoring).within(keys));
+    let shut = |rule: &DenyRule| {
+        rule.is_plain() && rule.unless.is_empty() && rule.tags.get(backend).is_some_and(|tags| tags.meets(locks))
+    };
     (granted || locks.within(keys)) && !policy.0.denies.iter().any(shut)
 }
 
@@ -151,5 +156,29 @@ fn silent_backends(policy: &Policy, findings: &mut Vec<Fault>) {
     for backend in policy.0.backends.iter().filter(|backend| backend.tags.is_empty()) {
         let text = format!("nothing on the backend `{}` carries a tag, so that it opens to nobody", backend.name);
         warn(findings, Location::UNKNOWN, text);
+    }
+}
+
+/// Conditions on arguments that no tool with the tag has, by the schemas of the tests' catalogue.
+fn conditions_on_nothing(policy: &Policy, written: &Written, findings: &mut Vec<Fault>) {
+    let of_keys = written.roles.iter().flat_map(|role| &role.opens);
+    let of_keys = of_keys.filter_map(|open| Some((vec![&open.tag.value], open.when.as_ref()?)));
+    let of_rules = written.denies.iter().filter_map(|rule| {
+        let tags = rule.tags.iter().map(|tag| &tag.value).collect::<Vec<_>>();
+        Some((tags, rule.when.as_ref()?))
+    });
+    for (tags, when) in of_keys.chain(of_rules) {
+        let vocabulary = Vocabulary { roles: true, claims: None };
+        let Ok(condition) = Condition::parse(&when.value, vocabulary) else { continue };
+        for entry in &written.tests.catalogue {
+            let Some(schema) = &entry.definition.input_schema else { continue };
+            let carries = policy.tool_tags(&entry.backend.value, &entry.tool.value);
+            let has = |name: &str| schema.get("properties").is_some_and(|properties| properties.get(name).is_some());
+            let missing = condition.arguments.iter().find(|name| !has(name));
+            if let Some(missing) = missing.filter(|_| tags.iter().any(|tag| carries.contains(tag))) {
+                let tool = &entry.tool.value;
+                warn(findings, when.at, format!("the tool `{tool}` has no argument `{missing}`, so that the condition fails on it"));
+            }
+        }
     }
 }

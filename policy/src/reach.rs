@@ -1,7 +1,7 @@
 //! Whether there is anything of a kind for a caller at all: what a server's introduction of itself may mention.
 
-use crate::authorize::View;
 use crate::compiled::{Backend, Bits};
+use crate::view::View;
 
 /// Everything that a view's answers depend on: two views with one mask show the same.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -10,6 +10,7 @@ pub struct Mask {
     backend: usize,
     keys: Bits,
     denied: Bits,
+    unpinnable: Vec<usize>,
 }
 
 impl View<'_> {
@@ -18,8 +19,9 @@ impl View<'_> {
     pub fn mask(&self) -> Option<Mask> {
         let (backend, _) = self.found?;
         let held = self.ring.backends.get(backend)?;
-        let by_keys = self.ring.tenant_listed && held.grants.is_empty();
-        by_keys.then_some(Mask { policy: self.ring.policy, backend, keys: held.keys, denied: held.denied })
+        let by_keys = self.ring.tenant_listed && held.grants.is_empty() && !held.asks_by_tool;
+        let (keys, denied, unpinnable) = (held.listed, held.listed_denied, self.ring.unpinnable.clone());
+        by_keys.then_some(Mask { policy: self.ring.policy, backend, keys, denied, unpinnable })
     }
 
     /// Whether any tool could open; `false` is certain, `true` may still come to nothing.
@@ -27,7 +29,7 @@ impl View<'_> {
     pub fn reaches_tools(&self) -> bool {
         let held = self.found.and_then(|(index, _)| self.ring.backends.get(index));
         let granted = held.is_some_and(|held| !held.grants.is_empty());
-        (granted && self.ring.tenant_listed) || self.reaches(|table| table.tools.tags())
+        (granted && self.ring.tenant_listed) || self.reaches(Backend::tool_tags)
     }
 
     /// Whether any prompt could open; as [`View::reaches_tools`].
@@ -45,14 +47,15 @@ impl View<'_> {
     /// Whether the policy speaks of a tool of this name, and it does not open.
     #[must_use]
     pub fn hides_tool(&self, name: &str) -> bool {
-        let spoken_of = self.found.is_some_and(|(_, table)| !table.tools.of(name).is_empty());
+        let spoken_of = self.found.is_some_and(|(_, table)| !table.tool_locks(name).is_empty());
         spoken_of && !self.tool(name)
     }
 
     fn reaches(&self, tags: impl FnOnce(&Backend) -> Bits) -> bool {
         let Some((index, table)) = self.found else { return false };
         let Some(held) = self.ring.backends.get(index) else { return false };
-        self.ring.tenant_listed && tags(table).meets(held.keys.without(held.denied))
+        let may = if held.asks_by_tool { Bits::ALL } else { held.listed.without(held.listed_denied) };
+        self.ring.tenant_listed && tags(table).meets(may)
     }
 }
 

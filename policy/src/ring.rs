@@ -1,6 +1,9 @@
 //! From a caller to the keys they hold under one policy.
 
-use crate::compiled::{BackendRing, Bits, Ring};
+use std::sync::Arc;
+
+use crate::compiled::{BackendRing, Bits, Conditional, DenyRule, Ring};
+use crate::condition::{Answer, Arguments, Condition, Scene};
 use crate::policy::Compiled;
 use crate::subject::{Kind, Scopes, Subject};
 
@@ -12,9 +15,12 @@ impl Compiled {
         ring.tenant_listed = self.cap(&mut ring, subject.tenant());
         let exempt = self.exempt(&held, subject.tenant());
         for (index, backend) in ring.backends.iter_mut().enumerate() {
-            backend.denied = self.denied(index, &exempt);
+            self.deny(index, backend, &exempt);
             backend.scopes = self.scopes(index, subject.scopes());
+            self.list(index, backend, subject);
         }
+        let lacks = |(place, pin): (usize, &crate::pin::Pin)| pin.value(subject).is_err().then_some(place);
+        ring.unpinnable = self.pins.iter().enumerate().filter_map(lacks).collect();
         ring
     }
 
@@ -37,26 +43,33 @@ impl Compiled {
     fn keys_of(&self, held: &[usize]) -> Ring {
         let mut backends = vec![BackendRing::default(); self.backends.len()];
         for role in held.iter().filter_map(|role| self.roles.get(*role)) {
-            for &(backend, bit) in &role.keys {
-                if let Some(ring) = backends.get_mut(backend)
-                    && !ring.keys.contains(bit)
-                {
-                    ring.keys.insert(bit);
-                    ring.givers.push((bit, role.name.clone()));
+            for key in &role.keys {
+                let Some(ring) = backends.get_mut(key.backend) else { continue };
+                match &key.when {
+                    _ if role.shadow => ring.shadow.push((key.bit, role.name.clone())),
+                    Some(when) => {
+                        let (bit, all, role) = (key.bit, vec![Arc::clone(when)], role.name.clone());
+                        ring.conditional.push(Conditional { bit, all, role });
+                    }
+                    None if !ring.keys.contains(key.bit) => {
+                        ring.keys.insert(key.bit);
+                        ring.givers.push((key.bit, role.name.clone()));
+                    }
+                    None => {}
                 }
             }
-            for grant in &role.grants {
+            for grant in role.grants.iter().filter(|_| !role.shadow) {
                 if let Some(ring) = backends.get_mut(grant.backend) {
-                    ring.grants.entry(grant.tool.clone()).or_default().push((grant.required, role.name.clone()));
+                    ring.grants.entry(grant.tool.clone()).or_default().push((grant.ignoring, role.name.clone()));
                 }
             }
         }
-        Ring { policy: self.id, backends, tenant_listed: true }
+        Ring { policy: self.id, backends, tenant_listed: true, unpinnable: Vec::new() }
     }
 
     /// Intersects with what the tenant's roles hold; false when tenants are listed and this one is not.
     fn cap(&self, ring: &mut Ring, tenant: &str) -> bool {
-        let Some(tenants) = &self.tenants else { return true };
+        let Some(tenants) = &*self.tenants else { return true };
         let Some(listed) = tenants.iter().find(|listed| listed.id.eq_ignore_ascii_case(tenant)) else {
             ring.backends.fill(BackendRing::default());
             return false;
@@ -64,31 +77,64 @@ impl Compiled {
         let Some(roles) = &listed.roles else { return true };
         let ceiling = self.keys_of(roles);
         for (held, cap) in ring.backends.iter_mut().zip(&ceiling.backends) {
+            held.conditional = both(held, cap);
             held.keys = held.keys.and(cap.keys);
+            held.shadow.retain(|(bit, _)| cap.keys.contains(*bit));
             held.grants.retain(|tool, _| cap.grants.contains_key(tool));
             for (tool, grants) in &mut held.grants {
                 let caps = cap.grants.get(tool).map(Vec::as_slice).unwrap_or_default();
-                let both = grants.iter().flat_map(|(required, role)| {
-                    caps.iter().map(move |(capped, _)| (required.or(*capped), role.clone()))
+                let narrower = grants.iter().flat_map(|(ignoring, role)| {
+                    caps.iter().map(move |(capped, _)| (ignoring.and(*capped), role.clone()))
                 });
-                *grants = both.collect();
+                *grants = narrower.collect();
             }
         }
         true
     }
 
-    fn denied(&self, backend: usize, exempt: &[usize]) -> Bits {
-        let mut denied = Bits::default();
-        for rule in self.denies.iter().filter(|rule| !rule.exempts(exempt)) {
-            denied = denied.or(rule.tags.get(backend).copied().unwrap_or_default());
+    /// The deny rules that bind the caller on a backend.
+    fn deny(&self, backend: usize, ring: &mut BackendRing, exempt: &[usize]) {
+        let tags = |rule: &DenyRule| rule.tags.get(backend).copied().unwrap_or_default();
+        for (place, rule) in self.denies.iter().enumerate() {
+            if rule.exempts(exempt) || tags(rule).is_empty() {
+                continue;
+            }
+            if rule.is_plain() {
+                ring.denied = ring.denied.or(tags(rule));
+            } else {
+                ring.denies.push(place);
+            }
         }
-        denied
+    }
+
+    /// What lists go by, as far as it can be said once for all tools.
+    fn list(&self, backend: usize, ring: &mut BackendRing, caller: &Subject) {
+        let name = self.backends.get(backend).map_or("", |table| table.name.as_ref());
+        let scene = Scene { arguments: Arguments::Unknown, tool: "", backend: name, caller };
+        ring.listed = ring.keys;
+        ring.listed_denied = ring.denied;
+        for key in &ring.conditional {
+            if key.all.iter().any(|condition| condition.reads_tool) {
+                ring.asks_by_tool = true;
+            } else if may_be(&key.all, &scene) {
+                ring.listed.insert(key.bit);
+            }
+        }
+        for rule in ring.denies.iter().filter_map(|place| self.denies.get(*place)).filter(|rule| !rule.shadow) {
+            let Some(when) = &rule.when else { continue };
+            if when.reads_tool {
+                ring.asks_by_tool = true;
+            } else if matches!(when.answer(&scene), Answer::True | Answer::Failed(_)) {
+                ring.listed_denied = ring.listed_denied.or(rule.tags.get(backend).copied().unwrap_or_default());
+            }
+        }
     }
 
     /// The roles that count for a rule's `unless`: those the caller is a member of, for membership is not inherited,
     /// and within the tenant's ceiling, or a guest could hold more than the ceiling's roles do.
     pub(crate) fn exempt(&self, held: &[usize], tenant: &str) -> Vec<usize> {
-        let listed = self.tenants.iter().flatten().find(|listed| listed.id.eq_ignore_ascii_case(tenant));
+        let listed =
+            self.tenants.as_ref().as_ref().into_iter().flatten().find(|listed| listed.id.eq_ignore_ascii_case(tenant));
         let ceiling = listed.and_then(|listed| listed.roles.as_ref());
         held.iter().copied().filter(|role| ceiling.is_none_or(|roles| roles.contains(role))).collect()
     }
@@ -103,4 +149,31 @@ impl Compiled {
         }
         bits
     }
+}
+
+/// Whether nothing yet speaks against a key with these conditions.
+pub(crate) fn may_be(conditions: &[Arc<Condition>], scene: &Scene<'_>) -> bool {
+    conditions.iter().all(|condition| matches!(condition.answer(scene), Answer::True | Answer::Unknown))
+}
+
+/// The keys with conditions that are left under a ceiling: the conditions of both sides have to be met.
+fn both(held: &BackendRing, cap: &BackendRing) -> Vec<Conditional> {
+    let mut left = Vec::new();
+    for capped in &cap.conditional {
+        if held.keys.contains(capped.bit) && !cap.keys.contains(capped.bit) {
+            let giver = held.givers.iter().find(|(bit, _)| *bit == capped.bit).map(|(_, role)| role.clone());
+            left.extend(giver.map(|role| Conditional { role, ..capped.clone() }));
+        }
+    }
+    for key in &held.conditional {
+        if cap.keys.contains(key.bit) {
+            left.push(key.clone());
+            continue;
+        }
+        for capped in cap.conditional.iter().filter(|capped| capped.bit == key.bit) {
+            let all = key.all.iter().chain(&capped.all).cloned().collect();
+            left.push(Conditional { all, ..key.clone() });
+        }
+    }
+    left
 }

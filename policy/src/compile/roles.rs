@@ -1,20 +1,27 @@
 //! Roles: who holds them, what they inherit, which keys and grants they carry on which backend.
 
-use super::Members;
 use super::scope::Names;
-use crate::compiled::{Backend, Bits, CompiledRole, ToolGrant};
+use super::{Members, conditions};
+use crate::compiled::{Backend, Bits, CompiledRole, Key, ToolGrant};
+use crate::policy::Setting;
 use crate::written::{RoleDecl, Written};
 
 /// One role's own keys and grants, before inheritance.
 #[derive(Default)]
 struct Own {
-    keys: Vec<(usize, usize)>,
+    on: Vec<usize>,
+    keys: Vec<Key>,
     grants: Vec<ToolGrant>,
     inherits: Vec<usize>,
 }
 
-pub(super) fn compile(names: &mut Names<'_>, written: &Written, tables: &[Backend]) -> (Vec<CompiledRole>, Members) {
-    let own: Vec<Own> = written.roles.iter().map(|role| own(names, role, tables)).collect();
+pub(super) fn compile(
+    names: &mut Names<'_>,
+    written: &Written,
+    tables: &[Backend],
+    setting: &Setting,
+) -> (Vec<CompiledRole>, Members) {
+    let own: Vec<Own> = written.roles.iter().map(|role| own(names, role, tables, setting)).collect();
     let mut roles = Vec::with_capacity(own.len());
     for (index, role) in written.roles.iter().enumerate() {
         let closure = reach(&own, index);
@@ -26,8 +33,11 @@ pub(super) fn compile(names: &mut Names<'_>, written: &Written, tables: &[Backen
         let inherited = || closure.iter().filter_map(|role| own.get(*role));
         roles.push(CompiledRole {
             name: role.name.value.clone(),
-            keys: inherited().flat_map(|own| own.keys.iter().copied()).collect(),
+            on: own.get(index).map(|own| own.on.clone()).unwrap_or_default(),
+            keys: inherited().flat_map(|own| own.keys.iter().cloned()).collect(),
             grants: inherited().flat_map(|own| own.grants.iter().cloned()).collect(),
+            rate: role.rate,
+            shadow: role.shadow,
         });
     }
     (roles, members(written))
@@ -48,7 +58,7 @@ fn reach(own: &[Own], from: usize) -> Vec<usize> {
     reached
 }
 
-fn own(names: &mut Names<'_>, role: &RoleDecl, tables: &[Backend]) -> Own {
+fn own(names: &mut Names<'_>, role: &RoleDecl, tables: &[Backend], setting: &Setting) -> Own {
     let on = if let Some(on) = &role.on {
         names.backends(on)
     } else {
@@ -61,7 +71,7 @@ fn own(names: &mut Names<'_>, role: &RoleDecl, tables: &[Backend]) -> Own {
         }
         names.all_backends()
     };
-    let mut own = Own { inherits: names.roles(&role.inherits), ..Own::default() };
+    let mut own = Own { inherits: names.roles(&role.inherits), on: on.clone(), ..Own::default() };
     for open in &role.opens {
         let narrowed = match &open.on {
             Some(narrower) => names.backends(narrower).into_iter().filter(|backend| on.contains(backend)).collect(),
@@ -74,9 +84,17 @@ fn own(names: &mut Names<'_>, role: &RoleDecl, tables: &[Backend]) -> Own {
             );
             names.fault(open.tag.at, message);
         }
+        let when = match &open.when {
+            None => None,
+            Some(when) => match conditions::read(names, when, false, setting) {
+                Some(condition) => Some(condition),
+                // INVARIANT: a key whose condition cannot be read is no key; the fault keeps the policy from loading.
+                None => continue,
+            },
+        };
         for backend in narrowed {
             let bit = tables.get(backend).and_then(|table| table.tags.iter().position(|tag| *tag == open.tag.value));
-            own.keys.extend(bit.map(|bit| (backend, bit)));
+            own.keys.extend(bit.map(|bit| Key { backend, bit, when: when.clone() }));
         }
     }
     for grant in &role.tools {
@@ -92,8 +110,7 @@ fn own(names: &mut Names<'_>, role: &RoleDecl, tables: &[Backend]) -> Own {
         for tag in &grant.ignoring {
             table.tags.iter().position(|known| *known == tag.value).into_iter().for_each(|bit| ignored.insert(bit));
         }
-        let required = table.tools.of(&grant.tool).without(ignored);
-        own.grants.push(ToolGrant { backend, tool: grant.tool.clone(), required });
+        own.grants.push(ToolGrant { backend, tool: grant.tool.clone(), ignoring: ignored });
     }
     own
 }

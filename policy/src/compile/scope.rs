@@ -47,20 +47,50 @@ impl<'a> Names<'a> {
         for tag in written.denies.iter().flat_map(|deny| &deny.tags) {
             self.carried_tag(tag, &carried);
         }
+        for never in &written.tests.never {
+            never.reach.tags.iter().for_each(|tag| self.carried_tag(tag, &carried));
+            never.reach.tools.iter().for_each(|(backend, _)| self.backend(backend));
+        }
+        self.check_imports(written);
+    }
+
+    /// Imported tags have to be of the vocabulary, so there has to be one.
+    fn check_imports(&mut self, written: &Written) {
+        for import in &written.imports {
+            self.backend(&import.backend);
+            let Some(vocabulary) = &self.vocabulary else {
+                self.fault(
+                    import.backend.at,
+                    "an import needs the vocabulary of tags that it may bring; declare them under `tags`",
+                );
+                continue;
+            };
+            let lacks: Vec<&str> = ["read", "destructive"]
+                .into_iter()
+                .filter(|tag| import.annotations && !vocabulary.iter().any(|known| known.as_ref() == *tag))
+                .collect();
+            for tag in lacks {
+                self.fault(
+                    import.backend.at,
+                    format!("annotations are imported as `read` and `destructive`; declare `{tag}` under `tags`"),
+                );
+            }
+        }
     }
 
     /// What the tests speak of: configured backends, and tools of the catalogue.
     pub(super) fn check_cases(&mut self, written: &Written) {
-        for entry in &written.catalogue {
+        let tests = &written.tests;
+        for entry in &tests.catalogue {
             self.backend(&entry.backend);
         }
         let tool = |backend: &BackendName, tool: &str| format!("{backend}/{tool}");
         let known: BTreeSet<String> =
-            written.catalogue.iter().map(|entry| tool(&entry.backend.value, &entry.tool.value)).collect();
-        let lists = written.cases.iter().flat_map(|case| &case.sees);
+            tests.catalogue.iter().map(|entry| tool(&entry.backend.value, &entry.tool.value)).collect();
+        let lists = tests.cases.iter().flat_map(|case| &case.sees);
         let seen =
             lists.flat_map(|(backend, tools)| tools.iter().map(|name| (tool(&backend.value, &name.value), name.at)));
-        let called = written.cases.iter().filter_map(|case| {
+        let called = tests.cases.iter().filter_map(|case| {
             let call = case.call.as_ref()?;
             let Target::Tool(name) = &call.target else { return None };
             Some((tool(&call.backend.value, name), call.backend.at))
@@ -70,7 +100,7 @@ impl<'a> Names<'a> {
             let hint = hint.unwrap_or_else(|| "add it".to_owned());
             self.fault(at, format!("`{name}` is not in the tests' catalogue; {hint}"));
         }
-        for case in &written.cases {
+        for case in &tests.cases {
             case.sees.iter().for_each(|(backend, _)| self.backend(backend));
             case.call.iter().for_each(|call| self.backend(&call.backend));
         }
@@ -99,15 +129,21 @@ impl<'a> Names<'a> {
         found
     }
 
+    /// The index of a backend; one that is not configured is a fault.
+    pub(super) fn named_backend(&mut self, name: &At<BackendName>) -> Option<usize> {
+        let found = self.known_backend(name);
+        if found.is_none() {
+            self.unknown_backend(name.value.as_ref(), name.at);
+        }
+        found
+    }
+
     pub(super) fn known_backend(&self, name: &At<BackendName>) -> Option<usize> {
         self.backends.iter().position(|known| *known == name.value)
     }
 
     fn backend(&mut self, name: &At<BackendName>) {
-        let found = self.known_backend(name);
-        if found.is_none() {
-            self.unknown_backend(name.value.as_ref(), name.at);
-        }
+        self.named_backend(name);
     }
 
     pub(super) fn roles(&mut self, names: &[At<Role>]) -> Vec<usize> {

@@ -24,8 +24,6 @@ const MAX_MARKS: usize = 256;
 pub(crate) struct Condition {
     text: Arc<str>,
     expression: Expression,
-    /// Whether it asks for the arguments, which a list does not know.
-    pub(crate) reads_arguments: bool,
     /// Whether its answer can differ from tool to tool.
     pub(crate) reads_tool: bool,
     /// The outermost arguments that it names.
@@ -121,7 +119,9 @@ impl Condition {
             return Err(format!("a condition has at most {MAX_LENGTH} characters; let the tool decide the rest"));
         }
         if is_tangled(text) {
-            return Err(format!("a condition nests {MAX_DEPTH} deep and has {MAX_MARKS} marks at most; split the rule"));
+            return Err(format!(
+                "a condition nests {MAX_DEPTH} deep and has {MAX_MARKS} marks at most; split the rule"
+            ));
         }
         let parsed = cel::parser::Parser::new().max_recursion_depth(MAX_DEPTH).parse(text);
         let parsed = parsed.map_err(|errors| {
@@ -134,7 +134,6 @@ impl Condition {
         Ok(Self {
             text: text.into(),
             expression,
-            reads_arguments: reader.reads_arguments,
             reads_tool: reader.reads_tool,
             arguments: reader.arguments,
         })

@@ -14,7 +14,6 @@ pub(super) struct Reader<'v> {
     vocabulary: Vocabulary<'v>,
     locals: Vec<String>,
     parts: usize,
-    pub(super) reads_arguments: bool,
     pub(super) reads_tool: bool,
     pub(super) arguments: BTreeSet<String>,
 }
@@ -24,7 +23,7 @@ type Read<T> = Result<T, String>;
 impl<'v> Reader<'v> {
     pub(super) fn new(vocabulary: Vocabulary<'v>) -> Self {
         let arguments = BTreeSet::new();
-        Self { vocabulary, locals: Vec::new(), parts: 0, reads_arguments: false, reads_tool: false, arguments }
+        Self { vocabulary, locals: Vec::new(), parts: 0, reads_tool: false, arguments }
     }
 
     pub(super) fn expression(&mut self, node: &IdedExpr) -> Read<Expression> {
@@ -57,10 +56,7 @@ impl<'v> Reader<'v> {
             return Ok(Variable::Local(name.to_owned()));
         }
         match name {
-            "args" => {
-                self.reads_arguments = true;
-                Ok(Variable::Arguments)
-            }
+            "args" => Ok(Variable::Arguments),
             "tool" => {
                 self.reads_tool = true;
                 Ok(Variable::Tool)

@@ -4,19 +4,23 @@
 //! question (`compile`).
 
 mod cases;
+mod extras;
 mod reader;
 
 use std::collections::BTreeSet;
 
 use serde_saphyr::Location;
 
-pub(crate) use cases::{Call, Case, CatalogueEntry, Expect, Target};
+pub(crate) use cases::{Call, Case, CatalogueEntry, Expect, Never, Target, Tests};
+pub(crate) use extras::{Import, Pin, PinHow, PinItems, PinValue};
 pub(crate) use reader::suggestion;
 use reader::{Fields, Reader};
 
 use crate::document::{Document, Node, Value};
 use crate::error::Fault;
 use crate::names::{BackendName, Role, Tag};
+use crate::rate::Rate;
+use crate::step_up::StepUp;
 
 /// A value and its place.
 #[derive(Clone, Debug)]
@@ -28,6 +32,9 @@ pub(crate) struct At<T> {
 /// The whole policy.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Written {
+    pub(crate) explain: bool,
+    /// Whether the whole policy only records what it would refuse, and where it says so.
+    pub(crate) shadow: Option<Location>,
     pub(crate) tags: Option<Vec<TagDecl>>,
     pub(crate) tenants: Option<Vec<Tenant>>,
     pub(crate) roles: Vec<RoleDecl>,
@@ -35,8 +42,9 @@ pub(crate) struct Written {
     pub(crate) prompts: Vec<Tagging>,
     pub(crate) resources: Vec<Tagging>,
     pub(crate) denies: Vec<Deny>,
-    pub(crate) catalogue: Vec<CatalogueEntry>,
-    pub(crate) cases: Vec<Case>,
+    pub(crate) imports: Vec<Import>,
+    pub(crate) pins: Vec<Pin>,
+    pub(crate) tests: Tests,
 }
 
 /// A tag of the vocabulary.
@@ -44,6 +52,8 @@ pub(crate) struct Written {
 pub(crate) struct TagDecl {
     pub(crate) name: At<Tag>,
     pub(crate) title: Option<String>,
+    pub(crate) step_up: Option<StepUp>,
+    pub(crate) shadow: bool,
 }
 
 /// A tenant that may reach something, and the roles that cap it.
@@ -62,6 +72,8 @@ pub(crate) struct RoleDecl {
     pub(crate) on: Option<Vec<At<String>>>,
     pub(crate) opens: Vec<Open>,
     pub(crate) tools: Vec<Grant>,
+    pub(crate) rate: Option<Rate>,
+    pub(crate) shadow: bool,
 }
 
 /// Who holds a role.
@@ -77,6 +89,7 @@ pub(crate) struct Members {
 pub(crate) struct Open {
     pub(crate) tag: At<Tag>,
     pub(crate) on: Option<Vec<At<String>>>,
+    pub(crate) when: Option<At<String>>,
 }
 
 /// A tool that a role reaches although some of its tags stay shut.
@@ -103,12 +116,25 @@ pub(crate) struct Deny {
     pub(crate) on: Option<Vec<At<String>>>,
     pub(crate) unless: Vec<At<Role>>,
     pub(crate) reason: Option<String>,
+    pub(crate) when: Option<At<String>>,
+    pub(crate) shadow: bool,
 }
 
-const KEYS: [&str; 10] =
-    ["version", "denials", "tags", "tenants", "roles", "tools", "prompts", "resources", "deny", "tests"];
-/// Part of the language, not of this version: refused by name, for a rule that is read over is a hole.
-const LATER: [&str; 3] = ["imports", "pins", "mode"];
+const KEYS: [&str; 13] = [
+    "version",
+    "denials",
+    "mode",
+    "tags",
+    "tenants",
+    "roles",
+    "tools",
+    "imports",
+    "prompts",
+    "resources",
+    "deny",
+    "pins",
+    "tests",
+];
 /// Without these a file says nothing; an empty one is more likely half written than meant.
 const ITEMS: [&str; 3] = ["tools", "prompts", "resources"];
 
@@ -117,7 +143,7 @@ impl Written {
     pub(crate) fn read(document: &Document) -> (Self, Vec<Fault>) {
         let mut reader = Reader::default();
         let mut written = Self::default();
-        if let Some(fields) = reader.fields(&document.0, "a policy", &KEYS, &LATER) {
+        if let Some(fields) = reader.fields(&document.0, "a policy", &KEYS) {
             written.fill(&mut reader, &fields);
         }
         (written, reader.faults)
@@ -136,7 +162,8 @@ impl Written {
         let limits = self.roles.iter().flat_map(|role| role.on.iter().flatten()).map(|on| on.value.as_str());
         let mut names: Vec<BackendName> =
             tagged.chain(limits.filter_map(|on| BackendName::try_from(on).ok())).collect();
-        names.extend(self.catalogue.iter().map(|entry| entry.backend.value.clone()));
+        names.extend(self.tests.catalogue.iter().map(|entry| entry.backend.value.clone()));
+        names.extend(self.imports.iter().map(|import| import.backend.value.clone()));
         names.sort();
         names.dedup();
         names
@@ -149,13 +176,9 @@ impl Written {
             reader.fault(version.location, "the version of the policy language is 1; write `version: 1`");
         }
         if let Some(denials) = fields.get("denials") {
-            match reader.text(denials).as_deref() {
-                None | Some("conceal") => {}
-                Some("explain") => reader
-                    .fault(denials.location, "`denials: explain` is not supported by this version; write `conceal`"),
-                Some(other) => reader.fault(denials.location, format!("`{other}` is no way to deny; write `conceal`")),
-            }
+            self.explain = reader.one_of(denials, "way to deny", &["conceal", "explain"]) == Some(1);
         }
+        self.shadow = fields.get("mode").filter(|node| mode(reader, Some(node))).map(|node| node.location);
         reader.required(fields, "roles");
         if ITEMS.iter().all(|key| fields.get(key).is_none()) {
             reader.fault(fields.at(), "a policy needs `tools`, `prompts` or `resources`; add what carries the tags");
@@ -167,9 +190,9 @@ impl Written {
         self.prompts = fields.get("prompts").map(|node| taggings(reader, node)).unwrap_or_default();
         self.resources = fields.get("resources").map(|node| taggings(reader, node)).unwrap_or_default();
         self.denies = fields.get("deny").map(|node| denies(reader, node)).unwrap_or_default();
-        if let Some(tests) = fields.get("tests") {
-            (self.catalogue, self.cases) = cases::read(reader, tests);
-        }
+        self.imports = fields.get("imports").map(|node| extras::imports(reader, node)).unwrap_or_default();
+        self.pins = fields.get("pins").map(|node| extras::pins(reader, node)).unwrap_or_default();
+        self.tests = fields.get("tests").map(|node| cases::read(reader, node)).unwrap_or_default();
     }
 }
 
@@ -177,9 +200,13 @@ fn tags(reader: &mut Reader, node: &Node) -> Vec<TagDecl> {
     let mut tags = Vec::new();
     for (key, value) in reader.entries(node, "tags") {
         let Some(name) = reader.name(&key.value, key.referenced) else { continue };
-        let fields = reader.fields(value, "a tag", &["title"], &["step_up", "mode"]);
-        let title = fields.and_then(|fields| fields.get("title").and_then(|node| reader.text(node)));
-        tags.push(TagDecl { name, title });
+        let Some(fields) = reader.fields(value, "a tag", &["title", "step_up", "mode"]) else { continue };
+        tags.push(TagDecl {
+            name,
+            title: fields.get("title").and_then(|node| reader.text(node)),
+            step_up: fields.get("step_up").and_then(|node| extras::step_up(reader, node)),
+            shadow: mode(reader, fields.get("mode")),
+        });
     }
     tags
 }
@@ -187,7 +214,7 @@ fn tags(reader: &mut Reader, node: &Node) -> Vec<TagDecl> {
 fn tenants(reader: &mut Reader, node: &Node) -> Vec<Tenant> {
     let mut tenants = Vec::new();
     for (key, value) in reader.entries(node, "tenants") {
-        let fields = reader.fields(value, "a tenant", &["roles"], &[]);
+        let fields = reader.fields(value, "a tenant", &["roles"]);
         let roles = fields.and_then(|fields| fields.get("roles").map(|node| reader.names(node)));
         let Some(id) = reader.guid(&key.value, key.referenced) else { continue };
         if tenants.iter().any(|known: &Tenant| known.id == id) {
@@ -205,8 +232,8 @@ fn roles(reader: &mut Reader, node: &Node) -> Vec<RoleDecl> {
     let mut roles = Vec::new();
     for (key, value) in reader.entries(node, "roles") {
         let Some(name) = reader.name(&key.value, key.referenced) else { continue };
-        let known = ["inherits", "members", "on", "opens", "tools"];
-        let Some(fields) = reader.fields(value, "a role", &known, &["rate", "mode"]) else { continue };
+        let known = ["inherits", "members", "on", "opens", "tools", "rate", "mode"];
+        let Some(fields) = reader.fields(value, "a role", &known) else { continue };
         roles.push(RoleDecl {
             name,
             inherits: fields.get("inherits").map(|node| reader.names(node)).unwrap_or_default(),
@@ -214,13 +241,15 @@ fn roles(reader: &mut Reader, node: &Node) -> Vec<RoleDecl> {
             on: fields.get("on").map(|node| on(reader, node)),
             opens: fields.get("opens").map(|node| opens(reader, node)).unwrap_or_default(),
             tools: fields.get("tools").map(|node| grants(reader, node)).unwrap_or_default(),
+            rate: fields.get("rate").and_then(|node| extras::rate(reader, node)),
+            shadow: mode(reader, fields.get("mode")),
         });
     }
     roles
 }
 
 fn members(reader: &mut Reader, node: &Node) -> Option<Members> {
-    let fields = reader.fields(node, "members", &["roles", "apps", "groups"], &[])?;
+    let fields = reader.fields(node, "members", &["roles", "apps", "groups"])?;
     let mut values = |key| -> Vec<String> {
         let values: Vec<At<Role>> = fields.get(key).map(|node| reader.names(node)).unwrap_or_default();
         values.into_iter().map(|value| value.value.to_string()).collect()
@@ -229,6 +258,11 @@ fn members(reader: &mut Reader, node: &Node) -> Option<Members> {
     let groups = fields.get("groups").map(|node| reader.texts(node)).unwrap_or_default();
     let groups = groups.into_iter().filter_map(|group| reader.guid(&group.value, group.at)).collect();
     Some(Members { roles, apps, groups })
+}
+
+/// Whether `mode` says that something only records.
+fn mode(reader: &mut Reader, node: Option<&Node>) -> bool {
+    node.is_some_and(|node| reader.one_of(node, "mode", &["enforce", "shadow"]) == Some(1))
 }
 
 /// Where a role, a key or a rule counts.
@@ -246,12 +280,13 @@ fn opens(reader: &mut Reader, node: &Node) -> Vec<Open> {
     let mut opens = Vec::new();
     for item in reader.items(node, "tags") {
         if matches!(item.value, Value::Mapping(_)) {
-            let Some(fields) = reader.fields(item, "a key", &["tag", "on"], &["when"]) else { continue };
+            let Some(fields) = reader.fields(item, "a key", &["tag", "on", "when"]) else { continue };
             let on = fields.get("on").map(|node| on(reader, node));
+            let when = fields.get("when").and_then(|node| reader.located_text(node));
             let tag = reader.required(&fields, "tag").and_then(|node| reader.name_of(node));
-            opens.extend(tag.map(|tag| Open { tag, on }));
+            opens.extend(tag.map(|tag| Open { tag, on, when }));
         } else {
-            opens.extend(reader.name_of(item).map(|tag| Open { tag, on: None }));
+            opens.extend(reader.name_of(item).map(|tag| Open { tag, on: None, when: None }));
         }
     }
     opens
@@ -260,7 +295,7 @@ fn opens(reader: &mut Reader, node: &Node) -> Vec<Open> {
 fn grants(reader: &mut Reader, node: &Node) -> Vec<Grant> {
     let mut grants = Vec::new();
     for item in reader.items(node, "tools") {
-        let Some(fields) = reader.fields(item, "a tool grant", &["name", "ignoring"], &["when"]) else { continue };
+        let Some(fields) = reader.fields(item, "a tool grant", &["name", "ignoring"]) else { continue };
         let ignoring = fields.get("ignoring").map(|node| reader.names(node)).unwrap_or_default();
         let Some(name) = reader.required(&fields, "name") else { continue };
         let Some(target) = reader.qualified(name) else { continue };
@@ -291,8 +326,8 @@ fn taggings(reader: &mut Reader, node: &Node) -> Vec<Tagging> {
 fn denies(reader: &mut Reader, node: &Node) -> Vec<Deny> {
     let mut denies = Vec::new();
     for item in reader.items(node, "rules") {
-        let known = ["id", "tags", "on", "unless", "reason"];
-        let Some(fields) = reader.fields(item, "a deny rule", &known, &["when", "mode"]) else { continue };
+        let known = ["id", "tags", "on", "when", "unless", "reason", "mode"];
+        let Some(fields) = reader.fields(item, "a deny rule", &known) else { continue };
         let id = reader.required(&fields, "id").and_then(|node| reader.located_text(node));
         let tags = reader.required(&fields, "tags").map(|node| reader.names(node));
         if tags.as_ref().is_some_and(Vec::is_empty) {
@@ -304,7 +339,9 @@ fn denies(reader: &mut Reader, node: &Node) -> Vec<Deny> {
         let reason = fields.get("reason").and_then(|node| reader.text(node));
         // A rule without an id is refused, and looked at all the same: every fault at once.
         let id = id.unwrap_or_else(|| At { value: format!("{}", denies.len()), at: item.location });
-        denies.push(Deny { id, tags, on, unless, reason });
+        let when = fields.get("when").and_then(|node| reader.located_text(node));
+        let shadow = mode(reader, fields.get("mode"));
+        denies.push(Deny { id, tags, on, unless, reason, when, shadow });
     }
     denies
 }

@@ -42,23 +42,15 @@ impl Reader {
         self.fault(node.location, format!("found {found} where {what} belongs"));
     }
 
-    /// A mapping with known keys. `later` are keys of the language that this version does not have.
-    pub(super) fn fields<'a>(
-        &mut self,
-        node: &'a Node,
-        what: &'a str,
-        known: &[&str],
-        later: &[&str],
-    ) -> Option<Fields<'a>> {
+    /// A mapping with known keys.
+    pub(super) fn fields<'a>(&mut self, node: &'a Node, what: &'a str, known: &[&str]) -> Option<Fields<'a>> {
         let Value::Mapping(entries) = &node.value else {
             self.expected(node, what);
             return None;
         };
         self.once_each(entries);
         for (key, _) in entries {
-            if later.contains(&key.value.as_str()) {
-                self.fault(key.referenced, format!("`{}` is not supported by this version; remove it", key.value));
-            } else if !known.contains(&key.value.as_str()) {
+            if !known.contains(&key.value.as_str()) {
                 let hint = suggestion(&key.value, known.iter().copied());
                 let hint = hint.unwrap_or_else(|| format!("known keys are {}", list(known)));
                 self.fault(key.referenced, format!("`{}` is not a key of {what}; {hint}", key.value));
@@ -123,6 +115,57 @@ impl Reader {
                 None
             }
         }
+    }
+
+    /// The place of a text among the words that there are.
+    pub(super) fn one_of(&mut self, node: &Node, what: &str, words: &[&str]) -> Option<usize> {
+        let text = self.text(node)?;
+        let found = words.iter().position(|word| *word == text);
+        if found.is_none() {
+            let known = words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(" or ");
+            self.fault(node.location, format!("`{}` is no {what}; write {known}", text.escape_debug()));
+        }
+        found
+    }
+
+    pub(super) fn boolean(&mut self, node: &Node) -> bool {
+        if let Value::Bool(value) = node.value {
+            return value;
+        }
+        self.expected(node, "true or false");
+        false
+    }
+
+    /// A whole number within these bounds.
+    pub(super) fn count(&mut self, node: &Node, within: std::ops::RangeInclusive<u64>) -> Option<u64> {
+        let number = if let Value::Number(text) = &node.value { text.parse().ok() } else { None };
+        let number = number.filter(|number| within.contains(number));
+        if number.is_none() {
+            let message = format!("a whole number from {} to {} belongs here", within.start(), within.end());
+            self.fault(node.location, message);
+        }
+        number
+    }
+
+    /// A duration such as `30s`, `10m` or `1h`, in seconds.
+    pub(super) fn seconds(&mut self, node: &Node) -> Option<u64> {
+        let text = self.text(node)?;
+        let (number, unit) = text.split_at(text.len() - usize::from(text.ends_with(['s', 'm', 'h'])));
+        let factor = match unit {
+            "s" => Some(1),
+            "m" => Some(60),
+            "h" => Some(3600),
+            _ => None,
+        };
+        let seconds = factor.and_then(|factor| number.parse::<u32>().ok().map(|number| u64::from(number) * factor));
+        if seconds.is_none_or(|seconds| seconds == 0) {
+            self.fault(
+                node.location,
+                format!("`{}` is not a duration; write `30s`, `10m` or `1h`", text.escape_debug()),
+            );
+            return None;
+        }
+        seconds
     }
 
     pub(super) fn located_text(&mut self, node: &Node) -> Option<At<String>> {
