@@ -15,7 +15,7 @@ use crate::decision::Reason;
 use crate::names::{BackendName, Tag};
 use crate::pin::{self, ToolPins};
 use crate::policy::{Compiled, Policy};
-use crate::written::Import;
+use crate::written::{Import, Trust, Unknown};
 
 /// What is known of one tool.
 #[derive(Clone, Debug, PartialEq)]
@@ -151,13 +151,13 @@ impl Catalogued {
                     Some(tag) => {
                         kept.insert(tag.clone());
                     }
-                    None if import.is_some_and(|import| import.drop_unknown) => {}
+                    None if import.is_some_and(|import| import.unknown == Unknown::Drop) => {}
                     None => shut = Some(Reason::Import(format!("it declares the tag `{tag}`, which is not in `tags`"))),
                 }
             }
             kept.iter().filter_map(|tag| bit(tag.as_ref())).for_each(|bit| added.insert(bit));
             // Without trust, imported tags are further locks; a first lock only the operator gives.
-            let counts = import.is_some_and(|import| import.full) || !own.is_empty();
+            let counts = import.is_some_and(|import| import.trust == Trust::Full) || !own.is_empty();
             let locks = if counts { own.or(added) } else { own };
             let pins = pin::of_tool(&policy.pins, backend, tool);
             if shut.is_none() {
@@ -188,7 +188,7 @@ fn declared(tool: &ToolDefinition, import: &Import) -> Declared {
         for place in ["fastmcp", "_fastmcp"] {
             let Some(tags) = tool.meta.as_ref().and_then(|meta| meta.get(place)?.get("tags")) else { continue };
             let texts = tags.as_array().map(|tags| tags.iter().map(|tag| tag.as_str().map(str::to_owned)));
-            match texts.and_then(|texts| texts.collect::<Option<Vec<_>>>()) {
+            match texts.and_then(std::iter::Iterator::collect::<Option<Vec<_>>>) {
                 Some(texts) => found.tags.extend(texts),
                 None => found.fault = Some("its `_meta` has tags that are no list of texts"),
             }

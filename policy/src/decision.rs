@@ -197,7 +197,7 @@ impl fmt::Display for Reason {
             Self::TenantNotListed => f.write_str("the tenant is not listed"),
             Self::UnknownBackend => f.write_str("the backend is not in the policy"),
             Self::Untagged => f.write_str("it carries no tag"),
-            Self::TagClosed(tag) => write!(f, "tag `{tag}` is not open"),
+            Self::TagClosed(tag) | Self::ShadowTag(tag) => write!(f, "tag `{tag}` is not open"),
             Self::Denied(id, None) => write!(f, "deny rule `{id}`"),
             Self::Denied(id, Some(reason)) => write!(f, "deny rule `{id}`: {reason}"),
             Self::ScopeMissing(tag) => write!(f, "scope `{tag}` is missing"),
@@ -211,7 +211,6 @@ impl fmt::Display for Reason {
             Self::PinClaim(id) => write!(f, "pin `{id}`: the token lacks the claim"),
             Self::PinSchema(id) => write!(f, "pin `{id}`: the tool's schema does not have the argument"),
             Self::Pin(id) => write!(f, "pin `{id}`: the argument is another"),
-            Self::ShadowTag(tag) => write!(f, "tag `{tag}` is not open"),
             Self::ShadowRole(role, tag) => write!(f, "role `{role}` would open tag `{tag}`"),
         }
     }

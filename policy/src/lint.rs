@@ -177,7 +177,11 @@ fn conditions_on_nothing(policy: &Policy, written: &Written, findings: &mut Vec<
             let missing = condition.arguments.iter().find(|name| !has(name));
             if let Some(missing) = missing.filter(|_| tags.iter().any(|tag| carries.contains(tag))) {
                 let tool = &entry.tool.value;
-                warn(findings, when.at, format!("the tool `{tool}` has no argument `{missing}`, so that the condition fails on it"));
+                warn(
+                    findings,
+                    when.at,
+                    format!("the tool `{tool}` has no argument `{missing}`, so that the condition fails on it"),
+                );
             }
         }
     }

@@ -290,7 +290,7 @@ impl<'a> Asked<'a> {
     }
 }
 
-fn select<'a>(value: Cow<'a, Value>, find: impl FnOnce(&Value) -> Option<&Value>) -> Option<Cow<'a, Value>> {
+fn select(value: Cow<'_, Value>, find: impl FnOnce(&Value) -> Option<&Value>) -> Option<Cow<'_, Value>> {
     match value {
         Cow::Borrowed(value) => find(value).map(Cow::Borrowed),
         Cow::Owned(value) => find(&value).cloned().map(Cow::Owned),

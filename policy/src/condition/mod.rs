@@ -131,12 +131,7 @@ impl Condition {
         })?;
         let mut reader = Reader::new(vocabulary);
         let expression = reader.expression(&parsed)?;
-        Ok(Self {
-            text: text.into(),
-            expression,
-            reads_tool: reader.reads_tool,
-            arguments: reader.arguments,
-        })
+        Ok(Self { text: text.into(), expression, reads_tool: reader.reads_tool, arguments: reader.arguments })
     }
 
     /// The text as written.

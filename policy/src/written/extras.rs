@@ -15,10 +15,26 @@ pub(crate) struct Import {
     pub(crate) backend: At<BackendName>,
     pub(crate) meta: bool,
     pub(crate) annotations: bool,
-    /// Whether they count as the operator's; otherwise they only add locks.
-    pub(crate) full: bool,
-    /// Whether tags outside the vocabulary are left out; otherwise they keep the tool shut.
-    pub(crate) drop_unknown: bool,
+    pub(crate) trust: Trust,
+    pub(crate) unknown: Unknown,
+}
+
+/// What imported tags count for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trust {
+    /// They only add locks.
+    Narrow,
+    /// As much as the operator's.
+    Full,
+}
+
+/// What becomes of a tool that declares a tag outside the vocabulary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unknown {
+    /// It stays shut.
+    Shut,
+    /// The tag is left out.
+    Drop,
 }
 
 /// An argument that the caller does not choose.
@@ -99,11 +115,13 @@ pub(super) fn imports(reader: &mut Reader, node: &Node) -> Vec<Import> {
         let (meta, annotations) = (flag("meta"), flag("annotations"));
         let trust =
             reader.required(&fields, "trust").and_then(|node| reader.one_of(node, "trust", &["narrow", "full"]));
-        let unknown = fields.get("unknown").and_then(|node| reader.one_of(node, "treatment", &["shut", "drop"]));
+        let unknown = fields.get("unknown").map(|node| reader.one_of(node, "treatment", &["shut", "drop"]));
         if !meta && !annotations {
             reader.fault(value.location, "nothing is imported; write `meta: true`, `annotations: true` or both");
         }
-        imports.push(Import { backend, meta, annotations, full: trust == Some(1), drop_unknown: unknown == Some(1) });
+        let trust = if trust == Some(1) { Trust::Full } else { Trust::Narrow };
+        let unknown = if unknown == Some(Some(1)) { Unknown::Drop } else { Unknown::Shut };
+        imports.push(Import { backend, meta, annotations, trust, unknown });
     }
     imports
 }

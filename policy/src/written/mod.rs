@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use serde_saphyr::Location;
 
 pub(crate) use cases::{Call, Case, CatalogueEntry, Expect, Never, Target, Tests};
-pub(crate) use extras::{Import, Pin, PinHow, PinItems, PinValue};
+pub(crate) use extras::{Import, Pin, PinHow, PinItems, PinValue, Trust, Unknown};
 pub(crate) use reader::suggestion;
 use reader::{Fields, Reader};
 
