@@ -19,6 +19,8 @@ pub struct Metrics {
     pub requests: IntCounterVec,
     /// Decisions by `backend`, `decision` (allow, deny, challenge) and `reason` (see [`Reason`]).
     pub decisions: IntCounterVec,
+    /// Acts that were permitted and would have been refused, if rules in shadow did more than record, by `backend`.
+    pub shadow: IntCounterVec,
     /// Items of lists by `backend` and `outcome` (shown, hidden).
     pub list_items: IntCounterVec,
     /// Failed exchanges with a backend by `backend` and `error`.
@@ -133,6 +135,7 @@ impl Metrics {
         let requests = counter("portcullis_requests_total", "Requests to a backend's path.", &["backend", "status"])?;
         let decisions =
             counter("portcullis_decisions_total", "Decisions of the one door.", &["backend", "decision", "reason"])?;
+        let shadow = counter("portcullis_shadow_total", "Acts that rules in shadow would have refused.", &["backend"])?;
         let list_items = counter("portcullis_list_items_total", "Items of lists.", &["backend", "outcome"])?;
         let backend_errors =
             counter("portcullis_backend_errors_total", "Failed exchanges with a backend.", &["backend", "error"])?;
@@ -157,6 +160,7 @@ impl Metrics {
             registry,
             requests,
             decisions,
+            shadow,
             list_items,
             backend_errors,
             backend_up,

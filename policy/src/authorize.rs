@@ -23,15 +23,15 @@ const NEVER_FRESH: u64 = u64::MAX;
 #[derive(Clone, Copy)]
 pub(crate) struct Asked<'a> {
     pub(crate) action: Action<'a>,
-    /// An object as JSON.
-    pub(crate) arguments: Option<&'a str>,
+    /// An object as JSON; asked for only where something hangs on it.
+    pub(crate) arguments: &'a dyn Fn() -> Option<&'a str>,
     /// Seconds since the Unix epoch.
     pub(crate) now: u64,
 }
 
 impl<'a> Asked<'a> {
     pub(crate) fn of(action: Action<'a>) -> Self {
-        Self { action, arguments: None, now: NEVER_FRESH }
+        Self { action, arguments: &|| None, now: NEVER_FRESH }
     }
 }
 
@@ -40,6 +40,7 @@ struct Opened {
     how: How,
     locks: Bits,
     arguments: Option<String>,
+    mirrored: Option<Vec<(String, String)>>,
     shadow: Vec<Reason>,
 }
 
@@ -74,7 +75,8 @@ impl Policy {
     ///
     /// Returns the [`Denial`] with its reasons when it is not.
     pub fn authorize_at<T: Act>(&self, subject: &Subject, act: T, now: u64) -> Result<Permitted<T>, Denial> {
-        let asked = Asked { action: act.action(), arguments: act.arguments(), now };
+        let arguments = || act.arguments();
+        let asked = Asked { action: act.action(), arguments: &arguments, now };
         let permit = self.decide(subject, act.backend(), &asked)?;
         Ok(Permitted::new(act, permit))
     }
@@ -103,9 +105,9 @@ impl Policy {
             },
         };
         match verdict {
-            Ok(Opened { how, locks, arguments, shadow }) => {
+            Ok(Opened { how, locks, arguments, mirrored, shadow }) => {
                 let backend = found.map_or(0, |(index, _)| index);
-                Ok(Permit { policy: Arc::clone(&self.0), ring, backend, how, locks, arguments, shadow })
+                Ok(Permit { policy: Arc::clone(&self.0), ring, backend, how, locks, arguments, mirrored, shadow })
             }
             Err(Shut { kind, reasons, explained, shadow }) => {
                 Err(Denial { kind, reasons, policy_hash: Arc::clone(&self.0.hash), explained, shadow })
@@ -121,7 +123,8 @@ impl Policy {
         asked: &Asked<'_>,
     ) -> Result<Opened, Shut> {
         let Some(locks) = self.locks(index, table, held, &asked.action)? else {
-            return Ok(Opened { how: How::Protocol, locks: Bits::default(), arguments: None, shadow: Vec::new() });
+            let (how, locks) = (How::Protocol, Bits::default());
+            return Ok(Opened { how, locks, arguments: None, mirrored: None, shadow: Vec::new() });
         };
         let tool = tool_of(&asked.action);
         let name = tool.unwrap_or_default();
@@ -147,7 +150,7 @@ impl Policy {
         let judge = if held.conditional.is_empty() && held.denies.is_empty() {
             judge
         } else {
-            let text = arguments.as_deref().or(asked.arguments).unwrap_or("{}");
+            let text = arguments.as_deref().or_else(|| (asked.arguments)()).unwrap_or("{}");
             // What is no JSON that can be held, such as a number beyond all bounds, is nothing to compare.
             known = serde_json::from_str(text).unwrap_or(Value::Null);
             Judge { scene: Scene { arguments: Arguments::Known(&known), ..scene }, ..judge }
@@ -158,7 +161,11 @@ impl Policy {
         };
         let records = matches!(how, How::Shadow) || locks.meets(table.shadow) || !held.denies.is_empty();
         let shadow = if records { judge.in_shadow(&how, &exempt()) } else { Vec::new() };
-        Ok(Opened { how, locks, arguments, shadow })
+        let entry = tool.and_then(|tool| table.catalogue.as_ref()?.tool(tool));
+        let left = || arguments.as_deref().or_else(|| (asked.arguments)()).unwrap_or("{}");
+        let mirrored =
+            entry.filter(|entry| !entry.pins.places.is_empty()).and_then(|entry| entry.pins.mirrored(left()));
+        Ok(Opened { how, locks, arguments, mirrored, shadow })
     }
 
     /// The locks on what an action reaches; `None` for what the protocol itself needs.
@@ -209,7 +216,7 @@ impl Policy {
         if self.0.pins.is_empty() {
             return Ok(None);
         }
-        let arguments = asked.arguments.unwrap_or("{}");
+        let arguments = || (asked.arguments)().unwrap_or("{}");
         match asked.action {
             Action::CallTool { name } => {
                 let entry = table.catalogue.as_ref().and_then(|catalogue| catalogue.tool(name));
@@ -218,9 +225,9 @@ impl Policy {
                 if let Some(pin) = lacking.and_then(|place| self.0.pins.get(*place)) {
                     return Err(Refused::Always(Reason::PinClaim(pin.id.clone())));
                 }
-                pin::arguments(&self.0.pins, pins, subject, arguments)
+                if pins.places.is_empty() { Ok(None) } else { pin::arguments(&self.0.pins, pins, subject, arguments()) }
             }
-            Action::GetPrompt { name } => pin::prompt_arguments(&self.0.pins, index, name, subject, arguments),
+            Action::GetPrompt { name } => pin::prompt_arguments(&self.0.pins, index, name, subject, arguments()),
             Action::ReadResource { uri } => {
                 // INVARIANT: what has no one spelling carries no tag and was refused before.
                 let uri = uri::canonical(uri).unwrap_or_default();

@@ -93,7 +93,7 @@ pub(crate) fn with_catalogues(policy: &Policy, written: &Written) -> Policy {
 fn reached(policy: &Policy, catalogue: &[CatalogueEntry], never: &Never, subject: &Subject) -> Option<String> {
     let forbidden = |entry: &&CatalogueEntry| {
         let (backend, tool) = (&entry.backend.value, &entry.tool.value);
-        let tags = policy.tool_tags(backend, tool);
+        let tags = policy.tags_of(backend, tool);
         never.reach.tags.iter().any(|tag| tags.contains(&tag.value))
             || never.reach.tools.iter().any(|(on, name)| on.value == *backend && name == tool)
     };
@@ -140,7 +140,8 @@ fn decides(policy: &Policy, call: &Call, subject: &Subject) -> Option<String> {
         Target::Resource(uri) => Action::ReadResource { uri },
     };
     let with = call.with.as_ref().map_or_else(|| "{}".to_owned(), ToString::to_string);
-    let asked = Asked { action, arguments: Some(&with), now: TEST_TIME };
+    let arguments = || Some(with.as_str());
+    let asked = Asked { action, arguments: &arguments, now: TEST_TIME };
     let (found, why, sent) = match policy.decide(subject, &call.backend.value, &asked) {
         Ok(permit) => (Expect::Allow, permit.to_string(), Some(permit.arguments().unwrap_or(&with).to_owned())),
         Err(denial) => match denial.kind() {

@@ -112,8 +112,7 @@ impl Policy {
     }
 
     /// The tags that a tool carries, imported ones included.
-    #[must_use]
-    pub fn tool_tags(&self, backend: &BackendName, tool: &str) -> Vec<Tag> {
+    pub(crate) fn tags_of(&self, backend: &BackendName, tool: &str) -> Vec<Tag> {
         let Some((_, table)) = self.backend(backend) else { return Vec::new() };
         let locks = table.tool_locks(tool);
         locks.iter().filter_map(|bit| table.tags.get(bit)).cloned().collect()

@@ -44,6 +44,8 @@ pub struct Permit {
     pub(crate) locks: Bits,
     /// The arguments after pins, where they changed them.
     pub(crate) arguments: Option<String>,
+    /// What headers say of the arguments, where pins apply.
+    pub(crate) mirrored: Option<Vec<(String, String)>>,
     /// What would have refused it, if it did more than record.
     pub(crate) shadow: Vec<Reason>,
 }
@@ -78,6 +80,13 @@ impl Permit {
     #[must_use]
     pub fn arguments(&self) -> Option<&str> {
         self.arguments.as_deref()
+    }
+
+    /// The headers that mirror arguments (`Mcp-Param-*`), by the rest of their names, made of the arguments that leave;
+    /// `None` where nothing is pinned and the caller's own count.
+    #[must_use]
+    pub fn mirrored(&self) -> Option<&[(String, String)]> {
+        self.mirrored.as_deref()
     }
 
     /// What would have refused it, if it did more than record.

@@ -34,7 +34,7 @@ impl Policy {
         arguments: Option<&str>,
         now: u64,
     ) -> Explanation {
-        self.explain_asked(subject, backend, &Asked { action: *action, arguments, now })
+        self.explain_asked(subject, backend, &Asked { action: *action, arguments: &|| arguments, now })
     }
 
     fn explain_asked(&self, subject: &Subject, backend: &BackendName, asked: &Asked<'_>) -> Explanation {

@@ -9,7 +9,8 @@ use crate::policy::Policy;
 pub struct Tagged {
     /// The tag.
     pub tag: Tag,
-    /// The entries, in the order of the file for patterns; the name itself comes first.
+    /// The entries, in the order of the file for patterns; the name itself comes first; `import` where the backend
+    /// declares the tag.
     pub by: Vec<String>,
 }
 
@@ -28,29 +29,32 @@ impl Policy {
     pub fn tool_tags(&self, backend: &BackendName, tool: &str) -> Vec<Tagged> {
         let Some((_, table)) = self.backend(backend) else { return Vec::new() };
         let sources = table.tools.sources(tool);
-        let by = |bit: usize| sources.iter().filter(|(_, of)| *of == bit).map(|(source, _)| source.clone()).collect();
-        let tags = table.tools.of(tool).iter();
+        let by = |bit: usize| {
+            let own = sources.iter().filter(|(_, of)| *of == bit).map(|(source, _)| source.clone());
+            let imported = (!table.tools.of(tool).contains(bit)).then(|| "import".to_owned());
+            own.chain(imported).collect()
+        };
+        let tags = table.tool_locks(tool).iter();
         tags.filter_map(|bit| Some(Tagged { tag: table.tags.get(bit)?.clone(), by: by(bit) })).collect()
     }
 
-    /// The policy roles that open a tool, each on its own: what several open together is not in it.
+    /// The policy roles that open a tool, each on its own and if its conditions are met: what several open together is
+    /// not in it.
     #[must_use]
     pub fn tool_openers(&self, backend: &BackendName, tool: &str) -> Vec<Role> {
         let Some((index, table)) = self.backend(backend) else { return Vec::new() };
-        let locks = table.tools.of(tool);
+        let locks = table.tool_locks(tool);
         if locks.is_empty() {
             return Vec::new();
         }
         let roles = self.0.roles.iter().enumerate().filter(|(at, role)| {
             let mut keys = Bits::default();
-            role.keys.iter().filter(|(on, _)| *on == index).for_each(|(_, bit)| keys.insert(*bit));
+            role.keys.iter().filter(|key| key.backend == index).for_each(|key| keys.insert(key.bit));
             let mut grants = role.grants.iter().filter(|grant| grant.backend == index && grant.tool == tool);
-            let denied = self
-                .0
-                .denies
-                .iter()
-                .any(|rule| !rule.exempts(&[*at]) && rule.tags.get(index).is_some_and(|tags| tags.meets(locks)));
-            !denied && (locks.within(keys) || grants.any(|grant| grant.required.within(keys)))
+            let denied = self.0.denies.iter().any(|rule| {
+                rule.is_plain() && !rule.exempts(&[*at]) && rule.tags.get(index).is_some_and(|tags| tags.meets(locks))
+            });
+            !denied && (locks.within(keys) || grants.any(|grant| locks.without(grant.ignoring).within(keys)))
         });
         roles.map(|(_, role)| role.name.clone()).collect()
     }

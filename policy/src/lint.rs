@@ -172,7 +172,7 @@ fn conditions_on_nothing(policy: &Policy, written: &Written, findings: &mut Vec<
         let Ok(condition) = Condition::parse(&when.value, vocabulary) else { continue };
         for entry in &written.tests.catalogue {
             let Some(schema) = &entry.definition.input_schema else { continue };
-            let carries = policy.tool_tags(&entry.backend.value, &entry.tool.value);
+            let carries = policy.tags_of(&entry.backend.value, &entry.tool.value);
             let has = |name: &str| schema.get("properties").is_some_and(|properties| properties.get(name).is_some());
             let missing = condition.arguments.iter().find(|name| !has(name));
             if let Some(missing) = missing.filter(|_| tags.iter().any(|tag| carries.contains(tag))) {

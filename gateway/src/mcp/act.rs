@@ -11,6 +11,10 @@ impl Act for ClientMessage {
         ClientMessage::backend(self)
     }
 
+    fn arguments(&self) -> Option<&str> {
+        ClientMessage::arguments(self)
+    }
+
     fn action(&self) -> Action<'_> {
         match (self.target(), self.method()) {
             (Some(Target::Tool(name)), _) => Action::CallTool { name },

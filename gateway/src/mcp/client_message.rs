@@ -4,6 +4,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use portcullis_policy::BackendName;
 use serde_json::value::RawValue;
 
+use super::edit::{Edit, edit};
 use super::jsonrpc::{Envelope, RequestId, members};
 use super::method::{Governance, Method};
 use super::refusal::Refusal;
@@ -286,6 +287,13 @@ impl ClientMessage {
         self.params.as_ref()
     }
 
+    /// The `arguments` of its `params`, as JSON.
+    #[must_use]
+    pub fn arguments(&self) -> Option<&str> {
+        let params = std::str::from_utf8(self.params.as_ref()?).ok()?;
+        get(&members(params)?, "arguments").map(RawValue::get)
+    }
+
     /// What `Mcp-Name` says to a backend, encoded as a header value.
     #[must_use]
     pub fn mirrored_name(&self) -> Option<String> {
@@ -295,7 +303,15 @@ impl ClientMessage {
     /// The message as a backend gets it: members in one order, each value as it was checked.
     #[must_use]
     pub fn encode(&self) -> Bytes {
-        let size = self.params.as_ref().map_or(0, Bytes::len) + self.outcome.as_ref().map_or(0, |(_, json)| json.len());
+        self.encode_with(None)
+    }
+
+    /// The same with other `arguments`: those that the policy has decided on.
+    #[must_use]
+    pub fn encode_with(&self, arguments: Option<&str>) -> Bytes {
+        let changed = arguments.map(|arguments| Bytes::from(self.params_with(arguments)));
+        let params = changed.as_ref().or(self.params.as_ref());
+        let size = params.map_or(0, Bytes::len) + self.outcome.as_ref().map_or(0, |(_, json)| json.len());
         let mut out = BytesMut::with_capacity(size + 384);
         out.put_slice(br#"{"jsonrpc":"2.0""#);
         if let Some(id) = &self.id {
@@ -307,7 +323,7 @@ impl ClientMessage {
             out.put_slice(method.as_str().as_bytes());
             out.put_slice(b"\"");
         }
-        if let Some(params) = &self.params {
+        if let Some(params) = params {
             out.put_slice(br#","params":"#);
             out.put_slice(params);
         }
@@ -319,6 +335,23 @@ impl ClientMessage {
         }
         out.put_slice(b"}");
         out.freeze()
+    }
+
+    fn params_with(&self, arguments: &str) -> String {
+        let params = self.params.as_deref().and_then(|params| std::str::from_utf8(params).ok()).unwrap_or("{}");
+        let mut found = false;
+        let changed = edit(params, &mut |name, _| {
+            found |= name == "arguments";
+            Ok(if name == "arguments" { Edit::Replace(arguments.to_owned()) } else { Edit::Keep })
+        });
+        match changed {
+            Ok(Some(changed)) if found => changed,
+            // INVARIANT: a call has params, for it has a name; arguments that it did not have come last.
+            _ => match params.strip_suffix('}') {
+                Some("{") | None => format!("{{\"arguments\":{arguments}}}"),
+                Some(rest) => format!("{rest},\"arguments\":{arguments}}}"),
+            },
+        }
     }
 }
 

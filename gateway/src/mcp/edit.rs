@@ -61,6 +61,24 @@ pub(super) fn edit(
     Ok(Some(out))
 }
 
+/// An item of a list with one of its members changed; `None` when nothing changed.
+///
+/// # Errors
+///
+/// Returns an error when the item is no object, or the member could not be changed.
+#[expect(clippy::result_unit_err, reason = "there is nothing to say but that the item cannot be shown")]
+pub fn with_member(
+    item: &str,
+    member: &str,
+    change: &mut dyn FnMut(&str) -> Result<Option<String>, ()>,
+) -> Result<Option<String>, ()> {
+    let changed = edit(item, &mut |name, value| match name == member {
+        true => change(value).map(Edit::to).map_err(|()| Uneditable),
+        false => Ok(Edit::Keep),
+    });
+    changed.map_err(|Uneditable| ())
+}
+
 /// A text as JSON.
 pub(super) fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()

@@ -7,6 +7,8 @@
 
 mod visit;
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 
 use super::answer;
@@ -66,6 +68,25 @@ pub struct Filtered {
     pub id_at: Option<(usize, usize)>,
 }
 
+/// What becomes of an item.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It is not shown.
+    Hidden,
+    /// It is shown as it is.
+    Shown,
+    /// It is shown like this, as JSON.
+    Changed(String),
+}
+
+impl Fate {
+    /// Shown as it is, or not at all.
+    #[must_use]
+    pub fn shown_if(shown: bool) -> Self {
+        if shown { Self::Shown } else { Self::Hidden }
+    }
+}
+
 /// The answer is no list that can be read in one way only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the list in the backend's answer cannot be read in one way only")]
@@ -84,10 +105,10 @@ pub fn filter(
     era: Era,
     keep: &mut dyn FnMut(&str) -> bool,
 ) -> Result<Filtered, Unreadable> {
-    filter_items(body, kind, id, era, &mut |name, _| keep(name))
+    filter_items(body, kind, id, era, &mut |name, _| Fate::shown_if(keep(name)))
 }
 
-/// As [`filter`]; `keep` also gets the item as JSON.
+/// As [`filter`]; `keep` also gets the item as JSON, and may change it.
 ///
 /// # Errors
 ///
@@ -97,7 +118,7 @@ pub fn filter_items(
     kind: ListKind,
     id: &RequestId,
     era: Era,
-    keep: &mut dyn FnMut(&str, &str) -> bool,
+    keep: &mut dyn FnMut(&str, &str) -> Fate,
 ) -> Result<Filtered, Unreadable> {
     let text = std::str::from_utf8(body).map_err(|_not_utf8| Unreadable)?;
     let found = visit::find(text, kind.member()).ok_or(Unreadable)?;
@@ -123,7 +144,7 @@ pub fn filter_items(
 pub fn filter_by_shape(
     body: &Bytes,
     era: Era,
-    keep: &mut dyn FnMut(ListKind, &str, &str) -> bool,
+    keep: &mut dyn FnMut(ListKind, &str, &str) -> Fate,
 ) -> Result<Filtered, Unreadable> {
     let mut filtered = Filtered { body: body.clone(), shown: 0, hidden: 0, id_at: None };
     for kind in ListKind::WITH_ITEMS {
@@ -147,22 +168,28 @@ fn rewrite(
     found: &Found<'_>,
     kind: ListKind,
     era: Era,
-    keep: &mut dyn FnMut(&str, &str) -> bool,
+    keep: &mut dyn FnMut(&str, &str) -> Fate,
 ) -> Result<Filtered, Unreadable> {
     let items = match (&found.items, kind) {
         (Some(items), _) => items.as_slice(),
         (None, ListKind::Nothing) => &[],
         (None, _) => return Err(Unreadable),
     };
-    let mut kept = Vec::with_capacity(items.len());
+    let mut kept: Vec<Cow<'_, str>> = Vec::with_capacity(items.len());
+    let mut changed = false;
     for item in items {
         let name = visit::name(item, kind.key()).ok_or(Unreadable)?;
-        if keep(&name, item) {
-            kept.push(*item);
+        match keep(&name, item) {
+            Fate::Hidden => {}
+            Fate::Shown => kept.push(Cow::Borrowed(*item)),
+            Fate::Changed(item) => {
+                changed = true;
+                kept.push(Cow::Owned(item));
+            }
         }
     }
     let mut edits: Vec<(Span, String)> = Vec::with_capacity(2);
-    if kept.len() < items.len() {
+    if kept.len() < items.len() || changed {
         let span = Span::around(text, items).ok_or(Unreadable)?;
         edits.push((span, kept.join(",")));
     }

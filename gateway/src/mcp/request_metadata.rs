@@ -61,7 +61,8 @@ fn decode(value: &str) -> Option<String> {
 }
 
 /// The value itself, or as a Base64 sentinel when a header cannot hold it, or it looks like a sentinel.
-pub(super) fn encode_header(value: &str) -> String {
+#[must_use]
+pub fn encode_header(value: &str) -> String {
     let plain = value.bytes().all(|b| (0x20..0x7f).contains(&b)) && value.trim() == value;
     if plain && !value.starts_with("=?base64?") {
         value.to_owned()

@@ -88,7 +88,8 @@ pub(super) fn parameters(sent: &HeaderMap) -> usize {
     sent.keys().filter(|name| is_parameter(name)).count()
 }
 
-fn is_parameter(name: &HeaderName) -> bool {
+/// Whether a field mirrors a tool's parameter.
+pub(super) fn is_parameter(name: &HeaderName) -> bool {
     name.as_str().starts_with(PARAMETER)
 }
 

@@ -13,7 +13,7 @@ use super::standing::{Seen, Standing};
 use crate::authn::VerifiedIdentity;
 use crate::mcp::answer::{self, Answer};
 use crate::mcp::capabilities::{self, Reach};
-use crate::mcp::list_filter::{self, Filtered, ListKind, Unreadable};
+use crate::mcp::list_filter::{self, Fate, Filtered, ListKind, Unreadable};
 use crate::mcp::outcome::{Question, settle_answer};
 use crate::mcp::sse::Event;
 use crate::mcp::{ClientMessage, Era, Kind, Method, Place, RequestId, Seals, Target, Terms};
@@ -226,12 +226,12 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn shows(view: &Seen<'_>, kind: ListKind, name: &str, item: &str) -> bool {
+fn shows(view: &Seen<'_>, kind: ListKind, name: &str, item: &str) -> Fate {
     match kind {
         ListKind::Tools => view.tool(name, item),
-        ListKind::Prompts => view.prompt(name),
-        ListKind::Resources => view.resource(name),
-        ListKind::ResourceTemplates => view.resource_template(name),
-        ListKind::Nothing => false,
+        ListKind::Prompts => view.prompt_item(name, item),
+        ListKind::Resources => Fate::shown_if(view.resource(name)),
+        ListKind::ResourceTemplates => Fate::shown_if(view.resource_template(name)),
+        ListKind::Nothing => Fate::Hidden,
     }
 }

@@ -6,7 +6,7 @@
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
-use portcullis_policy::DenialKind;
+use portcullis_policy::{Denial, DenialKind};
 
 use super::exchange::BodyFault;
 use super::mount::Mount;
@@ -43,7 +43,25 @@ pub(super) enum Rejection {
         /// Whose codes to use.
         era: Era,
     },
-    /// It is open, but the token's scopes do not cover it.
+    /// As that, by a policy that explains what it does not open.
+    NotOpen {
+        /// The request's id.
+        id: Option<RequestId>,
+        /// What the caller is told.
+        told: String,
+    },
+    /// It is open, and refused with these arguments: told in a way that a model can do better by.
+    Refused {
+        /// The request's id.
+        id: Option<RequestId>,
+        /// What was asked for.
+        what: Unknown,
+        /// Whose form to use.
+        era: Era,
+        /// What the caller is told.
+        told: String,
+    },
+    /// It is open, but the token's scopes or its sign-in do not cover it.
     InsufficientScope {
         /// The request's id.
         id: Option<RequestId>,
@@ -108,9 +126,14 @@ const TOO_MANY_REQUESTS: i64 = -31429;
 impl Rejection {
     /// The rejection of what the policy refused.
     #[must_use]
-    pub(super) fn denied(kind: &DenialKind, id: Option<RequestId>, what: Unknown, era: Era) -> Self {
-        match kind {
-            DenialKind::NotOpen => Self::Unknown { id, what, era },
+    pub(super) fn denied(denial: &Denial, id: Option<RequestId>, what: Unknown, era: Era) -> Self {
+        match denial.kind() {
+            DenialKind::NotOpen => match denial.explained() {
+                Some(told) => Self::NotOpen { id, told: told.to_owned() },
+                None => Self::Unknown { id, what, era },
+            },
+            DenialKind::Refused { told } => Self::Refused { id, what, era, told: told.clone() },
+            DenialKind::NotKnownYet => Self::Unavailable { id },
             DenialKind::ScopeMissing { scopes } => {
                 Self::InsufficientScope { id, scopes: scopes.iter().map(|tag| tag.as_ref().to_owned()).collect() }
             }
@@ -131,7 +154,7 @@ impl Rejection {
             | Self::UnsupportedMediaType => Reason::Http,
             Self::Unauthenticated(_) => Reason::Token,
             Self::Unreadable(_) | Self::BadBatch => Reason::Message,
-            Self::Unknown { .. } => Reason::Policy,
+            Self::Unknown { .. } | Self::NotOpen { .. } | Self::Refused { .. } => Reason::Policy,
             Self::InsufficientScope { .. } => Reason::Scope,
             Self::TooOften { .. } | Self::TooManyStreams { .. } => Reason::Rate,
             Self::UnknownSession | Self::UnknownEvent => Reason::Session,
@@ -157,7 +180,9 @@ impl Rejection {
             }
             Self::UnknownSession => "the session is not this caller's, or was not asked this".to_owned(),
             Self::UnknownEvent => "`Last-Event-ID` was not sent in this session".to_owned(),
-            Self::Unknown { .. } | Self::InsufficientScope { .. } => "the policy says no".to_owned(),
+            Self::Unknown { .. } | Self::NotOpen { .. } | Self::Refused { .. } | Self::InsufficientScope { .. } => {
+                "the policy says no".to_owned()
+            }
             Self::Unavailable { .. } => "the gateway cannot decide at the moment".to_owned(),
             Self::BadGateway { .. } | Self::GatewayTimeout { .. } => "the backend gave no usable answer".to_owned(),
         }
@@ -195,7 +220,14 @@ impl Rejection {
                 let why = "A batch cannot initialize, or use an id twice";
                 error(StatusCode::BAD_REQUEST, None, INVALID_REQUEST, why)
             }
-            Self::Unknown { id: None, .. } => plain(StatusCode::ACCEPTED, ""),
+            Self::Unknown { id: None, .. } | Self::NotOpen { id: None, .. } | Self::Refused { id: None, .. } => {
+                plain(StatusCode::ACCEPTED, "")
+            }
+            Self::NotOpen { id, told } => error(StatusCode::OK, id.as_ref(), INVALID_PARAMS, told),
+            Self::Refused { id: Some(id), what: Unknown::Tool(_), era, told } => {
+                json(StatusCode::OK, refused_call(id, *era, told))
+            }
+            Self::Refused { id, told, .. } => error(StatusCode::OK, id.as_ref(), INVALID_PARAMS, told),
             Self::Unknown { id, what, era } => unknown(id.as_ref(), what, *era),
             Self::InsufficientScope { id, scopes } => {
                 let value = challenge::insufficient_scope(&mount.resource_metadata, scopes);
@@ -239,6 +271,14 @@ fn unknown(id: Option<&RequestId>, what: &Unknown, era: Era) -> Response<Bytes> 
         Unknown::Everything => (INVALID_PARAMS, "Nothing here is open to this account".to_owned()),
     };
     error(StatusCode::OK, id, code, &message)
+}
+
+/// A tool's own way to say that a call went wrong (MCP, server/tools section Error Handling).
+fn refused_call(id: &RequestId, era: Era, told: &str) -> Bytes {
+    let kind = if era == Era::Modern { "\"resultType\":\"complete\"," } else { "" };
+    let (id, text) = (id.as_json(), serde_json::Value::from(told));
+    let content = format!("[{{\"type\":\"text\",\"text\":{text}}}]");
+    format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{{{kind}\"content\":{content},\"isError\":true}}}}").into()
 }
 
 fn unavailable(id: Option<&RequestId>) -> Response<Bytes> {

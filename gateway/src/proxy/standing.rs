@@ -4,7 +4,7 @@
 //! INVARIANT: the policy is reached through [`Standing::authorize`] and [`Standing::view`] only: a tool that is
 //! quarantined, or that its backend does not list, is as unknown to a call as to a list.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -12,6 +12,8 @@ use portcullis_policy::{Act, Action, BackendName, Denial, Mask, Permitted, Polic
 
 use crate::backend::catalogue::Keeper;
 use crate::backend::pinning::{Place, Surface};
+use crate::mcp;
+use crate::mcp::list_filter::Fate;
 
 /// The standing that counts now.
 pub type Current = Arc<ArcSwap<Standing>>;
@@ -61,10 +63,10 @@ impl Standing {
         Self { policy, kept }
     }
 
-    /// Decides an act.
-    pub(super) fn authorize<T: Act>(&self, subject: &Subject, act: T) -> Result<Permitted<T>, Refused> {
+    /// Decides an act at `now`, in seconds since the Unix epoch.
+    pub(super) fn authorize<T: Act>(&self, subject: &Subject, act: T, now: u64) -> Result<Permitted<T>, Refused> {
         self.exists(subject, act.backend(), &act.action())?;
-        self.policy.authorize(subject, act).map_err(Refused::Denied)
+        self.policy.authorize_at(subject, act, now).map_err(Refused::Denied)
     }
 
     fn exists(&self, subject: &Subject, backend: &BackendName, action: &Action<'_>) -> Result<(), Refused> {
@@ -105,22 +107,52 @@ impl Standing {
 
 impl Seen<'_> {
     /// Whether an item of a list of tools is shown.
-    pub(super) fn tool(&self, name: &str, item: &str) -> bool {
+    pub(super) fn tool(&self, name: &str, item: &str) -> Fate {
         if !self.view.tool(name) {
-            return false;
+            return Fate::Hidden;
         }
-        let Some(kept) = self.kept else { return true };
-        let Some(surface) = &kept.surface else { return false };
-        let (shown, as_known) = surface.shows(name, item);
-        if !as_known {
-            kept.keeper.nudge();
+        if let Some(kept) = self.kept {
+            let Some(surface) = &kept.surface else { return Fate::Hidden };
+            let (shown, as_known) = surface.shows(name, item);
+            if !as_known {
+                kept.keeper.nudge();
+            }
+            if !shown {
+                return Fate::Hidden;
+            }
         }
-        shown
+        if !self.view.has_pins() {
+            return Fate::Shown;
+        }
+        let changed = mcp::with_member(item, "inputSchema", &mut |schema| self.view.tool_schema(name, schema));
+        match changed {
+            Ok(None) => Fate::Shown,
+            Ok(Some(item)) => Fate::Changed(item),
+            // Its schema does not have what is pinned any more: what would be sent is not what it takes.
+            Err(_) => Fate::Hidden,
+        }
     }
 
-    /// Whether a prompt is shown.
-    pub(super) fn prompt(&self, name: &str) -> bool {
-        self.view.prompt(name)
+    /// An item of a list of prompts: without the arguments that are set for callers.
+    pub(super) fn prompt_item(&self, name: &str, item: &str) -> Fate {
+        if !self.view.prompt(name) {
+            return Fate::Hidden;
+        }
+        let hidden = if self.view.has_pins() { self.view.hidden_prompt_arguments(name) } else { BTreeSet::new() };
+        if hidden.is_empty() {
+            return Fate::Shown;
+        }
+        let changed = mcp::with_member(item, "arguments", &mut |arguments| {
+            let listed: Vec<serde_json::Value> = serde_json::from_str(arguments).map_err(|_error| ())?;
+            let is_hidden = |item: &serde_json::Value| item["name"].as_str().is_some_and(|name| hidden.contains(name));
+            let kept: Vec<&serde_json::Value> = listed.iter().filter(|item| !is_hidden(item)).collect();
+            serde_json::to_string(&kept).map(Some).map_err(|_error| ())
+        });
+        match changed {
+            Ok(None) => Fate::Shown,
+            Ok(Some(item)) => Fate::Changed(item),
+            Err(_) => Fate::Hidden,
+        }
     }
 
     /// Whether a resource is shown.

@@ -25,13 +25,14 @@ impl Visit<'_> {
     ) -> Result<Permitted<T>, Failure> {
         let (method, name, id) = (act.method().to_owned(), act.name().map(str::to_owned), act.id());
         let (what, era, params) = (act.unknown(), act.era(), act.params());
-        match self.door.standing().authorize(identity.subject(), act) {
+        let now = self.door.clock.now().as_secs();
+        match self.door.standing().authorize(identity.subject(), act, now) {
             Ok(permitted) => {
                 let recorded = self.record_permit(identity, (method, name, params), permitted.permit().clone()).await;
                 if recorded { Ok(permitted) } else { Err(Rejection::Unavailable { id }.into()) }
             }
             Err(Refused::Denied(denial)) => {
-                let rejection = Rejection::denied(denial.kind(), id, what, era);
+                let rejection = Rejection::denied(&denial, id, what, era);
                 self.record_denial(identity, method, name, denial, &rejection);
                 Err(rejection.into())
             }
@@ -61,6 +62,12 @@ impl Visit<'_> {
         permit: Permit,
     ) -> bool {
         self.count(Verdict::Allow, metrics::Reason::None);
+        if !permit.shadow().is_empty() {
+            self.door.metrics.shadow.with_label_values(&[self.mount.name.as_ref()]).inc();
+        }
+        // Recorded as they leave.
+        let changed = permit.arguments().map(|arguments| Bytes::from(format!("{{\"arguments\":{arguments}}}")));
+        let params = changed.or(params);
         let policy_hash = Some(Arc::clone(permit.policy_hash()));
         let target = Target { backend: self.mount.name.to_string(), method, name };
         let (actor, reason) = (Some(Actor::of(identity)), Reason::Permit(permit));

@@ -45,6 +45,25 @@ pub(crate) struct ToolPins {
     pub(crate) places: Vec<usize>,
     /// Why the tool stays shut.
     pub(crate) shut: Option<Reason>,
+    /// Arguments that headers mirror (`x-mcp-header` in the schema): the header's name, and the way to the argument.
+    mirrors: Vec<(String, Vec<String>)>,
+}
+
+impl ToolPins {
+    /// What headers say of the arguments that leave; `None` where nothing is pinned.
+    pub(crate) fn mirrored(&self, arguments: &str) -> Option<Vec<(String, String)>> {
+        let said = |(header, path): &(String, Vec<String>)| {
+            let value: Value = serde_json::from_str(edit::get(arguments, path)?).ok()?;
+            let text = match value {
+                Value::String(text) => text,
+                Value::Bool(truth) => truth.to_string(),
+                Value::Number(_) => edit::get(arguments, path)?.to_owned(),
+                Value::Null | Value::Array(_) | Value::Object(_) => return None,
+            };
+            Some((header.clone(), text))
+        };
+        (!self.places.is_empty()).then(|| self.mirrors.iter().filter_map(said).collect())
+    }
 }
 
 /// Why a pin refuses.
@@ -106,6 +125,9 @@ impl Pin {
 /// The pins of a tool, and whether its schema has what they pin.
 pub(crate) fn of_tool(pins: &[Pin], backend: usize, tool: &ToolDefinition) -> ToolPins {
     let mut found = ToolPins::default();
+    if let Some(schema) = &tool.input_schema {
+        schema::mirrors(schema, &mut Vec::new(), &mut found.mirrors);
+    }
     for (place, pin) in pins.iter().enumerate().filter(|(_, pin)| pin.is_for(PinItems::Tools, backend, &tool.name)) {
         found.places.push(place);
         if let Some(schema) = &tool.input_schema

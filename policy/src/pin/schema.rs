@@ -13,6 +13,20 @@ pub(super) fn has(schema: &Value, path: &[String]) -> bool {
     schema.get("properties").and_then(|properties| properties.get(name)).is_some_and(|inner| has(inner, rest))
 }
 
+/// The properties that headers mirror (MCP 2026-07-28, `x-mcp-header`), each with the way to it.
+pub(super) fn mirrors(schema: &Value, path: &mut Vec<String>, found: &mut Vec<(String, Vec<String>)>) {
+    for (name, property) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
+        path.push(name.clone());
+        if let Some(header) = property.get("x-mcp-header").and_then(Value::as_str) {
+            let plain =
+                !header.is_empty() && header.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+            found.extend(plain.then(|| (header.to_ascii_lowercase(), path.clone())));
+        }
+        mirrors(property, path, found);
+        path.pop();
+    }
+}
+
 /// The schema without the property at this path, and without the need for it.
 pub(super) fn without(schema: &str, path: &[String]) -> Option<String> {
     let (name, rest) = path.split_first()?;

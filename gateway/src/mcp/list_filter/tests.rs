@@ -119,7 +119,7 @@ fn an_id_is_the_same_however_it_is_escaped() {
 fn a_list_on_a_stream_is_known_by_its_shape() {
     let body = r#"{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"a"},{"name":"b"}],"prompts":[{"name":"p"}]}}"#;
     let filtered = filter_by_shape(&Bytes::from_static(body.as_bytes()), Era::Legacy, &mut |kind, name, _| {
-        kind == ListKind::Tools && name == "a"
+        Fate::shown_if(kind == ListKind::Tools && name == "a")
     })
     .unwrap();
     assert_eq!((filtered.shown, filtered.hidden), (1, 2));

@@ -7,7 +7,7 @@ use portcullis_policy::{Act, BackendName, Permitted};
 use super::super::headers;
 use crate::backend::Upstream;
 use crate::backend::caller::Field;
-use crate::mcp::{ClientMessage, EndSession, Era, OpenStream};
+use crate::mcp::{ClientMessage, EndSession, Era, OpenStream, encode_header};
 
 /// A body up to here is written together with the head.
 const ONE_WRITE: usize = 16 * 1024;
@@ -31,8 +31,13 @@ impl UpstreamRequest {
         sent: &HeaderMap,
         session: Option<&str>,
     ) -> Self {
-        let body = message.act().encode();
-        let mut head = begin(b"POST", upstream, sent, session, body.len().min(ONE_WRITE));
+        let permit = message.permit();
+        let body = message.act().encode_with(permit.arguments());
+        let fields = Sent { fields: sent, parameters: permit.mirrored().is_none() };
+        let mut head = begin(b"POST", upstream, fields, session, body.len().min(ONE_WRITE));
+        for (name, value) in permit.mirrored().unwrap_or_default() {
+            line(&mut head, &format!("mcp-param-{name}"), &encode_header(value));
+        }
         if let (Some(method), Era::Modern) = (message.act().method(), message.act().era()) {
             line(&mut head, "mcp-method", method.as_str());
             if let Some(name) = message.act().mirrored_name() {
@@ -59,7 +64,7 @@ impl UpstreamRequest {
         session: &str,
         last_event: Option<&str>,
     ) -> Self {
-        let mut head = begin(b"GET", upstream, sent, Some(session), 0);
+        let mut head = begin(b"GET", upstream, Sent::all(sent), Some(session), 0);
         if let Some(event) = last_event {
             line(&mut head, "last-event-id", event);
         }
@@ -69,7 +74,7 @@ impl UpstreamRequest {
     /// The end of a session.
     #[must_use]
     pub fn end(upstream: &Upstream, act: &Permitted<EndSession>, sent: &HeaderMap, session: &str) -> Self {
-        Self::without_body(act.act().backend(), begin(b"DELETE", upstream, sent, Some(session), 0), false)
+        Self::without_body(act.act().backend(), begin(b"DELETE", upstream, Sent::all(sent), Some(session), 0), false)
     }
 
     fn without_body(backend: &BackendName, mut head: BytesMut, repeatable: bool) -> Self {
@@ -109,8 +114,20 @@ impl UpstreamRequest {
     }
 }
 
+/// What the client sent, and whether its mirrors of parameters still say what is in the body.
+struct Sent<'h> {
+    fields: &'h HeaderMap,
+    parameters: bool,
+}
+
+impl<'h> Sent<'h> {
+    fn all(fields: &'h HeaderMap) -> Self {
+        Self { fields, parameters: true }
+    }
+}
+
 /// Request line and fields, without the last line break.
-fn begin(method: &[u8], upstream: &Upstream, sent: &HeaderMap, session: Option<&str>, body: usize) -> BytesMut {
+fn begin(method: &[u8], upstream: &Upstream, sent: Sent<'_>, session: Option<&str>, body: usize) -> BytesMut {
     let mut head = BytesMut::with_capacity(HEAD_CAPACITY + body);
     head.put_slice(method);
     head.put_u8(b' ');
@@ -118,7 +135,10 @@ fn begin(method: &[u8], upstream: &Upstream, sent: &HeaderMap, session: Option<&
     head.put_slice(b" HTTP/1.1\r\n");
     line(&mut head, "host", upstream.host_header());
     line(&mut head, "accept-encoding", "identity");
-    for (name, value) in headers::to_backend(sent) {
+    for (name, value) in headers::to_backend(sent.fields) {
+        if headers::is_parameter(name) && !sent.parameters {
+            continue;
+        }
         line(&mut head, name.as_str(), value);
     }
     if let Some(session) = session {
