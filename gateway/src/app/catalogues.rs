@@ -4,6 +4,7 @@
 //! whole [`Standing`] is made anew and swapped.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use super::{StartError, backends, start};
 use crate::audit::{Auditor, Event, Kind, ToolDrift};
 use crate::backend::Replicas;
 use crate::backend::catalogue::{Client, Keeper, Known, Limits, Pinned};
-use crate::backend::pinning::{Change, Drift, LockFile, Mode, Rule, Surface};
+use crate::backend::pinning::{Change, Drift, LockError, LockFile, Mode, Rule, Surface};
 use crate::clock::Clock;
 use crate::config::{Config, settings};
 use crate::metrics::{Figures, Metrics};
@@ -49,6 +50,29 @@ pub(crate) fn client_of(config: &Config, backend: &settings::Backend) -> Result<
     Ok(client(config, backend, Arc::new(backends::replicas(backend)?)))
 }
 
+/// The lock file of a backend whose catalogue is kept, and what is done about tools that differ from it. A backend
+/// that is not checked for drift has one in the state directory, for the tags that it has declared.
+fn pinned(config: &Config, backend: &settings::Backend) -> Result<Option<(Pinned, Rule)>, StartError> {
+    let read = |path: &Path| LockFile::read(path, &backend.name);
+    if let Some(drift) = &backend.drift {
+        let lock = Arc::new(read(&drift.lock).map_err(start("a lock file"))?);
+        return Ok(Some((Pinned { path: drift.lock.clone(), lock }, drift.rule)));
+    }
+    if !config.policy.needs_catalogue(&backend.name) {
+        return Ok(None);
+    }
+    let path = config.state.join(format!("imported-{}.json", backend.name));
+    let lock = match read(&path) {
+        Err(LockError::Missing { .. }) => {
+            let empty = LockFile::empty(&backend.name);
+            empty.write(&path).map_err(start("the file of imported tags"))?;
+            empty
+        }
+        other => other.map_err(start("the file of imported tags"))?,
+    };
+    Ok(Some((Pinned { path, lock: Arc::new(lock) }, Rule::Always(Mode::Pass))))
+}
+
 impl Catalogues {
     /// The catalogues of the backends that need one, by the servers of each; what was known before of servers that
     /// stay is still known.
@@ -61,16 +85,14 @@ impl Catalogues {
         let keepers = || before.into_iter().flat_map(|before| &before.kept).map(|(keeper, _)| keeper);
         let mut kept = Vec::new();
         for (backend, replicas) in config.backends.iter().zip(replicas) {
-            let Some(drift) = &backend.drift else { continue };
-            let lock = LockFile::read(&drift.lock, &backend.name).map_err(start("a lock file"))?;
-            let pinned = Pinned { path: drift.lock.clone(), lock: Arc::new(lock) };
+            let Some((pinned, rule)) = pinned(config, backend)? else { continue };
             let client = client(config, backend, Arc::clone(replicas));
             let (name, every) = (backend.name.clone(), backend.catalogue_refresh);
             let keeper = Keeper::new(name, client, every, Some(pinned), Arc::clone(&clock));
             if let Some(before) = keepers().find(|before| before.reads(replicas)) {
                 keeper.go_on_from(before);
             }
-            kept.push((Arc::new(keeper), drift.rule));
+            kept.push((Arc::new(keeper), rule));
         }
         let policy = Arc::clone(&config.policy);
         let nothing = Standing::new(Arc::clone(&policy), BTreeMap::new());
@@ -99,6 +121,7 @@ impl Catalogues {
     fn swap(&self) {
         // One at a time: what is made later must not be replaced by what was made before.
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let policy = Arc::new(self.policy());
         let mut drifts = BTreeMap::new();
         let mut kept = BTreeMap::new();
         for (keeper, rule) in &self.kept {
@@ -108,9 +131,31 @@ impl Catalogues {
             });
             kept.insert(keeper.backend().clone(), Kept { keeper: Arc::clone(keeper), surface });
         }
-        self.current.store(Arc::new(Standing::new(Arc::clone(&self.policy), kept)));
+        self.current.store(Arc::new(Standing::new(policy, kept)));
         self.tell(&told, &drifts);
         *told = drifts;
+    }
+
+    /// The policy with what the backends say of their tools; what they have declared is kept.
+    fn policy(&self) -> Policy {
+        let mut policy = (*self.policy).clone();
+        for (keeper, _) in &self.kept {
+            let (backend, known) = (keeper.backend(), keeper.known());
+            let Some(catalogue) = known.catalogue.filter(|_| policy.needs_catalogue(backend)) else { continue };
+            let lock = known.pinned.as_ref().map(|pinned| &*pinned.lock);
+            policy = policy.with_catalogue(backend, &catalogue.for_policy(lock));
+            for finding in policy.catalogue_findings(backend) {
+                tracing::warn!(%backend, "{finding}");
+            }
+            let more = lock.and_then(|lock| lock.with_locks(&policy.imported(backend)));
+            if let Some((pinned, lock)) = known.pinned.as_ref().zip(more)
+                && let Err(error) = lock.write(&pinned.path)
+            {
+                // INVARIANT: the locks count in this process all the same; a restart would lose those not written.
+                tracing::error!(%backend, %error, "imported tags cannot be kept");
+            }
+        }
+        policy
     }
 
     fn surface(&self, backend: &BackendName, known: &Known, rule: Rule) -> Option<(Surface, Vec<Drift>)> {

@@ -72,9 +72,8 @@ pub fn with_member(
     member: &str,
     change: &mut dyn FnMut(&str) -> Result<Option<String>, ()>,
 ) -> Result<Option<String>, ()> {
-    let changed = edit(item, &mut |name, value| match name == member {
-        true => change(value).map(Edit::to).map_err(|()| Uneditable),
-        false => Ok(Edit::Keep),
+    let changed = edit(item, &mut |name, value| {
+        if name == member { change(value).map(Edit::to).map_err(|()| Uneditable) } else { Ok(Edit::Keep) }
     });
     changed.map_err(|Uneditable| ())
 }

@@ -220,15 +220,7 @@ impl Rejection {
                 let why = "A batch cannot initialize, or use an id twice";
                 error(StatusCode::BAD_REQUEST, None, INVALID_REQUEST, why)
             }
-            Self::Unknown { id: None, .. } | Self::NotOpen { id: None, .. } | Self::Refused { id: None, .. } => {
-                plain(StatusCode::ACCEPTED, "")
-            }
-            Self::NotOpen { id, told } => error(StatusCode::OK, id.as_ref(), INVALID_PARAMS, told),
-            Self::Refused { id: Some(id), what: Unknown::Tool(_), era, told } => {
-                json(StatusCode::OK, refused_call(id, *era, told))
-            }
-            Self::Refused { id, told, .. } => error(StatusCode::OK, id.as_ref(), INVALID_PARAMS, told),
-            Self::Unknown { id, what, era } => unknown(id.as_ref(), what, *era),
+            Self::Unknown { .. } | Self::NotOpen { .. } | Self::Refused { .. } => self.by_policy(),
             Self::InsufficientScope { id, scopes } => {
                 let value = challenge::insufficient_scope(&mount.resource_metadata, scopes);
                 let response = error(StatusCode::FORBIDDEN, id.as_ref(), FORBIDDEN, "Insufficient scope");
@@ -256,6 +248,21 @@ impl Rejection {
             Self::GatewayTimeout { id } => {
                 error(StatusCode::GATEWAY_TIMEOUT, id.as_ref(), INTERNAL_ERROR, "The MCP server took too long")
             }
+        }
+    }
+
+    /// The answer to what the policy does not open.
+    fn by_policy(&self) -> Response<Bytes> {
+        match self {
+            Self::Unknown { id: Some(id), what, era } => unknown(Some(id), what, *era),
+            Self::Refused { id: Some(id), what: Unknown::Tool(_), era, told } => {
+                json(StatusCode::OK, refused_call(id, *era, told))
+            }
+            Self::NotOpen { id: Some(id), told } | Self::Refused { id: Some(id), told, .. } => {
+                error(StatusCode::OK, Some(id), INVALID_PARAMS, told)
+            }
+            // A notification has no answer.
+            _ => plain(StatusCode::ACCEPTED, ""),
         }
     }
 }

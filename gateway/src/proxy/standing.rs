@@ -129,7 +129,7 @@ impl Seen<'_> {
             Ok(None) => Fate::Shown,
             Ok(Some(item)) => Fate::Changed(item),
             // Its schema does not have what is pinned any more: what would be sent is not what it takes.
-            Err(_) => Fate::Hidden,
+            Err(()) => Fate::Hidden,
         }
     }
 
@@ -151,7 +151,7 @@ impl Seen<'_> {
         match changed {
             Ok(None) => Fate::Shown,
             Ok(Some(item)) => Fate::Changed(item),
-            Err(_) => Fate::Hidden,
+            Err(()) => Fate::Hidden,
         }
     }
 

@@ -11,8 +11,11 @@ mod pages;
 mod tool;
 mod wire;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use portcullis_policy::Tag;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 pub use client::{Client, Fetched, Limits};
@@ -22,6 +25,8 @@ pub use tool::{Field, Fingerprint, Tool};
 pub use wire::FetchError;
 
 pub(crate) use tool::{digest, hex};
+
+use super::pinning::LockFile;
 
 /// Every tool of a backend at one moment, by name.
 #[derive(Clone, Debug, PartialEq)]
@@ -63,6 +68,20 @@ impl Catalogue {
     pub fn get(&self, name: &str) -> Option<&Tool> {
         let at = self.tools.binary_search_by(|tool| tool.name().cmp(name)).ok()?;
         self.tools.get(at)
+    }
+
+    /// What the policy takes of it, with the tags that a lock file keeps on tools.
+    #[must_use]
+    pub fn for_policy(&self, lock: Option<&LockFile>) -> portcullis_policy::Catalogue {
+        let tools = self.tools.iter().map(|tool| portcullis_policy::ToolDefinition {
+            name: tool.name().to_owned(),
+            input_schema: Some(tool.get(Field::InputSchema).cloned().unwrap_or(Value::Null)),
+            meta: tool.meta().cloned(),
+            annotations: tool.get(Field::Annotations).cloned(),
+        });
+        let tags = |locks: &BTreeSet<String>| locks.iter().filter_map(|tag| Tag::try_from(tag.as_str()).ok()).collect();
+        let kept = lock.into_iter().flat_map(LockFile::kept).map(|(tool, locks)| (tool.to_owned(), tags(locks)));
+        portcullis_policy::Catalogue { tools: tools.collect(), kept: kept.collect(), held_back: BTreeSet::new() }
     }
 
     /// SHA-256 over names and definitions, in hexadecimal: two catalogues with one hash say the same.

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use portcullis_policy::BackendName;
+use portcullis_policy::{BackendName, Tag};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -132,6 +132,22 @@ impl LockFile {
             }
         }
         (more != *self).then_some(more)
+    }
+
+    /// The same with these tags kept on tools beside those that are kept already; `None` when there are none.
+    #[must_use]
+    pub fn with_locks(&self, imported: &BTreeMap<String, BTreeSet<Tag>>) -> Option<Self> {
+        let mut more = self.clone();
+        for (tool, tags) in imported {
+            let locks = &mut more.tools.entry(tool.clone()).or_default().locks;
+            locks.extend(tags.iter().map(ToString::to_string));
+        }
+        (more != *self).then_some(more)
+    }
+
+    /// The tags that are kept on tools.
+    pub fn kept(&self) -> impl Iterator<Item = (&str, &BTreeSet<String>)> {
+        self.tools.iter().map(|(name, entry)| (name.as_str(), &entry.locks))
     }
 
     /// A tool as it was approved.

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use portcullis_policy::Policy;
 use serde_json::{Value, json};
 
 use crate::backend::catalogue::Tool;
@@ -26,10 +27,11 @@ pub(super) fn run(config: &Config, backends: &[&settings::Backend], json: bool) 
             faults.push(fault.to_string());
             None
         });
-        let findings = lock.map(|lock| compare(&lock, &catalogue)).unwrap_or_default();
+        let findings = lock.as_ref().map(|lock| compare(lock, &catalogue)).unwrap_or_default();
+        let policy = config.policy.with_catalogue(&backend.name, &catalogue.for_policy(lock.as_ref()));
         for tool in catalogue.tools() {
             let finding = findings.iter().find(|finding| finding.tool == tool.name());
-            rows.push(row(config, backend, tool, finding.map(|finding| &finding.change)));
+            rows.push(row(&policy, backend, tool, finding.map(|finding| &finding.change)));
         }
     }
     let text = if json {
@@ -52,8 +54,8 @@ struct Row {
     drift: Option<(Change, &'static str)>,
 }
 
-fn row(config: &Config, backend: &settings::Backend, tool: &Tool, change: Option<&Change>) -> Row {
-    let (name, policy) = (&backend.name, &config.policy);
+fn row(policy: &Policy, backend: &settings::Backend, tool: &Tool, change: Option<&Change>) -> Row {
+    let name = &backend.name;
     let tags = policy.tool_tags(name, tool.name()).into_iter().map(|tagged| (tagged.tag.to_string(), tagged.by));
     let rule = backend.drift.as_ref().map(|drift| drift.rule).unwrap_or_default();
     let mode = rule.mode(policy.names_tool(name, tool.name()));

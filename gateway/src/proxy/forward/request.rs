@@ -115,6 +115,7 @@ impl UpstreamRequest {
 }
 
 /// What the client sent, and whether its mirrors of parameters still say what is in the body.
+#[derive(Clone, Copy)]
 struct Sent<'h> {
     fields: &'h HeaderMap,
     parameters: bool,
