@@ -52,6 +52,8 @@ mod lint;
 mod names;
 mod pin;
 mod policy;
+#[cfg(doctest)]
+pub mod proofs;
 mod rate;
 mod reach;
 mod ring;
