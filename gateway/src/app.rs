@@ -7,6 +7,7 @@ mod identity_provider;
 mod lasting;
 mod mounts;
 mod readiness;
+mod revocations;
 mod running;
 mod state;
 
@@ -19,6 +20,7 @@ use pingora_core::server::{RunArgs, Server};
 use pingora_core::services::listening::Service;
 use readiness::Ready;
 use running::Running;
+pub(crate) use state::existing as existing_store;
 
 use crate::admin::Admin;
 use crate::config::Config;
@@ -46,7 +48,8 @@ pub fn run(config: &Config) -> Result<(), StartError> {
     // One runtime for what is not a request: the store, key sets, sweeping. It lives as long as the process.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.map_err(start("the runtime"))?;
-    let lasting = runtime.block_on(Lasting::open(config))?;
+    let (lasting, feed) = runtime.block_on(Lasting::open(config))?;
+    runtime.spawn(feed.follow());
     lasting.start_background(runtime.handle());
     let running = Arc::new(Running::start(lasting, config, runtime.handle())?);
     let lasting = running.lasting();

@@ -35,6 +35,8 @@ pub struct Metrics {
     pub audit_events: IntCounterVec,
     /// Age of a key set in seconds by `issuer`.
     pub jwks_age: IntGaugeVec,
+    /// Seconds since the log of revocations was last read.
+    pub revocations_age: IntGauge,
     /// What the gateway knows of its backends' tools.
     pub catalogue: Catalogue,
     /// Open event streams.
@@ -148,6 +150,9 @@ impl Metrics {
             counter("portcullis_audit_events_total", "Audit events given to a sink.", &["sink", "outcome"])?;
         let jwks_age = IntGaugeVec::new(Opts::new("portcullis_jwks_age_seconds", "Age of a key set."), &["issuer"])?;
         registry.register(Box::new(jwks_age.clone()))?;
+        let help = "Seconds since the log of revocations was last read.";
+        let revocations_age = IntGauge::new("portcullis_revocations_age_seconds", help)?;
+        registry.register(Box::new(revocations_age.clone()))?;
         let catalogue = Catalogue::new(&registry)?;
         let streams = IntGauge::new("portcullis_streams", "Open event streams.")?;
         registry.register(Box::new(streams.clone()))?;
@@ -168,6 +173,7 @@ impl Metrics {
             audit_refused,
             audit_events,
             jwks_age,
+            revocations_age,
             catalogue,
             streams,
             budgets,

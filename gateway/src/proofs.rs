@@ -23,7 +23,7 @@
 /// use portcullis::authn::VerifiedIdentity;
 /// use portcullis_policy::Subject;
 /// fn forge(subject: Subject, by: &VerifiedIdentity) -> VerifiedIdentity {
-///     VerifiedIdentity::new(subject, by.expires_at(), None)
+///     VerifiedIdentity::new(subject, by.expires_at(), None, None)
 /// }
 /// ```
 /// ```compile_fail,E0277

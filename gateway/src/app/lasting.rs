@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use super::identity_provider::IdentityProvider;
 use super::mounts::{mount, scopes};
+use super::revocations::Feed;
 use super::{StartError, budgets, start, state};
 use crate::audit::{self, Auditor, Digester, Signer};
-use crate::authn::{self, Authenticator};
+use crate::authn::{self, Authenticator, Revocations};
 use crate::backend::Replicas;
 use crate::backend::caller::Asserter;
 use crate::clock::{Clock, SystemClock};
@@ -36,6 +37,7 @@ pub(super) struct Lasting {
     pub(super) auditor: Arc<Auditor>,
     pub(super) lifecycle: Arc<Lifecycle>,
     pub(super) budgets: Arc<Budgets>,
+    pub(super) revocations: Arc<Revocations>,
     store: Arc<dyn Store>,
     sealer: Sealer,
     signing_key: SigningKey,
@@ -45,8 +47,8 @@ pub(super) struct Lasting {
 }
 
 impl Lasting {
-    /// Opens state and trail as the configuration at start says.
-    pub(super) async fn open(config: &Config) -> Result<Self, StartError> {
+    /// Opens state and trail as the configuration at start says, and reads what was revoked.
+    pub(super) async fn open(config: &Config) -> Result<(Self, Feed), StartError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let metrics = Arc::new(Metrics::new().map_err(start("the metrics"))?);
         let (store, sealer) = state::open(&config.state).await?;
@@ -54,23 +56,29 @@ impl Lasting {
         let assertion_key = state::signing_key(state::ASSERTION_KEY, &*store, &sealer).await?;
         let outbound = Outbound::new(&outbound::Settings::default()).map_err(start("the HTTP client"))?;
         let provider = IdentityProvider::new(config, &outbound, &clock);
-        let auditor = auditor(config, &signing_key, (&*store, &sealer), &metrics, &clock).await?;
+        let auditor = Arc::new(auditor(config, &signing_key, (&*store, &sealer), &metrics, &clock).await?);
+        let revocations = Arc::new(Revocations::new(config.oauth.revocation_staleness, clock.now()));
+        let (log, read) = (Arc::clone(&store), Arc::clone(&revocations));
+        let mut feed = Feed::new(log, read, Arc::clone(&auditor), Arc::clone(&clock));
+        feed.read().await.map_err(start("the log of revocations"))?;
         let asserter = Asserter::new(assertion_key.clone(), config.server.public_url.clone(), Arc::clone(&clock));
         let budgets = Arc::new(budgets::of_clients(config, &metrics));
-        Ok(Self {
+        let lasting = Self {
             clock,
             metrics,
             budgets,
             provider,
-            auditor: Arc::new(auditor),
+            auditor,
             lifecycle: Arc::default(),
+            revocations,
             store,
             sealer,
             signing_key,
             assertion_key,
             outbound,
             asserter: Arc::new(asserter),
-        })
+        };
+        Ok((lasting, feed))
     }
 
     /// The door of a configuration and its servers; questions and counts go on from the one before.
@@ -94,6 +102,7 @@ impl Lasting {
         let issuer = config.server.public_url.clone();
         let mut trusted = authn::Settings::new(access_token::Verifier::new(issuer, [&self.signing_key]));
         trusted.entra = Some(self.provider.verifier(config));
+        trusted.revocations = Arc::clone(&self.revocations);
         trusted.cache_for = config.limits.token_cache;
         let mounts = config.backends.iter().zip(servers);
         let mounts = mounts.map(|(backend, replicas)| Arc::new(mount(config, backend, replicas, &self.asserter)));

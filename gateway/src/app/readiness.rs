@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::revocations::NOTABLE;
 use super::running::Running;
 use crate::admin::Readiness;
 use crate::backend::Replicas;
@@ -26,6 +27,11 @@ impl Readiness for Ready {
         if !self.entra_keys.is_ready() {
             missing.push("the identity provider's keys have not been fetched; see the log".to_owned());
         }
+        let lasting = self.running.lasting();
+        if lasting.revocations.is_stale(lasting.clock.now()) {
+            let what = "the store has not said for too long what was revoked, so that no token is believed";
+            missing.push(format!("{what}; see the log and `oauth.revocation_staleness`"));
+        }
         // A listener that cannot bind ends its thread and nothing else: only a connection proves that it is there.
         if std::net::TcpStream::connect_timeout(&reachable(self.listen), PROBE).is_err() {
             missing.push(format!("nothing listens on `{}`; see whether the port is taken", self.listen));
@@ -41,7 +47,10 @@ impl Readiness for Ready {
         };
         let backends = self.running.backends();
         let hurt = backends.iter().filter(|replicas| replicas.in_use() < replicas.count()).map(note);
-        hurt.chain(self.running.catalogues().notes()).collect()
+        let lasting = self.running.lasting();
+        let age = lasting.revocations.age(lasting.clock.now());
+        let unread = (age > NOTABLE).then(|| format!("the log of revocations was last read {} s ago", age.as_secs()));
+        hurt.chain(self.running.catalogues().notes()).chain(unread).collect()
     }
 
     fn observe(&self, metrics: &Metrics) {
@@ -53,6 +62,9 @@ impl Readiness for Ready {
             metrics.backend_up.with_label_values(&labels).set(i64::from(server.is_up()));
         }
         self.running.catalogues().observe(metrics);
+        let lasting = self.running.lasting();
+        let age = lasting.revocations.age(lasting.clock.now());
+        metrics.revocations_age.set(i64::try_from(age.as_secs()).unwrap_or(i64::MAX));
         if let Some(age) = self.entra_keys.age() {
             metrics.jwks_age.with_label_values(&["entra"]).set(i64::try_from(age.as_secs()).unwrap_or(i64::MAX));
         }

@@ -24,6 +24,20 @@ pub(super) async fn open(directory: &Path) -> Result<(Arc<dyn Store>, Sealer), S
     Ok((Arc::new(store), sealer))
 }
 
+/// The store of a gateway that has run before: for commands, which never make one.
+///
+/// # Errors
+///
+/// Returns a [`StartError`] when there is none, or it cannot be used.
+pub(crate) async fn existing(directory: &Path) -> Result<Arc<dyn Store>, StartError> {
+    let database = directory.join("portcullis.db");
+    if !database.exists() {
+        let what = format!("`{}` is missing; see `state.path`", database.display());
+        return Err(start("the store")(what));
+    }
+    Ok(Arc::new(SqliteStore::open(&database).await.map_err(start("the store"))?))
+}
+
 /// The key of this name: the one that is kept, or a new one.
 pub(super) async fn signing_key(
     name: &'static str,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use portcullis_policy::Subject;
 
+use super::revocations::Revocable;
 use crate::clock::Timestamp;
 
 /// A caller whose token was verified. Only [`super::Authenticator`] makes one.
@@ -12,12 +13,23 @@ pub struct VerifiedIdentity {
     subject: Subject,
     expires_at: Timestamp,
     token_id: Option<String>,
+    revocable: Option<Revocable>,
 }
 
 impl VerifiedIdentity {
     /// INVARIANT: called only with what a verifier in `jose` returned.
-    pub(super) fn new(subject: Subject, expires_at: Timestamp, token_id: Option<String>) -> Self {
-        Self { subject, expires_at, token_id }
+    pub(super) fn new(
+        subject: Subject,
+        expires_at: Timestamp,
+        token_id: Option<String>,
+        revocable: Option<Revocable>,
+    ) -> Self {
+        Self { subject, expires_at, token_id, revocable }
+    }
+
+    /// What its token can be ended by; only the gateway's own can.
+    pub(super) fn revocable(&self) -> Option<&Revocable> {
+        self.revocable.as_ref()
     }
 
     /// The caller, for the policy.

@@ -8,6 +8,7 @@ mod bearer;
 mod cache;
 pub mod challenge;
 mod identity;
+mod revocations;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +19,8 @@ use portcullis_policy::{Kind, Scopes, Subject};
 use cache::Tokens;
 pub use identity::VerifiedIdentity;
 use identity::{Issuer, Verified};
+use revocations::Revocable;
+pub use revocations::{Ended, Revocations, Standing};
 
 use crate::clock::{Clock, Timestamp};
 use crate::jose::VerifyError;
@@ -35,6 +38,8 @@ pub struct Settings {
     pub entra: Option<entra_token::Verifier>,
     /// How many verified tokens are remembered.
     pub cache_capacity: u64,
+    /// What is over before its time.
+    pub revocations: Arc<Revocations>,
     /// How long each is, which is how long a withdrawn key still works; 60 s at most, whatever is set.
     pub cache_for: Duration,
 }
@@ -43,7 +48,8 @@ impl Settings {
     /// Our own tokens, a hundred thousand of them remembered for a minute.
     #[must_use]
     pub fn new(own: access_token::Verifier) -> Self {
-        Self { own, entra: None, cache_capacity: 100_000, cache_for: cache::LONGEST }
+        let revocations = Arc::new(Revocations::new(None, Timestamp::from_secs(0)));
+        Self { own, entra: None, cache_capacity: 100_000, revocations, cache_for: cache::LONGEST }
     }
 }
 
@@ -69,7 +75,7 @@ pub enum AuthnError {
     #[error("{0}")]
     Invalid(Reason),
     /// The token cannot be judged at the moment.
-    #[error("the identity provider's keys are not available")]
+    #[error("the identity provider's keys are not available, or it is not known what was revoked lately")]
     Unavailable,
 }
 
@@ -85,6 +91,9 @@ pub enum Reason {
     /// It is Entra's, and this backend takes only our own.
     #[error("this backend takes no tokens of the identity provider; set `accept_entra_tokens` if it should")]
     NotAcceptedHere,
+    /// It was ended before its time.
+    #[error("it was revoked")]
+    Revoked,
 }
 
 impl From<VerifyError> for AuthnError {
@@ -120,6 +129,7 @@ pub struct Authenticator {
     own: access_token::Verifier,
     entra: Option<entra_token::Verifier>,
     cache: Tokens,
+    revocations: Arc<Revocations>,
     clock: Arc<dyn Clock>,
 }
 
@@ -128,7 +138,7 @@ impl Authenticator {
     #[must_use]
     pub fn new(settings: Settings, clock: Arc<dyn Clock>) -> Self {
         let cache = Tokens::new(settings.cache_capacity, settings.cache_for);
-        Self { own: settings.own, entra: settings.entra, cache, clock }
+        Self { own: settings.own, entra: settings.entra, cache, revocations: settings.revocations, clock }
     }
 
     /// Verifies the caller of a request to the backend of this audience.
@@ -159,7 +169,20 @@ impl Authenticator {
         };
         // Asked anew each time: what is remembered is the token, not where it was sent.
         check_audience(&verified.issuer, audience)?;
-        Ok(Arc::clone(&verified.identity))
+        let standing = verified.identity.revocable().map(|token| self.revocations.standing(token, now));
+        match standing {
+            None | Some(Standing::Good) => Ok(Arc::clone(&verified.identity)),
+            Some(Standing::Ended) => Err(Reason::Revoked.into()),
+            Some(Standing::Unknown) => Err(AuthnError::Unavailable),
+        }
+    }
+
+    /// Waits until the token of a caller is revoked; forever for one that the gateway did not issue.
+    pub async fn revoked(&self, identity: &VerifiedIdentity) {
+        match identity.revocable() {
+            Some(token) => self.revocations.until_ended(token).await,
+            None => std::future::pending().await,
+        }
     }
 
     /// Forgets every verified token, so that each is verified again.
@@ -214,7 +237,12 @@ fn check_audience(issuer: &Issuer, audience: &Audience) -> Result<(), AuthnError
 
 fn own(claims: AccessTokenClaims, since: Timestamp) -> Verified {
     let expires_at = Timestamp::from_secs(claims.exp);
-    let AccessTokenClaims { aud, client_id, jti, scope, tid, oid, idtyp, roles, groups, .. } = claims;
+    let AccessTokenClaims { aud, sub, client_id, jti, iat, scope, tid, oid, idtyp, grant_id, roles, groups, .. } =
+        claims;
+    // As `store::Whose::key` writes them.
+    let keys =
+        [format!("grant:{grant_id}"), format!("user:{sub}"), format!("client:{client_id}"), format!("tenant:{tid}")];
+    let revocable = Revocable { keys, issued_at: Timestamp::from_secs(iat) };
     let kind = match idtyp {
         IdType::User => Kind::User,
         IdType::App => Kind::App,
@@ -222,7 +250,7 @@ fn own(claims: AccessTokenClaims, since: Timestamp) -> Verified {
     let scopes = Scopes::Granted(scope.split(' ').filter(|scope| !scope.is_empty()).map(str::to_owned).collect());
     let subject =
         Subject::new(kind, tid, oid).with_roles(roles).with_groups(groups).with_scopes(scopes).with_client(client_id);
-    let identity = Arc::new(VerifiedIdentity::new(subject, expires_at, Some(jti)));
+    let identity = Arc::new(VerifiedIdentity::new(subject, expires_at, Some(jti), Some(revocable)));
     Verified { identity, issuer: Issuer::Own { resource: aud }, since }
 }
 
@@ -233,7 +261,7 @@ fn entras(identity: EntraIdentity, since: Timestamp) -> Verified {
     if let Some(client) = identity.client {
         subject = subject.with_client(client);
     }
-    let identity = Arc::new(VerifiedIdentity::new(subject, identity.exp, identity.token_id));
+    let identity = Arc::new(VerifiedIdentity::new(subject, identity.exp, identity.token_id, None));
     Verified { identity, issuer: Issuer::Entra, since }
 }
 

@@ -8,6 +8,7 @@ mod check;
 mod explain;
 mod policy_test;
 mod serve;
+mod sessions;
 mod tools;
 
 use std::io::Write;
@@ -49,11 +50,22 @@ enum Command {
     },
     /// Ask the backends for their tools: tags, where each comes from, and the roles that open it.
     Tools(tools::Question),
+    /// Work on the sessions of people and clients.
+    Sessions {
+        #[command(subcommand)]
+        command: SessionsCommand,
+    },
     /// Work on an audit trail.
     Audit {
         #[command(subcommand)]
         command: AuditCommand,
     },
+}
+
+#[derive(Debug, Subcommand)]
+enum SessionsCommand {
+    /// End the sessions of a person, a client or a directory: every node refuses their tokens within a second.
+    Revoke(sessions::Question),
 }
 
 #[derive(Debug, Subcommand)]
@@ -81,6 +93,7 @@ pub fn run() -> ExitCode {
         Command::Explain(question) => explain::run(&question),
         Command::Policy { command: PolicyCommand::Test { file } } => policy_test::run(&file),
         Command::Tools(question) => tools::run(&question),
+        Command::Sessions { command: SessionsCommand::Revoke(question) } => sessions::run(&question),
         Command::Audit { command: AuditCommand::Verify(question) } => audit_verify::run(&question),
     };
     match result {

@@ -133,6 +133,8 @@ pub struct OAuth {
     pub refresh_token_lifetime: Option<Text>,
     /// How long a browser is not asked again for the consent that a person gave in it; never remembered when left out.
     pub remember_consent: Option<Text>,
+    /// How long tokens are believed while it cannot be read what was revoked; a duration, or `unbounded`.
+    pub revocation_staleness: Option<Text>,
     /// Hosts and applications that answers may go to.
     pub redirect_hosts: Option<Vec<Text>>,
     /// Hosts whose metadata documents may name a client.

@@ -143,6 +143,8 @@ pub struct OAuth {
     pub refresh_token_lifetime: Duration,
     /// How long a consent is remembered; never when absent.
     pub remember_consent: Option<Duration>,
+    /// How long tokens are believed while it cannot be read what was revoked; for ever when absent.
+    pub revocation_staleness: Option<Duration>,
 }
 
 /// Who may be a client.

@@ -49,6 +49,8 @@ pub struct AccessTokenClaims {
     pub oid: String,
     /// A person's, or an application's own.
     pub idtyp: IdType,
+    /// The grant that it was issued for, by which it can be ended.
+    pub grant_id: String,
     /// App-role values, as the identity provider gave them.
     pub roles: Vec<String>,
     /// Groups' object IDs.

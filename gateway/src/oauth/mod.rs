@@ -29,6 +29,7 @@ mod refresh;
 mod register;
 mod remembered;
 mod remote;
+mod revoke;
 mod scope;
 mod step_up;
 mod token;
@@ -214,6 +215,7 @@ pub fn router(state: Arc<State>, limits: Limits) -> Router {
         .route("/jwks/assertion", get(jwks::of_assertions))
         .route("/register", post(register::register))
         .route("/token", post(token::token))
+        .route("/revoke", post(revoke::revoke))
         .layer(limits.clone())
         .layer(middleware::from_fn(cors::open));
     // A HEAD must not begin or finish a login that nobody sees: programs that preview links send it.

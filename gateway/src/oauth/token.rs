@@ -121,6 +121,7 @@ pub(super) fn answer(
         tid: grant.tid.clone(),
         oid: grant.oid.clone(),
         idtyp,
+        grant_id: grant.id.clone(),
         roles: grant.roles.clone(),
         groups: grant.groups.clone(),
         auth_time: grant.auth_time,

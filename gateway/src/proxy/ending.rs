@@ -13,6 +13,7 @@ use crate::mcp::{Method, error_body};
 
 /// Outside the ranges that JSON-RPC and MCP keep for themselves (MCP 2026-07-28, basic/index section Error Codes).
 const TOKEN_EXPIRED: i64 = -31401;
+const TOKEN_REVOKED: i64 = -31402;
 const CLOSING: i64 = -31503;
 
 /// What ended a stream.
@@ -20,6 +21,8 @@ const CLOSING: i64 = -31503;
 pub(super) enum End {
     /// The caller's token has expired.
     Token,
+    /// The caller's token was revoked, or the person lost roles that it carries.
+    Revoked,
     /// The gateway goes, or serves the backend by other rules from now on.
     News,
     /// The gateway goes, and an answer is still waited for.
@@ -32,6 +35,7 @@ impl End {
         let news = reader.id.is_none() || reader.method == Some(Method::SubscriptionsListen);
         tokio::select! {
             () = tokio::time::sleep_until(expires) => Self::Token,
+            () = door.authenticator.revoked(reader.identity) => Self::Revoked,
             () = door.news_is_over(&mount.name), if news => Self::News,
             () = door.lifecycle.reached(Stage::LastCall) => Self::Unanswered,
         }
@@ -41,6 +45,7 @@ impl End {
     pub(super) fn label(self) -> &'static str {
         match self {
             Self::Token => "token_expired",
+            Self::Revoked => "token_revoked",
             Self::News | Self::Unanswered => "closing",
         }
     }
@@ -50,6 +55,7 @@ impl End {
     pub(super) fn last_event(self, reader: &Reader<'_>) -> Option<Bytes> {
         let (code, text) = match self {
             Self::Token => (TOKEN_EXPIRED, "The access token has expired; refresh it and ask again"),
+            Self::Revoked => (TOKEN_REVOKED, "The access token was revoked; refresh it, or authorize again"),
             Self::News => (CLOSING, "The stream has ended; ask again"),
             Self::Unanswered => {
                 (CLOSING, "The gateway is restarting; it is not known whether the request was carried out")
@@ -60,7 +66,7 @@ impl End {
                 let body = error_body(Some(id), code, text, None);
                 Some([b"data: ".as_slice(), &body, b"\n\n"].concat().into())
             }
-            (None, Self::Token) => None,
+            (None, Self::Token | Self::Revoked) => None,
             (None, _) => {
                 let retry = RETRY.as_millis();
                 Some(format!(": the stream has ended; connect again\nretry: {retry}\n\n").into())

@@ -190,13 +190,86 @@ async fn a_revoked_grant_cannot_be_rotated_back_to_life() {
     with_code(&store).await;
     let first = Digest256::of("1");
     store.begin_refresh(first, "g", later(100)).await.unwrap();
-    store.revoke_grant("g").await.unwrap();
+    store.revoke(&Whose::Grant("g".to_owned()), NOW).await.unwrap();
     assert_eq!(
         store.rotate_refresh_token(first, &successor("2"), &grant("g"), NOW).await.unwrap(),
         Rotation::Superseded
     );
     let presentation = store.present_refresh_token(Digest256::of("2"), "client", NOW).await.unwrap();
     assert!(matches!(presentation, Presentation::Unknown));
+}
+
+#[tokio::test]
+async fn whoever_is_named_loses_their_grants_and_nobody_else() {
+    let named = [
+        (Whose::Grant("1".to_owned()), 1),
+        (Whose::User { tid: "t".to_owned(), oid: "o".to_owned() }, 2),
+        (Whose::Client("client".to_owned()), 2),
+        (Whose::Tenant("t".to_owned()), 3),
+    ];
+    for (whose, count) in named {
+        let (_directory, store) = store().await;
+        let grants = [("1", "client", "t", "o"), ("2", "client", "u", "o"), ("3", "c", "t", "o"), ("4", "c", "t", "p")];
+        let grants = grants.map(|(id, client, tid, oid)| Grant {
+            client_id: client.to_owned(),
+            tid: tid.to_owned(),
+            oid: oid.to_owned(),
+            ..grant(id)
+        });
+        for grant in &grants {
+            store.issue_code(Digest256::of(&grant.id), &record(), grant, later(60)).await.unwrap();
+            store.begin_refresh(Digest256::of(&format!("r{}", grant.id)), &grant.id, later(100)).await.unwrap();
+        }
+        assert_eq!(store.revoke(&whose, NOW).await.unwrap(), count, "{whose:?}");
+        for grant in &grants {
+            let token = Digest256::of(&format!("r{}", grant.id));
+            let presentation = store.present_refresh_token(token, &grant.client_id, NOW).await.unwrap();
+            let is_over = matches!(presentation, Presentation::Unknown);
+            assert_eq!(is_over, whose.covers(grant), "{whose:?}: {}", grant.id);
+        }
+        let log = store.revocations(0).await.unwrap();
+        assert!(log.lines.iter().any(|line| line.key == whose.key() && line.issued_before > NOW));
+        assert!(log.lines.is_sorted_by(|one, next| one.sequence < next.sequence));
+        assert_eq!(store.revocations(log.newest).await.unwrap(), Revocations { newest: log.newest, lines: vec![] });
+    }
+}
+
+#[tokio::test]
+async fn every_end_of_a_grant_is_in_the_log_until_its_tokens_have_ended() {
+    let (_directory, store) = store().await;
+    assert_eq!(store.revocations(0).await.unwrap(), Revocations::default());
+    let code = with_code(&store).await;
+    store.redeem_code(code, &presented(), NOW).await.unwrap();
+    store.begin_refresh(Digest256::of("1"), "g", later(100)).await.unwrap();
+    store.end_access_tokens("g", NOW).await.unwrap();
+    store.redeem_code(code, &presented(), NOW).await.unwrap();
+    let log = store.revocations(0).await.unwrap();
+    assert_eq!(log.lines.iter().map(|line| line.key.as_str()).collect::<Vec<_>>(), ["grant:g", "grant:g"]);
+    assert_eq!(log.lines[0].issued_before, NOW, "the grant went on");
+    assert!(log.lines[1].issued_before > later(3_600), "and was over");
+    store.purge(later(3_600)).await.unwrap();
+    assert_eq!(store.revocations(0).await.unwrap(), log);
+    store.purge(later(4_000)).await.unwrap();
+    let empty = Revocations { newest: log.newest, lines: vec![] };
+    assert_eq!(store.revocations(0).await.unwrap(), empty, "numbers are never given twice");
+    store.end_access_tokens("h", later(4_000)).await.unwrap();
+    assert!(store.revocations(log.newest).await.unwrap().newest > log.newest);
+}
+
+#[tokio::test]
+async fn a_refresh_token_that_is_given_back_ends_the_grant_of_its_client_only() {
+    let (_directory, store) = store().await;
+    with_code(&store).await;
+    let (first, second) = (Digest256::of("1"), Digest256::of("2"));
+    store.begin_refresh(first, "g", later(100)).await.unwrap();
+    store.rotate_refresh_token(first, &successor("2"), &grant("g"), NOW).await.unwrap();
+    assert_eq!(store.revoke_refresh_token(second, "other", NOW).await.unwrap(), None);
+    assert_eq!(store.revoke_refresh_token(Digest256::of("3"), "client", NOW).await.unwrap(), None);
+    assert!(store.revocations(0).await.unwrap().lines.is_empty());
+    assert_eq!(store.revoke_refresh_token(first, "client", NOW).await.unwrap(), Some(grant("g")), "a spent one too");
+    let presentation = store.present_refresh_token(second, "client", NOW).await.unwrap();
+    assert!(matches!(presentation, Presentation::Unknown));
+    assert_eq!(store.revocations(0).await.unwrap().lines.len(), 1);
 }
 
 #[tokio::test]

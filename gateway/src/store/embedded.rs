@@ -1,4 +1,7 @@
-//! The embedded store: one SQLite file, written with full synchronisation, one writer at a time.
+//! The embedded store: one SQLite file, written with full synchronisation, one writer at a time. Longer than other files
+//! here because it is one trait, act by act.
+
+mod ended;
 
 use std::path::Path;
 use std::time::Duration;
@@ -10,14 +13,14 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{Row, Sqlite, SqlitePool, Transaction};
 
 use super::{
-    Client, CodeRecord, Digest256, GRACE, Grant, Login, Presentation, Presented, Redemption, Rotation, SpentCode,
-    Store, StoreError, Successor,
+    Client, CodeRecord, Digest256, GRACE, Grant, Login, Presentation, Presented, Redemption, Revocations, Rotation,
+    SpentCode, Store, StoreError, Successor, Whose,
 };
 use crate::clock::Timestamp;
 
 /// Marks the file as ours (`PRAGMA application_id`): "PCUL".
 const APPLICATION_ID: i64 = 0x5043_554c;
-const SCHEMA_VERSION: i64 = 3;
+const SCHEMA_VERSION: i64 = 4;
 /// Logins under way; beyond that the oldest go, so that a flood cannot fill the disk.
 const MAX_LOGINS: i64 = 20_000;
 /// Registrations that were never used; beyond that the oldest go. Used ones are not touched by a flood.
@@ -34,6 +37,7 @@ CREATE TABLE consent (id TEXT PRIMARY KEY, client TEXT NOT NULL, record TEXT NOT
 CREATE TABLE code (id BLOB PRIMARY KEY, consent TEXT NOT NULL, record TEXT NOT NULL, spent INTEGER NOT NULL, expires INTEGER NOT NULL) STRICT;
 CREATE TABLE refresh (id BLOB PRIMARY KEY, consent TEXT NOT NULL, spent INTEGER, successor BLOB, sealed TEXT, expires INTEGER NOT NULL) STRICT;
 CREATE TABLE assertion (id BLOB PRIMARY KEY, expires INTEGER NOT NULL) STRICT;
+CREATE TABLE revocation (sequence INTEGER PRIMARY KEY AUTOINCREMENT, whose TEXT NOT NULL, before INTEGER NOT NULL, expires INTEGER NOT NULL) STRICT;
 CREATE TABLE key (name TEXT PRIMARY KEY, sealed BLOB NOT NULL) STRICT;
 CREATE INDEX client_unused ON client (used, registered);
 CREATE INDEX login_expires ON login (expires);
@@ -133,12 +137,6 @@ fn decode<T: DeserializeOwned>(text: &str) -> Result<T, StoreError> {
 
 fn seconds(time: Timestamp) -> i64 {
     i64::try_from(time.as_secs()).unwrap_or(i64::MAX)
-}
-
-async fn end_grant(transaction: &mut Transaction<'static, Sqlite>, grant_id: &str) -> Result<(), StoreError> {
-    sqlx::query("DELETE FROM refresh WHERE consent = ?").bind(grant_id).execute(&mut **transaction).await?;
-    sqlx::query("DELETE FROM consent WHERE id = ?").bind(grant_id).execute(&mut **transaction).await?;
-    Ok(())
 }
 
 async fn grant(transaction: &mut Transaction<'static, Sqlite>, grant_id: &str) -> Result<Option<Grant>, StoreError> {
@@ -259,7 +257,7 @@ impl Store for SqliteStore {
             return Ok(Redemption::Refused(refused));
         }
         if row.try_get::<i64, _>("spent")? != 0 {
-            end_grant(&mut transaction, &grant_id).await?;
+            ended::grant(&mut transaction, &grant_id, now).await?;
             transaction.commit().await?;
             return Ok(Redemption::Replayed);
         }
@@ -309,7 +307,7 @@ impl Store for SqliteStore {
             if let (Some(successor), true, true) = (sealed, is_in_time, row.try_get("successor_is_current")?) {
                 return Ok(Presentation::Superseded { grant: Box::new(grant), successor });
             }
-            end_grant(&mut transaction, &grant_id).await?;
+            ended::grant(&mut transaction, &grant_id, now).await?;
             transaction.commit().await?;
             return Ok(Presentation::Reused);
         }
@@ -354,11 +352,39 @@ impl Store for SqliteStore {
         Ok(Rotation::Done)
     }
 
-    async fn revoke_grant(&self, grant_id: &str) -> Result<(), StoreError> {
+    async fn revoke(&self, whose: &Whose, now: Timestamp) -> Result<u64, StoreError> {
         let mut transaction = self.write().await?;
-        end_grant(&mut transaction, grant_id).await?;
+        let count = ended::all(&mut transaction, whose, now).await?;
+        transaction.commit().await?;
+        Ok(count)
+    }
+
+    async fn revoke_refresh_token(
+        &self,
+        token: Digest256,
+        client_id: &str,
+        now: Timestamp,
+    ) -> Result<Option<Grant>, StoreError> {
+        let mut transaction = self.write().await?;
+        let query = sqlx::query_scalar::<_, String>("SELECT consent FROM refresh WHERE id = ?").bind(token.as_bytes());
+        let Some(grant_id) = query.fetch_optional(&mut *transaction).await? else { return Ok(None) };
+        let grant = grant(&mut transaction, &grant_id).await?.filter(|grant| grant.client_id == client_id);
+        if grant.is_some() {
+            ended::grant(&mut transaction, &grant_id, now).await?;
+            transaction.commit().await?;
+        }
+        Ok(grant)
+    }
+
+    async fn end_access_tokens(&self, grant_id: &str, now: Timestamp) -> Result<(), StoreError> {
+        let mut transaction = self.write().await?;
+        ended::log(&mut transaction, &Whose::Grant(grant_id.to_owned()), now, now).await?;
         transaction.commit().await?;
         Ok(())
+    }
+
+    async fn revocations(&self, after: u64) -> Result<Revocations, StoreError> {
+        ended::after(&self.pool, after).await
     }
 
     async fn spend_assertion(&self, id: Digest256, expires: Timestamp) -> Result<bool, StoreError> {
@@ -378,6 +404,7 @@ impl Store for SqliteStore {
         let expired = [
             "DELETE FROM login WHERE expires <= ?",
             "DELETE FROM assertion WHERE expires <= ?",
+            "DELETE FROM revocation WHERE expires <= ?",
             "DELETE FROM refresh WHERE expires <= ?",
             "DELETE FROM consent WHERE expires <= ?",
             "DELETE FROM code WHERE expires + 600 <= ?",

@@ -7,6 +7,7 @@
 
 mod embedded;
 mod record;
+mod revocation;
 mod seal;
 
 use std::time::Duration;
@@ -16,6 +17,7 @@ use sha2::{Digest, Sha256};
 
 pub use embedded::SqliteStore;
 pub use record::{Client, ClientKeys, CodeRecord, Grant, Login, Presented, Refused, SpentCode, Successor};
+pub use revocation::{Revocation, Revocations, Whose};
 pub use seal::{SealError, Sealer};
 
 use crate::clock::Timestamp;
@@ -153,8 +155,20 @@ pub trait Store: Send + Sync + std::fmt::Debug {
         grant: &Grant,
         now: Timestamp,
     ) -> Result<Rotation, StoreError>;
-    /// Ends a grant with all its codes and refresh tokens.
-    async fn revoke_grant(&self, grant_id: &str) -> Result<(), StoreError>;
+    /// Ends the grants of whomever is named, with all their codes and refresh tokens, and has every node end their access
+    /// tokens; gives the number of grants. Whoever signs in afterwards begins anew.
+    async fn revoke(&self, whose: &Whose, now: Timestamp) -> Result<u64, StoreError>;
+    /// Ends the grant of a refresh token, spent or not, if it is this client's; gives the grant.
+    async fn revoke_refresh_token(
+        &self,
+        token: Digest256,
+        client_id: &str,
+        now: Timestamp,
+    ) -> Result<Option<Grant>, StoreError>;
+    /// Has every node end the access tokens of a grant that were issued before now; the grant goes on.
+    async fn end_access_tokens(&self, grant_id: &str, now: Timestamp) -> Result<(), StoreError>;
+    /// What was ended after the line of this number; 0 for all that is kept.
+    async fn revocations(&self, after: u64) -> Result<Revocations, StoreError>;
 
     /// Spends the assertion of a client (RFC 7523 section 3, `jti`); false when it was spent before. It is remembered
     /// until it expires.

@@ -17,6 +17,7 @@ use crate::jose::signing_key::SigningKey;
 
 const ISSUER: &str = "https://mcp.example.com";
 const RESOURCE: &str = "https://mcp.example.com/mcp";
+const GRANT: &str = "3c8b1f5e-0000-4000-8000-00000000000a";
 const METADATA: &str = "https://mcp.example.com/.well-known/oauth-protected-resource/mcp";
 const CHALLENGE: &str = r#"Bearer error="invalid_token", resource_metadata="https://mcp.example.com/.well-known/oauth-protected-resource/mcp", scope="read""#;
 
@@ -87,7 +88,8 @@ fn one_by_one(table: &Value) -> Vec<(String, Value)> {
 /// The claims of one of our own tokens.
 fn own_claims() -> Value {
     json!({ "iss": ISSUER, "aud": RESOURCE, "sub": format!("{TENANT}:{OID}"), "client_id": "c1", "jti": "j1", "iat": NOW,
-        "exp": NOW + 900, "scope": "read write", "tid": TENANT, "oid": OID, "idtyp": "user", "roles": ["Task.Read"] })
+        "exp": NOW + 900, "scope": "read write", "tid": TENANT, "oid": OID, "idtyp": "user", "grant_id": GRANT,
+        "roles": ["Task.Read"] })
 }
 
 impl From<ClaimsError> for Reason {

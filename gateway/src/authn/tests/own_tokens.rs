@@ -65,6 +65,7 @@ fn wrong() -> Value {
         "client_id": ["", "a".repeat(2049), "a\nb", ["c1"]],
         "jti": ["", "j".repeat(257), "a\r\nb", 7],
         "scope": [["read"], null, 7],
+        "grant_id": ["", "g", [GRANT], null, 7],
         "idtyp": ["device", "User", null, 7],
         "extra": [1],
         "nonce": ["n"],
@@ -134,4 +135,21 @@ async fn a_key_that_is_phased_out_still_verifies() {
     let token = old.sign("at+jwt", &own_claims()).unwrap();
     assert!(with(&[&new, &old]).own(&token).await.is_ok());
     assert_eq!(with(&[&new]).reason(&token).await, Reason::Token(VerifyError::UnknownKey));
+}
+
+#[tokio::test]
+async fn a_revoked_token_is_refused_though_it_was_remembered() {
+    let world = World::new();
+    let (one, other) = (own_claims(), set(own_claims(), "grant_id", json!("3c8b1f5e-0000-4000-8000-00000000000b")));
+    let (one, other) = (sign(&world, &one), sign(&world, &other));
+    let identity = world.own(&one).await.expect("the control");
+    assert!(world.own(&other).await.is_ok());
+    let forever = Timestamp::from_secs(NOW + 9_000);
+    let end = Ended { key: format!("grant:{GRANT}"), issued_before: forever, kept_until: forever };
+    world.authenticator.revocations.read(&[end], Timestamp::from_secs(NOW));
+    world.authenticator.revoked(&identity).await;
+    assert_eq!(world.own(&one).await.unwrap_err(), Reason::Revoked.into());
+    assert!(world.own(&other).await.is_ok(), "another grant goes on");
+    world.authenticator.purge();
+    assert_eq!(world.own(&one).await.unwrap_err(), Reason::Revoked.into());
 }

@@ -10,6 +10,7 @@ mod metadata;
 mod refresh;
 mod registration;
 mod remembered;
+mod revocation;
 mod step_up;
 mod token;
 

@@ -1,0 +1,98 @@
+//! Reads the store's log of what was ended, so that every node obeys within a second; no request waits for it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::audit::{Auditor, Authorization, Event, Kind, Step};
+use crate::authn::{Ended, Revocations};
+use crate::clock::Clock;
+use crate::store::{Revocation, Store, StoreError};
+
+/// How often the log is read: a revocation is obeyed everywhere within a second.
+const EVERY: Duration = Duration::from_millis(400);
+/// A store that does not answer by then has failed.
+const DEADLINE: Duration = Duration::from_secs(2);
+/// An age from which on the operator is told.
+pub(super) const NOTABLE: Duration = Duration::from_secs(5);
+
+/// Follows the log.
+pub(super) struct Feed {
+    store: Arc<dyn Store>,
+    revocations: Arc<Revocations>,
+    auditor: Arc<Auditor>,
+    clock: Arc<dyn Clock>,
+    seen: u64,
+}
+
+impl Feed {
+    /// Follows from the beginning of what is kept.
+    pub(super) fn new(
+        store: Arc<dyn Store>,
+        revocations: Arc<Revocations>,
+        auditor: Arc<Auditor>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self { store, revocations, auditor, clock, seen: 0 }
+    }
+
+    /// Reads what is new.
+    pub(super) async fn read(&mut self) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let mut log = self.store.revocations(self.seen).await?;
+        if log.newest < self.seen {
+            tracing::warn!("the store is older than what was read from it; its log of revocations is read anew");
+            log = self.store.revocations(0).await?;
+        }
+        let ended = |line: &Revocation| Ended {
+            key: line.key.clone(),
+            issued_before: line.issued_before,
+            kept_until: line.kept_until,
+        };
+        let new: Vec<Ended> = log.lines.iter().map(ended).collect();
+        self.revocations.read(&new, now);
+        self.seen = log.newest;
+        for step in log.lines.iter().filter_map(by_operator) {
+            let event = Event { time: now, request_id: None, kind: Kind::OAuth(Box::new(step)) };
+            if let Err(error) = self.auditor.record(event) {
+                tracing::error!(%error, "an audit event was not taken");
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads again and again.
+    pub(super) async fn follow(mut self) {
+        let mut failing = false;
+        loop {
+            tokio::time::sleep(EVERY).await;
+            let failure = match tokio::time::timeout(DEADLINE, self.read()).await {
+                Ok(Ok(())) => None,
+                Ok(Err(error)) => Some(error.to_string()),
+                Err(_elapsed) => Some("the store does not answer".to_owned()),
+            };
+            // Said once, not twice a second.
+            match &failure {
+                Some(error) if !failing => tracing::error!(error, "the log of revocations cannot be read"),
+                None if failing => tracing::info!("the log of revocations can be read again"),
+                _ => {}
+            }
+            failing = failure.is_some();
+        }
+    }
+}
+
+/// What the trail says of a line that only an operator can have caused; the rest is recorded where it is done.
+fn by_operator(line: &Revocation) -> Option<Authorization> {
+    let (kind, whose) = line.key.split_once(':')?;
+    let everybody = || Authorization::new(Step::GrantRevoked, "*");
+    let step = match kind {
+        "client" => Authorization::new(Step::GrantRevoked, whose),
+        "tenant" => Authorization { tenant: Some(whose.to_owned()), ..everybody() },
+        "user" => {
+            let (tid, oid) = whose.split_once(':')?;
+            Authorization { tenant: Some(tid.to_owned()), subject: Some(oid.to_owned()), ..everybody() }
+        }
+        _ => return None,
+    };
+    Some(step.because("an operator ended the sessions; this node obeys from now on"))
+}

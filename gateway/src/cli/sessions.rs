@@ -1,0 +1,61 @@
+//! `portcullis sessions revoke`: ends sessions in the store, beside a running gateway or without one. Every node learns
+//! of it from the store, and writes into its trail from when on it obeys.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{Answer, DEFAULT_CONFIG};
+use crate::app;
+use crate::clock::{Clock, SystemClock};
+use crate::config::{self, Environment};
+use crate::store::Whose;
+
+/// Whose sessions end.
+#[derive(Debug, Args)]
+pub(super) struct Question {
+    /// The configuration file.
+    #[arg(short, long, default_value = DEFAULT_CONFIG)]
+    config: PathBuf,
+    #[command(flatten)]
+    whose: Named,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct Named {
+    /// A person: the directory's GUID and the object's, joined by a colon.
+    #[arg(long, value_name = "TID:OID", value_parser = user)]
+    user: Option<Whose>,
+    /// A client, by its id.
+    #[arg(long, value_name = "CLIENT_ID")]
+    client: Option<String>,
+    /// Everybody of a directory, by its GUID.
+    #[arg(long, value_name = "TID")]
+    tenant: Option<uuid::Uuid>,
+}
+
+/// Ends them.
+pub(super) fn run(question: &Question) -> Result<Answer, String> {
+    let whose = match &question.whose {
+        Named { user: Some(user), .. } => user.clone(),
+        Named { client: Some(id), .. } => Whose::Client(id.clone()),
+        Named { tenant: Some(tid), .. } => Whose::Tenant(tid.to_string()),
+        Named { .. } => return Err("name `--user`, `--client` or `--tenant`".to_owned()),
+    };
+    let config = config::load(&question.config, &Environment::process()).map_err(|faults| faults.to_string())?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| error.to_string())?;
+    let ended = runtime.block_on(async {
+        let store = app::existing_store(&config.state).await.map_err(|error| error.to_string())?;
+        store.revoke(&whose, SystemClock.now()).await.map_err(|error| error.to_string())
+    });
+    Ok(Answer::Yes(format!("{} grant(s) ended; running gateways refuse their tokens within a second", ended?)))
+}
+
+fn user(text: &str) -> Result<Whose, String> {
+    let guid = |text: &str| uuid::Uuid::parse_str(text).ok().map(|guid| guid.to_string());
+    let pair = text.split_once(':').and_then(|(tid, oid)| guid(tid).zip(guid(oid)));
+    let (tid, oid) = pair.ok_or("write the GUIDs of the directory and of the person: `TID:OID`")?;
+    Ok(Whose::User { tid, oid })
+}

@@ -1,0 +1,53 @@
+//! The revocation endpoint (RFC 7009): a client gives a token back, and the grant behind it ends with all its tokens.
+//!
+//! Whatever is not a token of this client is answered as one that was revoked, and nothing comes of it: the answer says
+//! nothing of other people's tokens.
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::{RawQuery, State};
+use http::{HeaderMap, StatusCode};
+
+use super::error::OAuthError;
+use super::form::{self, Parameters};
+use super::{State as Server, client_auth};
+use crate::audit::{Authorization, Step};
+use crate::jose::access_token::Verifier;
+use crate::jose::jwt;
+use crate::store::{Digest256, Whose};
+
+pub(super) async fn revoke(
+    State(server): State<Arc<Server>>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<StatusCode, OAuthError> {
+    if !form::is_form(&headers) || query.is_some_and(|query| !query.is_empty()) {
+        return Err(OAuthError::InvalidRequest(
+            "The parameters belong into a body of application/x-www-form-urlencoded",
+        ));
+    }
+    let malformed = OAuthError::InvalidRequest("A parameter is there twice, or too long");
+    let body = std::str::from_utf8(&body).map_err(|_error| malformed)?;
+    let parameters = Parameters::parse(body).map_err(|_malformed| malformed)?;
+    let known = client_auth::authenticate(&server, &headers, &parameters).await?;
+    let token = parameters.get("token").ok_or(OAuthError::InvalidRequest("token is missing"))?;
+    let (client, now) = (known.client.client_id.as_str(), server.clock.now());
+    // The hint is of no use: one look tells the two apart (section 2.1).
+    if let Some(grant) = access_token_grant(&server, token, client) {
+        server.store.revoke(&Whose::Grant(grant), now).await?;
+        server.record(Authorization::new(Step::GrantRevoked, client).because("the client gave an access token back"));
+    } else if let Some(grant) = server.store.revoke_refresh_token(Digest256::of(token), client, now).await? {
+        server.record(Authorization::of(Step::GrantRevoked, &grant).because("the client gave a refresh token back"));
+    }
+    Ok(StatusCode::OK)
+}
+
+/// The grant of an access token of ours that this client holds.
+fn access_token_grant(server: &Server, token: &str, client_id: &str) -> Option<String> {
+    let jws = jwt::parse(token).ok()?;
+    let verifier = Verifier::new(server.settings.issuer.as_str(), [&server.signing_key]);
+    let claims = verifier.verify(&jws, server.clock.now()).ok()?;
+    (claims.client_id == client_id).then_some(claims.grant_id)
+}

@@ -1,0 +1,90 @@
+//! What ends before its time: whose tokens, and how the nodes of a fleet learn of it.
+//!
+//! Every end is a line of a log that only grows, numbered in the order in which it became visible. A line is kept for as
+//! long as a token that it ends could live.
+
+use std::time::Duration;
+
+use super::Grant;
+use crate::clock::Timestamp;
+
+/// No access token lives longer (`jose::access_token::MAX_LIFETIME`), give or take two clocks that differ.
+const KEPT: Duration = Duration::from_mins(65);
+
+/// Whose tokens end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// Those of one grant.
+    Grant(String),
+    /// Those of one person.
+    User {
+        /// The directory.
+        tid: String,
+        /// The object in it.
+        oid: String,
+    },
+    /// Those that one client holds.
+    Client(String),
+    /// Those of everybody of one directory.
+    Tenant(String),
+}
+
+impl Whose {
+    /// Its name in the log: what a token is compared with.
+    #[must_use]
+    pub fn key(&self) -> String {
+        match self {
+            Self::Grant(id) => format!("grant:{id}"),
+            Self::User { tid, oid } => format!("user:{tid}:{oid}"),
+            Self::Client(id) => format!("client:{id}"),
+            Self::Tenant(tid) => format!("tenant:{tid}"),
+        }
+    }
+
+    /// Whether a grant is among them.
+    #[must_use]
+    pub fn covers(&self, grant: &Grant) -> bool {
+        match self {
+            Self::Grant(id) => *id == grant.id,
+            Self::User { tid, oid } => *tid == grant.tid && *oid == grant.oid,
+            Self::Client(id) => *id == grant.client_id,
+            Self::Tenant(tid) => *tid == grant.tid,
+        }
+    }
+}
+
+/// A line of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Revocation {
+    /// Its number; later ones are greater.
+    pub sequence: u64,
+    /// [`Whose::key`].
+    pub key: String,
+    /// Tokens issued before this second are over.
+    pub issued_before: Timestamp,
+    /// When the line can be forgotten, because every token that it ends has ended.
+    pub kept_until: Timestamp,
+}
+
+/// What there is to learn from the log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Revocations {
+    /// The greatest number that was ever given. Smaller than one that was seen: the store is another, or older.
+    pub newest: u64,
+    /// The lines that were asked for, in order.
+    pub lines: Vec<Revocation>,
+}
+
+/// When a line of now can be forgotten.
+pub(super) fn kept_until(now: Timestamp) -> Timestamp {
+    now.plus(KEPT)
+}
+
+/// What `now` ends for others than a single grant: everything issued until now, this second included.
+pub(super) fn issued_before(whose: &Whose, now: Timestamp) -> Timestamp {
+    match whose {
+        // A grant that is over never comes back.
+        Whose::Grant(_) => kept_until(now),
+        Whose::User { .. } | Whose::Client(_) | Whose::Tenant(_) => now.plus(Duration::from_secs(1)),
+    }
+}
