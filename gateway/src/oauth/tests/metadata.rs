@@ -10,7 +10,9 @@ async fn the_issuer_is_the_same_string_everywhere() {
     for path in ["/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"] {
         let document = world.get(path).await.json();
         assert_eq!(document["issuer"], ISSUER);
-        for endpoint in ["authorization_endpoint", "token_endpoint", "registration_endpoint", "jwks_uri"] {
+        for endpoint in
+            ["authorization_endpoint", "token_endpoint", "revocation_endpoint", "registration_endpoint", "jwks_uri"]
+        {
             assert!(document[endpoint].as_str().unwrap().starts_with(&format!("{ISSUER}/")), "{endpoint}");
         }
     }

@@ -58,6 +58,9 @@ pub(super) async fn log(
 
 /// The lines after this one.
 pub(super) async fn after(pool: &SqlitePool, after: u64) -> Result<Revocations, StoreError> {
+    // The number first: a line that comes between the two readings is seen, or is read the next time.
+    let query = sqlx::query_scalar::<_, i64>("SELECT seq FROM sqlite_sequence WHERE name = 'revocation'");
+    let newest = query.fetch_optional(pool).await?.unwrap_or_default().unsigned_abs();
     let query =
         sqlx::query("SELECT sequence, whose, before, expires FROM revocation WHERE sequence > ? ORDER BY sequence");
     let rows = query.bind(i64::try_from(after).unwrap_or(i64::MAX)).fetch_all(pool).await?;
@@ -71,7 +74,5 @@ pub(super) async fn after(pool: &SqlitePool, after: u64) -> Result<Revocations, 
         })
     };
     let lines = rows.iter().map(line).collect::<Result<Vec<_>, _>>()?;
-    let query = sqlx::query_scalar::<_, i64>("SELECT seq FROM sqlite_sequence WHERE name = 'revocation'");
-    let newest = query.fetch_optional(pool).await?.unwrap_or_default().unsigned_abs();
     Ok(Revocations { newest: lines.last().map_or(newest, |last| newest.max(last.sequence)), lines })
 }
