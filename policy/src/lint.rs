@@ -1,4 +1,11 @@
 //! What loads, but probably does not say what was meant.
+//!
+//! Here stands what opens to nobody and what opens nothing; `slips` finds slips of the pen, `traps` what the language
+//! reads otherwise than people do, `untested` tests that cannot fail.
+
+mod slips;
+mod traps;
+mod untested;
 
 use std::collections::BTreeSet;
 
@@ -15,6 +22,8 @@ use crate::written::Written;
 
 pub(crate) fn lint(policy: &Policy, document: &Document) -> Vec<Fault> {
     let (written, _) = Written::read(document);
+    // What the tests say of tools counts where decisions go by a catalogue.
+    let policy = &crate::cases::with_catalogues(policy, &written);
     let mut findings = Vec::new();
     keys_without_locks(&written, &mut findings);
     locks_without_keys(&written, &mut findings);
@@ -25,6 +34,9 @@ pub(crate) fn lint(policy: &Policy, document: &Document) -> Vec<Fault> {
     empty_grants(policy, &written, &mut findings);
     silent_backends(policy, &mut findings);
     conditions_on_nothing(policy, &written, &mut findings);
+    slips::find(policy, &written, &mut findings);
+    traps::find(policy, &written, &mut findings);
+    untested::find(policy, &written, &mut findings);
     findings.sort_by_key(|fault| (fault.line, fault.column));
     findings
 }
@@ -33,8 +45,14 @@ fn warn(findings: &mut Vec<Fault>, at: Location, message: String) {
     findings.push(Fault { line: at.line(), column: at.column(), severity: Severity::Warning, message });
 }
 
+/// The tags that something carries, or may come to carry by an import.
+fn carried(written: &Written) -> BTreeSet<&Tag> {
+    let imported = written.tags.iter().flatten().filter(|_| !written.imports.is_empty()).map(|tag| &tag.name.value);
+    written.carried().into_iter().chain(imported).collect()
+}
+
 fn keys_without_locks(written: &Written, findings: &mut Vec<Fault>) {
-    let carried = written.carried();
+    let carried = carried(written);
     for open in written.roles.iter().flat_map(|role| &role.opens) {
         if !carried.contains(&open.tag.value) {
             let tag = &open.tag.value;
@@ -68,7 +86,7 @@ fn locks_without_keys(written: &Written, findings: &mut Vec<Fault>) {
 }
 
 fn unused_vocabulary(written: &Written, findings: &mut Vec<Fault>) {
-    let carried = written.carried();
+    let carried = carried(written);
     for tag in written.tags.iter().flatten().filter(|tag| !carried.contains(&tag.name.value)) {
         warn(findings, tag.name.at, format!("the tag `{}` is declared and nothing carries it", tag.name.value));
     }
@@ -144,7 +162,7 @@ fn reachable(policy: &Policy, backend: usize, tool: &str, locks: Bits) -> bool {
 fn empty_grants(policy: &Policy, written: &Written, findings: &mut Vec<Fault>) {
     for grant in written.roles.iter().flat_map(|role| &role.tools) {
         let table = policy.backend(&grant.backend.value);
-        if table.is_some_and(|(_, table)| table.tools.of(&grant.tool).is_empty()) {
+        if table.is_some_and(|(_, table)| table.tool_locks(&grant.tool).is_empty()) {
             let text = format!("the tool `{}` carries no tag, so that this opens nothing; tag it first", grant.tool);
             warn(findings, grant.backend.at, text);
         }

@@ -102,6 +102,11 @@ fn every_policy_of_the_documentation_keeps_its_word() {
     let blocks = blocks(&page);
     assert!(blocks.len() >= 5, "{} blocks", blocks.len());
     for (line, block) in blocks {
-        keeps_its_word(&format!("docs/policy.md, line {line}"), &block);
+        let what = format!("docs/policy.md, line {line}");
+        keeps_its_word(&what, &block);
+        let document = Document::from_yaml(&block).unwrap();
+        let policy = Policy::compile(&document, &document.backends()).unwrap();
+        let warnings: Vec<String> = policy.lint(&document).iter().map(ToString::to_string).collect();
+        assert!(warnings.is_empty(), "{what}:\n{}", warnings.join("\n"));
     }
 }
