@@ -12,12 +12,24 @@ pub struct VerifiedIdentity {
     subject: Subject,
     expires_at: Timestamp,
     token_id: Option<String>,
+    grant: Option<String>,
 }
 
 impl VerifiedIdentity {
     /// INVARIANT: called only with what a verifier in `jose` returned.
     pub(super) fn new(subject: Subject, expires_at: Timestamp, token_id: Option<String>) -> Self {
-        Self { subject, expires_at, token_id }
+        Self { subject, expires_at, token_id, grant: None }
+    }
+
+    /// With the grant that the token belongs to.
+    pub(super) fn of_grant(self, grant: Option<String>) -> Self {
+        Self { grant, ..self }
+    }
+
+    /// The grant that the token belongs to (`sid`); only the gateway's own tokens have one.
+    #[must_use]
+    pub fn grant(&self) -> Option<&str> {
+        self.grant.as_deref()
     }
 
     /// The caller, for the policy.

@@ -214,7 +214,7 @@ fn check_audience(issuer: &Issuer, audience: &Audience) -> Result<(), AuthnError
 
 fn own(claims: AccessTokenClaims, since: Timestamp) -> Verified {
     let expires_at = Timestamp::from_secs(claims.exp);
-    let AccessTokenClaims { aud, client_id, jti, scope, tid, oid, idtyp, roles, groups, .. } = claims;
+    let AccessTokenClaims { aud, client_id, jti, scope, tid, oid, idtyp, roles, groups, sid, .. } = claims;
     let kind = match idtyp {
         IdType::User => Kind::User,
         IdType::App => Kind::App,
@@ -222,7 +222,7 @@ fn own(claims: AccessTokenClaims, since: Timestamp) -> Verified {
     let scopes = Scopes::Granted(scope.split(' ').filter(|scope| !scope.is_empty()).map(str::to_owned).collect());
     let subject =
         Subject::new(kind, tid, oid).with_roles(roles).with_groups(groups).with_scopes(scopes).with_client(client_id);
-    let identity = Arc::new(VerifiedIdentity::new(subject, expires_at, Some(jti)));
+    let identity = Arc::new(VerifiedIdentity::new(subject, expires_at, Some(jti)).of_grant(sid));
     Verified { identity, issuer: Issuer::Own { resource: aud }, since }
 }
 

@@ -192,6 +192,8 @@ pub struct Backend {
     /// What its server is told of who calls.
     #[serde(default)]
     pub identity: Identity,
+    /// The API of its own that its server wants a token for.
+    pub on_behalf_of: Option<OnBehalfOf>,
     /// What may pass between its server and clients, beside calls and lists.
     pub client_features: Option<Vec<Text>>,
     /// Whether tools that are new or described anew pass.
@@ -206,6 +208,14 @@ pub struct Backend {
     pub timeout: Option<Text>,
     /// How long an event stream may be silent.
     pub idle_timeout: Option<Text>,
+}
+
+/// The API of its own that a server wants a token for.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OnBehalfOf {
+    /// As in `api://its-id/.default`.
+    pub scope: Text,
 }
 
 /// What a server is told of who calls.

@@ -60,6 +60,9 @@ pub struct AccessTokenClaims {
     /// Authentication contexts that the sign-in satisfied (Entra's `acrs`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub acrs: Vec<String>,
+    /// The grant that it belongs to: one sign-in of one person through one client.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sid: Option<String>,
 }
 
 /// Whom a token is about (Entra's `idtyp`).

@@ -88,6 +88,7 @@ pub(super) fn own_access_token(payload: Payload<'_>) -> Result<AccessTokenClaims
         && claims.sub == format!("{}:{}", claims.tid, claims.oid)
         && is_text(&claims.jti, MAX_TEXT)
         && is_text(&claims.client_id, MAX_URL)
+        && claims.sid.as_ref().is_none_or(|sid| is_text(sid, MAX_TEXT))
         && [&claims.roles, &claims.groups, &claims.acrs].into_iter().all(|list| is_list(list));
     if sound { Ok(claims) } else { Err(ClaimsError::Shape) }
 }

@@ -135,7 +135,8 @@ fn too_weak(server: &Server, login: &Login, subject: &str) -> Response {
 }
 
 /// What an upstream token is sealed for.
-pub(super) fn upstream_binding(grant_id: &str) -> Vec<u8> {
+#[must_use]
+pub fn upstream_binding(grant_id: &str) -> Vec<u8> {
     [b"upstream-refresh-token:".as_slice(), grant_id.as_bytes()].concat()
 }
 

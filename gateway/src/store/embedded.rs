@@ -354,6 +354,11 @@ impl Store for SqliteStore {
         Ok(Rotation::Done)
     }
 
+    async fn grant(&self, grant_id: &str) -> Result<Option<Grant>, StoreError> {
+        let query = sqlx::query_scalar::<_, String>("SELECT record FROM consent WHERE id = ?").bind(grant_id);
+        query.fetch_optional(&self.pool).await?.map(|record| decode(&record)).transpose()
+    }
+
     async fn revoke_grant(&self, grant_id: &str) -> Result<(), StoreError> {
         let mut transaction = self.write().await?;
         end_grant(&mut transaction, grant_id).await?;

@@ -153,6 +153,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
         grant: &Grant,
         now: Timestamp,
     ) -> Result<Rotation, StoreError>;
+    /// A grant as it is now; `None` when it is over.
+    async fn grant(&self, grant_id: &str) -> Result<Option<Grant>, StoreError>;
     /// Ends a grant with all its codes and refresh tokens.
     async fn revoke_grant(&self, grant_id: &str) -> Result<(), StoreError>;
 

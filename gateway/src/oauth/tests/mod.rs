@@ -88,7 +88,7 @@ impl World {
             store,
             Sealer::new([7; 32]),
             SigningKey::generate().unwrap(),
-            sign_in(&entra, &clock),
+            Arc::new(sign_in(&entra, &clock)),
             Arc::new(clock.clone()),
         );
         let state = Arc::new(state.with_clients(clients));
