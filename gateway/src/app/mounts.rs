@@ -10,6 +10,7 @@ use crate::backend::Replicas;
 use crate::backend::caller::{Asserter, Caller};
 use crate::clock::Clock;
 use crate::config::{Config, settings};
+use crate::entra::StepUp;
 use crate::oauth;
 use crate::outbound::guarded::Guarded;
 use crate::proxy::{Exchanger, Mount, OnBehalfOf};
@@ -19,7 +20,7 @@ pub(super) fn scopes(config: &Config, backend: &settings::Backend) -> Vec<oauth:
     let scope = |tag: TagInfo| oauth::Scope {
         title: tag.title.unwrap_or_else(|| tag.name.clone()),
         name: tag.name,
-        step_up: None,
+        step_up: tag.step_up.map(|wanted| StepUp { acrs: wanted.acr.into_iter().collect(), max_age: wanted.max_age }),
     };
     tags.map(scope).collect()
 }

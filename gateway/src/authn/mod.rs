@@ -214,7 +214,7 @@ fn check_audience(issuer: &Issuer, audience: &Audience) -> Result<(), AuthnError
 
 fn own(claims: AccessTokenClaims, since: Timestamp) -> Verified {
     let expires_at = Timestamp::from_secs(claims.exp);
-    let AccessTokenClaims { aud, client_id, jti, scope, tid, oid, idtyp, roles, groups, sid, .. } = claims;
+    let AccessTokenClaims { aud, client_id, jti, scope, tid, oid, idtyp, roles, groups, sid, .. } = claims.clone();
     let kind = match idtyp {
         IdType::User => Kind::User,
         IdType::App => Kind::App,
@@ -222,6 +222,8 @@ fn own(claims: AccessTokenClaims, since: Timestamp) -> Verified {
     let scopes = Scopes::Granted(scope.split(' ').filter(|scope| !scope.is_empty()).map(str::to_owned).collect());
     let subject =
         Subject::new(kind, tid, oid).with_roles(roles).with_groups(groups).with_scopes(scopes).with_client(client_id);
+    let subject =
+        subject.with_guest(claims.guest).with_sign_in(claims.acrs, claims.auth_time).with_claims(claims.claims);
     let identity = Arc::new(VerifiedIdentity::new(subject, expires_at, Some(jti)).of_grant(sid));
     Verified { identity, issuer: Issuer::Own { resource: aud }, since }
 }
@@ -230,6 +232,10 @@ fn entras(identity: EntraIdentity, since: Timestamp) -> Verified {
     let kind = if identity.is_app { Kind::App } else { Kind::User };
     let mut subject =
         Subject::new(kind, identity.tid, identity.oid).with_roles(identity.roles).with_groups(identity.groups);
+    subject = subject
+        .with_guest(Some(identity.is_guest))
+        .with_sign_in(identity.acrs, identity.auth_time.map(Timestamp::as_secs))
+        .with_claims(identity.claims);
     if let Some(client) = identity.client {
         subject = subject.with_client(client);
     }

@@ -68,6 +68,9 @@ pub struct Server {
     /// Networks of proxies whose `X-Forwarded-For` or `Forwarded` counts.
     #[serde(default)]
     pub trusted_proxies: Vec<Text>,
+    /// Whether a policy may be `mode: shadow` as a whole.
+    #[serde(default)]
+    pub allow_shadow_policy: bool,
 }
 
 /// What survives a restart.
@@ -111,6 +114,9 @@ pub struct Entra {
     pub scopes: Option<Vec<Text>>,
     /// Tolerance for clocks that differ.
     pub clock_skew: Option<Text>,
+    /// Further claims that policies may ask for (`caller.claims`); carried in the gateway's own tokens.
+    #[serde(default)]
+    pub claims: Vec<Text>,
 }
 
 /// A certificate as the credential.

@@ -132,6 +132,8 @@ pub struct Entra {
     pub scopes: Vec<String>,
     /// Tolerance for clocks that differ; at most 300 s.
     pub clock_skew: Duration,
+    /// Further claims that policies may ask for.
+    pub claims: BTreeSet<String>,
 }
 
 /// The gateway's own tokens.

@@ -90,6 +90,7 @@ async fn issue(server: &Server, login: &Login, signed_in: SignedIn) -> Result<Re
         auth_time: identity.auth_time.map(Timestamp::as_secs),
         acrs: identity.acrs,
         guest: identity.is_guest,
+        claims: identity.claims,
         may_refresh: client.may_refresh && upstream.is_some(),
         upstream,
     };

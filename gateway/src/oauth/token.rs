@@ -125,6 +125,8 @@ pub(super) fn answer(
         groups: grant.groups.clone(),
         auth_time: grant.auth_time,
         acrs: grant.acrs.clone(),
+        guest: Some(grant.guest),
+        claims: grant.claims.clone(),
         sid: Some(grant.id.clone()),
     };
     let access_token = claims.mint(&server.signing_key).map_err(|error| {

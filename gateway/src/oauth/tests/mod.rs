@@ -168,6 +168,7 @@ fn sign_in(identity: &Identity, clock: &ManualClock) -> Entra {
         scopes: vec!["access_as_user".to_owned()],
         clock_skew: Duration::from_mins(1),
         version_one: None,
+        claims: std::collections::BTreeSet::new(),
     };
     let settings = entra::Settings {
         authority: entra::cloud::Authority::new(&identity.origin),
