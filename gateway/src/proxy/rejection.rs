@@ -232,16 +232,8 @@ impl Rejection {
                 let response = error(StatusCode::FORBIDDEN, id.as_ref(), FORBIDDEN, "Insufficient scope");
                 with(response, header::WWW_AUTHENTICATE, &value)
             }
-            Self::TooOften { id, wait } => {
-                let response =
-                    error(StatusCode::TOO_MANY_REQUESTS, id.as_ref(), TOO_MANY_REQUESTS, "Too many requests");
-                with(response, header::RETRY_AFTER, &wait.seconds().to_string())
-            }
-            Self::TooManyStreams { id } => {
-                let why = "Too many event streams";
-                let response = error(StatusCode::TOO_MANY_REQUESTS, id.as_ref(), TOO_MANY_REQUESTS, why);
-                with(response, header::RETRY_AFTER, "5")
-            }
+            Self::TooOften { id, wait } => too_many(id.as_ref(), "Too many requests", wait.seconds()),
+            Self::TooManyStreams { id } => too_many(id.as_ref(), "Too many event streams", 5),
             Self::NotOnBehalf { id } => error(
                 StatusCode::FORBIDDEN,
                 id.as_ref(),
@@ -290,6 +282,12 @@ fn unknown(id: Option<&RequestId>, what: &Unknown, era: Era) -> Response<Bytes> 
         Unknown::Everything => (INVALID_PARAMS, "Nothing here is open to this account".to_owned()),
     };
     error(StatusCode::OK, id, code, &message)
+}
+
+/// Come back after so many seconds.
+fn too_many(id: Option<&RequestId>, message: &str, seconds: u64) -> Response<Bytes> {
+    let response = error(StatusCode::TOO_MANY_REQUESTS, id, TOO_MANY_REQUESTS, message);
+    with(response, header::RETRY_AFTER, &seconds.to_string())
 }
 
 /// A tool's own way to say that a call went wrong (MCP, server/tools section Error Handling).
