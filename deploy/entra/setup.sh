@@ -75,7 +75,8 @@ create() {
       }]
     },
     \"appRoles\": $(roles "$app_id" "$@"),
-    \"optionalClaims\": { \"accessToken\": [{ \"name\": \"idtyp\" }, { \"name\": \"acct\" }, { \"name\": \"auth_time\" }, { \"name\": \"acrs\" }] }
+    \"optionalClaims\": { \"accessToken\": [{ \"name\": \"idtyp\" }, { \"name\": \"acct\" }, { \"name\": \"auth_time\" }, { \"name\": \"acrs\" }],
+      \"idToken\": [{ \"name\": \"acct\" }, { \"name\": \"auth_time\" }, { \"name\": \"acrs\" }] }
   }" >/dev/null
   az ad sp show --id "$app_id" >/dev/null 2>&1 || az ad sp create --id "$app_id" >/dev/null
   # Only who was given a role can sign in; the others are told so by Entra.

@@ -1,26 +1,95 @@
-// The consent page in headless Chromium: node consent.mjs AUTHORIZE_URL REDIRECT_URI SCREENSHOT -> one JSON object
+// The consent page in headless Chromium: node consent.mjs AUTHORIZE_URL REDIRECT_URI DOCS GATEWAY -> one JSON object
 import { createServer } from 'node:http';
 import { chromium } from 'playwright-core';
 
-const [authorize, redirect, screenshot] = process.argv.slice(2);
+const [authorize, redirect, docs, gateway] = process.argv.slice(2);
+const updates = process.env.UPDATE_SCREENSHOTS === '1';
 const browser = await chromium.launch({
   executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
   args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'],
 });
 
-// Goes through the page with the keyboard alone and gives back where the client's redirect led.
-async function decide(presses, options = {}) {
-  const context = await browser.newContext({ viewport: { width: 900, height: 760 }, javaScriptEnabled: false, ...options });
+// A browser of its own, without scripts; `landed` collects where the client's redirect led.
+async function person(options = {}) {
+  const context = await browser.newContext({ viewport: { width: 900, height: 860 }, javaScriptEnabled: false, ...options });
+  const landed = [];
+  await context.route(`${redirect}*`, (route) => { landed.push(route.request().url()); return route.fulfill({ contentType: 'text/html', body: 'done' }); });
+  return { context, landed, end: () => context.close() };
+}
+
+async function until(condition) {
+  for (let wait = 0; wait < 100 && !condition(); wait += 1) await new Promise((done) => setTimeout(done, 50));
+}
+
+// Goes to a button with the keyboard alone: 1 approves, 2 declines.
+async function press(page, button) {
+  const boxes = await page.locator('input[type=checkbox]').count();
+  for (let tab = 0; tab < boxes + button; tab += 1) await page.keyboard.press('Tab');
+  await page.keyboard.press('Enter');
+}
+
+async function decide(button, { untick = false, picture, ...options } = {}) {
+  const { context, landed, end } = await person(options);
   const page = await context.newPage();
-  let landed;
-  await page.route(`${redirect}*`, (route) => { landed = route.request().url(); return route.fulfill({ body: 'done' }); });
   await page.goto(authorize);
   const seen = { text: await page.locator('main').innerText(), scripts: await page.locator('script').count() };
-  if (options.picture) await page.screenshot({ path: screenshot });
-  for (const key of presses) await page.keyboard.press(key);
-  for (let wait = 0; wait < 100 && !landed; wait += 1) await new Promise((done) => setTimeout(done, 50));
-  await context.close();
-  return { landed, ...seen };
+  if (picture && updates) await page.screenshot({ path: `${docs}/${picture}` });
+  if (untick) { await page.locator('input[type=checkbox]').first().focus(); await page.keyboard.press('Space'); await page.keyboard.press('Shift+Tab'); }
+  await press(page, button);
+  await until(() => landed.length > 0);
+  await end();
+  return { landed: landed[0], ...seen };
+}
+
+// The way back after an answer shows a page that can be decided anew.
+async function backButton() {
+  const { context, landed, end } = await person();
+  const page = await context.newPage();
+  await page.goto(authorize);
+  await press(page, 1);
+  await until(() => landed.length === 1);
+  await page.goBack();
+  await page.locator('h1').waitFor();
+  await press(page, 1);
+  await until(() => landed.length === 2);
+  await end();
+  return landed;
+}
+
+// Two tabs of one browser, decided in the other order.
+async function twoTabs() {
+  const { context, landed, end } = await person();
+  const [first, second] = [await context.newPage(), await context.newPage()];
+  await first.goto(authorize);
+  await second.goto(authorize);
+  await press(second, 1);
+  await until(() => landed.length === 1);
+  await press(first, 1);
+  await until(() => landed.length === 2);
+  await end();
+  return landed;
+}
+
+// A login that one browser approved comes back in another.
+async function secondBrowser() {
+  const victim = await person();
+  let callback;
+  await victim.context.route(`${gateway}/auth/callback*`, (route) => { callback = route.request().url(); return route.fulfill({ body: 'held' }); });
+  const page = await victim.context.newPage();
+  await page.goto(authorize);
+  await press(page, 1);
+  await until(() => callback);
+  const results = [];
+  for (const colorScheme of ['light', 'dark']) {
+    const other = await person({ colorScheme, viewport: { width: 900, height: 420 } });
+    const there = await other.context.newPage();
+    const response = await there.goto(callback);
+    results.push({ status: response.status(), text: await there.locator('main').innerText(), landed: other.landed.length });
+    if (updates) await there.screenshot({ path: `${docs}/error-page${colorScheme === 'dark' ? '-dark' : ''}.png` });
+    await other.end();
+  }
+  await victim.end();
+  return results;
 }
 
 // A page of another origin that puts the consent page into one frame, and a form of its own into another: the control.
@@ -40,8 +109,23 @@ async function inFrames() {
   return { framed: forms[0] > 0, control: forms[1] > 0 };
 }
 
-const approved = await decide(['Tab', 'Enter'], { picture: process.env.UPDATE_SCREENSHOTS === '1' });
-const denied = await decide(['Tab', 'Tab', 'Enter'], { colorScheme: 'dark' });
+// The colours that a person with this preference sees.
+async function colours(colorScheme) {
+  const context = await browser.newContext({ colorScheme });
+  const page = await context.newPage();
+  await page.goto(authorize);
+  const colour = await page.evaluate(() => getComputedStyle(document.querySelector('main')).backgroundColor);
+  await context.close();
+  return colour;
+}
+
+const approved = await decide(1, { picture: 'consent-page.png' });
+const denied = await decide(2, { colorScheme: 'dark', picture: 'consent-page-dark.png' });
+const fewer = await decide(1, { untick: true });
+const back = await backButton();
+const tabs = await twoTabs();
+const elsewhere = await secondBrowser();
 const { framed, control } = await inFrames();
+const [light, dark] = [await colours('light'), await colours('dark')];
 await browser.close();
-console.log(JSON.stringify({ text: approved.text, scripts: approved.scripts, approved: approved.landed, denied: denied.landed, framed, control }));
+console.log(JSON.stringify({ text: approved.text, scripts: approved.scripts, approved: approved.landed, denied: denied.landed, fewer: fewer.landed, back, tabs, elsewhere, framed, control, light, dark }));

@@ -106,5 +106,6 @@ fn expectations(settings: &settings::Entra) -> EntraExpectations {
             issuer: settings.authority.version_one_issuer("{tenantid}"),
             app_id_uri: settings.app_id_uri.clone(),
         }),
+        claims: settings.claims.clone(),
     }
 }

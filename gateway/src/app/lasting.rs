@@ -22,7 +22,7 @@ use crate::outbound::{self, Outbound};
 use crate::proxy::budget::Budgets;
 use crate::proxy::host::Hosts;
 use crate::proxy::standing::Current;
-use crate::proxy::{self, Door, Lifecycle, Mount, RouteTable};
+use crate::proxy::{self, Door, Exchanger, Lifecycle, Mount, RouteTable};
 use crate::store::{Sealer, Store};
 
 const PURGE_EVERY: Duration = Duration::from_secs(600);
@@ -88,7 +88,9 @@ impl Lasting {
         (servers, standing): (&[Arc<Replicas>], Current),
         before: Option<&Door>,
     ) -> Result<Door, StartError> {
-        let entra = self.provider.sign_in(config, &self.outbound, &self.clock)?;
+        let entra = Arc::new(self.provider.sign_in(config, &self.outbound, &self.clock)?);
+        let (store, sealer) = (Arc::clone(&self.store), self.sealer.clone());
+        let exchanger = Arc::new(Exchanger::new(Arc::clone(&entra), store, sealer, Arc::clone(&self.clock)));
         let state = oauth::State::new(
             oauth_settings(config),
             Arc::clone(&self.store),
@@ -105,7 +107,8 @@ impl Lasting {
         trusted.revocations = Arc::clone(&self.revocations);
         trusted.cache_for = config.limits.token_cache;
         let mounts = config.backends.iter().zip(servers);
-        let mounts = mounts.map(|(backend, replicas)| Arc::new(mount(config, backend, replicas, &self.asserter)));
+        let mounts =
+            mounts.map(|(backend, replicas)| Arc::new(mount(config, backend, replicas, (&self.asserter, &exchanger))));
         let mounts: Vec<Arc<Mount>> = mounts.collect();
         let parts = proxy::Parts {
             routes: RouteTable::new(mounts, Hosts::public(&config.server.public_url, &config.server.hosts)),

@@ -10,16 +10,17 @@ use crate::backend::Replicas;
 use crate::backend::caller::{Asserter, Caller};
 use crate::clock::Clock;
 use crate::config::{Config, settings};
+use crate::entra::StepUp;
 use crate::oauth;
 use crate::outbound::guarded::Guarded;
-use crate::proxy::Mount;
+use crate::proxy::{Exchanger, Mount, OnBehalfOf};
 
 pub(super) fn scopes(config: &Config, backend: &settings::Backend) -> Vec<oauth::Scope> {
     let tags = config.policy.tags(&backend.name).into_iter();
     let scope = |tag: TagInfo| oauth::Scope {
         title: tag.title.unwrap_or_else(|| tag.name.clone()),
         name: tag.name,
-        step_up: None,
+        step_up: tag.step_up.map(|wanted| StepUp { acrs: wanted.acr.into_iter().collect(), max_age: wanted.max_age }),
     };
     tags.map(scope).collect()
 }
@@ -38,8 +39,9 @@ pub(super) fn mount(
     config: &Config,
     backend: &settings::Backend,
     replicas: &Arc<Replicas>,
-    asserter: &Arc<Asserter>,
+    (asserter, exchanger): (&Arc<Asserter>, &Arc<Exchanger>),
 ) -> Mount {
+    let on_behalf_of = |scope: &String| OnBehalfOf { exchanger: Arc::clone(exchanger), scope: scope.as_str().into() };
     let usual = scopes(config, backend).into_iter().filter(|scope| scope.step_up.is_none());
     let scope: Vec<String> = usual.map(|scope| scope.name).collect();
     Mount {
@@ -49,6 +51,7 @@ pub(super) fn mount(
         resource_metadata: format!("{}/.well-known/oauth-protected-resource{}", config.server.public_url, backend.path),
         scope: scope.join(" "),
         caller: Caller::new(backend.identity, backend.url.to_string(), Arc::clone(asserter)),
+        on_behalf_of: backend.on_behalf_of.as_ref().map(on_behalf_of),
         features: backend.features,
         replicas: Arc::clone(replicas),
     }

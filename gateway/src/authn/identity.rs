@@ -14,6 +14,7 @@ pub struct VerifiedIdentity {
     expires_at: Timestamp,
     token_id: Option<String>,
     revocable: Option<Revocable>,
+    grant: Option<String>,
 }
 
 impl VerifiedIdentity {
@@ -24,12 +25,23 @@ impl VerifiedIdentity {
         token_id: Option<String>,
         revocable: Option<Revocable>,
     ) -> Self {
-        Self { subject, expires_at, token_id, revocable }
+        Self { subject, expires_at, token_id, revocable, grant: None }
     }
 
     /// What its token can be ended by; only the gateway's own can.
     pub(super) fn revocable(&self) -> Option<&Revocable> {
         self.revocable.as_ref()
+    }
+
+    /// With the grant that the token belongs to.
+    pub(super) fn of_grant(self, grant: String) -> Self {
+        Self { grant: Some(grant), ..self }
+    }
+
+    /// The grant that the token belongs to; only the gateway's own tokens have one.
+    #[must_use]
+    pub fn grant(&self) -> Option<&str> {
+        self.grant.as_deref()
     }
 
     /// The caller, for the policy.

@@ -238,7 +238,7 @@ fn check_audience(issuer: &Issuer, audience: &Audience) -> Result<(), AuthnError
 fn own(claims: AccessTokenClaims, since: Timestamp) -> Verified {
     let expires_at = Timestamp::from_secs(claims.exp);
     let AccessTokenClaims { aud, sub, client_id, jti, iat, scope, tid, oid, idtyp, grant_id, roles, groups, .. } =
-        claims;
+        claims.clone();
     // As `store::Whose::key` writes them.
     let keys =
         [format!("grant:{grant_id}"), format!("user:{sub}"), format!("client:{client_id}"), format!("tenant:{tid}")];
@@ -250,7 +250,10 @@ fn own(claims: AccessTokenClaims, since: Timestamp) -> Verified {
     let scopes = Scopes::Granted(scope.split(' ').filter(|scope| !scope.is_empty()).map(str::to_owned).collect());
     let subject =
         Subject::new(kind, tid, oid).with_roles(roles).with_groups(groups).with_scopes(scopes).with_client(client_id);
-    let identity = Arc::new(VerifiedIdentity::new(subject, expires_at, Some(jti), Some(revocable)));
+    let subject =
+        subject.with_guest(claims.guest).with_sign_in(claims.acrs, claims.auth_time).with_claims(claims.claims);
+    let identity = VerifiedIdentity::new(subject, expires_at, Some(jti), Some(revocable)).of_grant(grant_id);
+    let identity = Arc::new(identity);
     Verified { identity, issuer: Issuer::Own { resource: aud }, since }
 }
 
@@ -258,6 +261,10 @@ fn entras(identity: EntraIdentity, since: Timestamp) -> Verified {
     let kind = if identity.is_app { Kind::App } else { Kind::User };
     let mut subject =
         Subject::new(kind, identity.tid, identity.oid).with_roles(identity.roles).with_groups(identity.groups);
+    subject = subject
+        .with_guest(Some(identity.is_guest))
+        .with_sign_in(identity.acrs, identity.auth_time.map(Timestamp::as_secs))
+        .with_claims(identity.claims);
     if let Some(client) = identity.client {
         subject = subject.with_client(client);
     }

@@ -68,6 +68,9 @@ pub struct Server {
     /// Networks of proxies whose `X-Forwarded-For` or `Forwarded` counts.
     #[serde(default)]
     pub trusted_proxies: Vec<Text>,
+    /// Whether a policy may be `mode: shadow` as a whole.
+    #[serde(default)]
+    pub allow_shadow_policy: bool,
 }
 
 /// What survives a restart.
@@ -111,6 +114,9 @@ pub struct Entra {
     pub scopes: Option<Vec<Text>>,
     /// Tolerance for clocks that differ.
     pub clock_skew: Option<Text>,
+    /// Further claims that policies may ask for (`caller.claims`); carried in the gateway's own tokens.
+    #[serde(default)]
+    pub claims: Vec<Text>,
 }
 
 /// A certificate as the credential.
@@ -194,6 +200,8 @@ pub struct Backend {
     /// What its server is told of who calls.
     #[serde(default)]
     pub identity: Identity,
+    /// The API of its own that its server wants a token for.
+    pub on_behalf_of: Option<OnBehalfOf>,
     /// What may pass between its server and clients, beside calls and lists.
     pub client_features: Option<Vec<Text>>,
     /// Whether tools that are new or described anew pass.
@@ -208,6 +216,14 @@ pub struct Backend {
     pub timeout: Option<Text>,
     /// How long an event stream may be silent.
     pub idle_timeout: Option<Text>,
+}
+
+/// The API of its own that a server wants a token for.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OnBehalfOf {
+    /// As in `api://its-id/.default`.
+    pub scope: Text,
 }
 
 /// What a server is told of who calls.

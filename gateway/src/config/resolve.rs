@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use portcullis_policy::{BackendName, Policy, Severity};
+use portcullis_policy::{BackendName, Policy, Setting, Severity};
 
 use super::document::{self, Document, PolicySource};
 use super::settings::{Config, OAuth, Server};
@@ -53,7 +53,9 @@ pub(super) fn resolve(mut document: Document, path: &Path, environment: &Environ
     // Also of backends with faults: one fault must not hide or make another.
     let names = document.backends.keys().filter_map(|name| BackendName::try_from(name.as_str()).ok());
     let names: Vec<BackendName> = names.collect();
-    let policy = policy(&mut resolver, document.policy, &names);
+    let claims = entra.as_ref().map(|entra| entra.claims.clone()).unwrap_or_default();
+    let setting = Setting { claims: Some(claims), refuse_shadow: !document.server.allow_shadow_policy };
+    let policy = policy(&mut resolver, document.policy, &names, &setting);
     let (faults, warnings) = resolver.finish();
     match (server, entra, policy) {
         (Some(server), Some(entra), Some((policy_document, policy))) if faults.is_empty() => Ok(Config {
@@ -158,6 +160,7 @@ fn policy(
     resolver: &mut Resolver<'_>,
     source: PolicySource,
     backends: &[BackendName],
+    setting: &Setting,
 ) -> Option<(portcullis_policy::Document, Policy)> {
     let (file, document) = match source {
         PolicySource::Inline(document) => (None, *document),
@@ -173,7 +176,7 @@ fn policy(
             }
         }
     };
-    match Policy::compile(&document, backends) {
+    match Policy::compile_for(&document, backends, setting) {
         Ok(policy) => {
             warn_of_lint(resolver, file.as_deref(), &policy, &document);
             check_cases(resolver, file.as_deref(), &policy, &document).then_some((document, policy))

@@ -132,6 +132,8 @@ pub struct Entra {
     pub scopes: Vec<String>,
     /// Tolerance for clocks that differ; at most 300 s.
     pub clock_skew: Duration,
+    /// Further claims that policies may ask for.
+    pub claims: BTreeSet<String>,
 }
 
 /// The gateway's own tokens.
@@ -177,6 +179,8 @@ pub struct Backend {
     pub accept_entra_tokens: bool,
     /// What its server is told of who calls.
     pub identity: Wanted,
+    /// The scope of the API of its own that its server wants a token for.
+    pub on_behalf_of: Option<String>,
     /// What may pass between its server and clients.
     pub features: Features,
     /// Whether tools that are new or described anew pass; not looked at when absent.

@@ -3,7 +3,7 @@
 //! Minted by `oauth`, verified for `authn`. An `iss` of ours selects this verifier, and nothing signed by any other
 //! issuer's key passes it. There is no tolerance at the end of a token: the clock that set it reads it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use jsonwebtoken::Algorithm;
@@ -62,6 +62,12 @@ pub struct AccessTokenClaims {
     /// Authentication contexts that the sign-in satisfied (Entra's `acrs`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub acrs: Vec<String>,
+    /// Whether the person is a guest in the directory, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guest: Option<bool>,
+    /// Further claims of the sign-in that policies may ask for.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub claims: BTreeMap<String, serde_json::Value>,
 }
 
 /// Whom a token is about (Entra's `idtyp`).

@@ -138,6 +138,7 @@ impl Provider {
     pub(crate) fn verifier(&self, clock: &ManualClock) -> Verifier {
         let expectations = EntraExpectations {
             version_one: None,
+            claims: std::collections::BTreeSet::new(),
             issuer: issuer(TENANT),
             tenant_id: TENANT.to_owned(),
             allowed_tenants: vec![Tenant { tenant_id: PARTNER.to_owned(), issuer: issuer(PARTNER) }],

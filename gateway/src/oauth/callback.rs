@@ -90,6 +90,7 @@ async fn issue(server: &Server, login: &Login, signed_in: SignedIn) -> Result<Re
         auth_time: identity.auth_time.map(Timestamp::as_secs),
         acrs: identity.acrs,
         guest: identity.is_guest,
+        claims: identity.claims,
         may_refresh: client.may_refresh && upstream.is_some(),
         upstream,
     };
@@ -135,7 +136,8 @@ fn too_weak(server: &Server, login: &Login, subject: &str) -> Response {
 }
 
 /// What an upstream token is sealed for.
-pub(super) fn upstream_binding(grant_id: &str) -> Vec<u8> {
+#[must_use]
+pub fn upstream_binding(grant_id: &str) -> Vec<u8> {
     [b"upstream-refresh-token:".as_slice(), grant_id.as_bytes()].concat()
 }
 

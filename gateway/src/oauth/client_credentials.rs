@@ -34,6 +34,7 @@ pub(super) fn by_client(server: &Server, known: &Known, parameters: &Parameters)
         auth_time: None,
         acrs: Vec::new(),
         guest: false,
+        claims: std::collections::BTreeMap::new(),
         upstream: None,
         may_refresh: false,
     };

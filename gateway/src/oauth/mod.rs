@@ -47,6 +47,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{StatusCode, header};
 use moka::sync::Cache;
 
+pub use callback::upstream_binding;
 pub use clients::Clients;
 pub use configured::{Configured, Credential, Grants};
 pub use hosts::{CLIENT_DOMAINS, Hosts, NotAHost, REDIRECT_HOSTS};
@@ -124,7 +125,7 @@ pub struct State {
     /// Signs access tokens.
     pub signing_key: SigningKey,
     /// Signs people in.
-    pub entra: Entra,
+    pub entra: Arc<Entra>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// One refresh at a time for each grant.
@@ -145,7 +146,7 @@ impl State {
         store: Arc<dyn Store>,
         sealer: Sealer,
         signing_key: SigningKey,
-        entra: Entra,
+        entra: Arc<Entra>,
         clock: Arc<dyn Clock>,
     ) -> Self {
         let refreshing = Cache::builder().max_capacity(10_000).time_to_idle(Duration::from_mins(1)).build();

@@ -122,8 +122,8 @@ async fn ask_again(server: &Server, grant: Grant) -> Result<Grant, OAuthError> {
                 None => grant.upstream,
             };
             let auth_time = identity.auth_time.map(Timestamp::as_secs).or(grant.auth_time);
-            let EntraIdentity { roles, groups, acrs, .. } = identity;
-            Ok(Grant { roles, groups, auth_time, acrs, upstream, ..grant })
+            let EntraIdentity { roles, groups, acrs, is_guest: guest, claims, .. } = identity;
+            Ok(Grant { roles, groups, auth_time, acrs, guest, claims, upstream, ..grant })
         }
         Err(error @ EntraError::Refused { .. }) => {
             tracing::warn!(%error, subject = %grant.oid, "the identity provider ended a grant");

@@ -195,7 +195,7 @@ impl<'d> Visit<'d> {
         if session.raw.is_none() && permitted.act().is_of_session() {
             return Ok(None);
         }
-        let fields = self.caller(identity, permitted.act().id())?;
+        let fields = self.caller(identity, permitted.act().id()).await?;
         let request = |upstream: &Upstream, sent: &HeaderMap| {
             UpstreamRequest::message(upstream, &permitted, sent, session.raw.as_deref()).with_fields(&fields)
         };
@@ -240,7 +240,7 @@ impl<'d> Visit<'d> {
         let raw = session.raw.as_deref().unwrap_or_default();
         let last_event = self.last_event(exchange, identity, &session)?;
         let last_event = last_event.as_deref();
-        let fields = self.caller(identity, None)?;
+        let fields = self.caller(identity, None).await?;
         let request = |upstream: &Upstream, sent: &HeaderMap| {
             UpstreamRequest::stream(upstream, &permitted, sent, raw, last_event).with_fields(&fields)
         };
@@ -266,7 +266,7 @@ impl<'d> Visit<'d> {
         let session = self.legacy_session(exchange, identity, "DELETE")?;
         let permitted = self.authorize(identity, EndSession(self.mount.name.clone())).await?;
         let raw = session.raw.as_deref().unwrap_or_default();
-        let fields = self.caller(identity, None)?;
+        let fields = self.caller(identity, None).await?;
         let request = |upstream: &Upstream, sent: &HeaderMap| {
             UpstreamRequest::end(upstream, &permitted, sent, raw).with_fields(&fields)
         };
@@ -275,12 +275,14 @@ impl<'d> Visit<'d> {
         self.deliver(exchange, answer, &reader).await
     }
 
-    /// What the backend is told of the caller.
-    fn caller(&self, identity: &VerifiedIdentity, id: Option<&mcp::RequestId>) -> Result<Vec<Field>, Rejection> {
-        self.mount.caller.fields(identity).map_err(|error| {
+    /// What the backend is told of the caller, and the token that its own API wants.
+    async fn caller(&self, identity: &VerifiedIdentity, id: Option<&mcp::RequestId>) -> Result<Vec<Field>, Rejection> {
+        let mut fields = self.mount.caller.fields(identity).map_err(|error| {
             tracing::error!(request_id = %self.id, %error, "an assertion cannot be signed");
             Rejection::Unavailable { id: id.cloned() }
-        })
+        })?;
+        fields.extend(self.on_behalf_of(identity, id).await?);
+        Ok(fields)
     }
 
     /// GET and DELETE belong to the sessions of the legacy era.

@@ -34,6 +34,7 @@ mod lifecycle;
 mod list_cache;
 pub mod listener;
 mod mount;
+mod on_behalf_of;
 mod rate;
 mod raw_head;
 mod reader;
@@ -59,6 +60,7 @@ use tower::ServiceExt;
 pub use current::{CurrentDoor, Over};
 pub use lifecycle::{Lifecycle, Stage};
 pub use mount::Mount;
+pub use on_behalf_of::{Exchanger, OnBehalfOf};
 pub use route::RouteTable;
 
 use crate::audit::Auditor;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use portcullis_policy::BackendName;
 
+use super::on_behalf_of::OnBehalfOf;
 use crate::authn::Audience;
 use crate::backend::Replicas;
 use crate::backend::caller::Caller;
@@ -24,6 +25,8 @@ pub struct Mount {
     pub scope: String,
     /// Tells it who calls, if it asks.
     pub caller: Caller,
+    /// Gets it a token for an API of its own.
+    pub on_behalf_of: Option<OnBehalfOf>,
     /// What may pass between its server and clients, beside calls and lists.
     pub features: Features,
     /// Where it is.

@@ -80,6 +80,11 @@ pub(super) enum Rejection {
         /// The request's id.
         id: Option<RequestId>,
     },
+    /// The identity provider gives no token for the backend's API in this caller's name.
+    NotOnBehalf {
+        /// The request's id.
+        id: Option<RequestId>,
+    },
     /// The session does not exist, for this caller.
     UnknownSession,
     /// `Last-Event-ID` was not sent in this session.
@@ -152,7 +157,7 @@ impl Rejection {
             | Self::Body(_)
             | Self::MethodNotAllowed
             | Self::UnsupportedMediaType => Reason::Http,
-            Self::Unauthenticated(_) => Reason::Token,
+            Self::Unauthenticated(_) | Self::NotOnBehalf { .. } => Reason::Token,
             Self::Unreadable(_) | Self::BadBatch => Reason::Message,
             Self::Unknown { .. } | Self::NotOpen { .. } | Self::Refused { .. } => Reason::Policy,
             Self::InsufficientScope { .. } => Reason::Scope,
@@ -183,6 +188,7 @@ impl Rejection {
             Self::Unknown { .. } | Self::NotOpen { .. } | Self::Refused { .. } | Self::InsufficientScope { .. } => {
                 "the policy says no".to_owned()
             }
+            Self::NotOnBehalf { .. } => "there is no token for the backend's API in this caller's name".to_owned(),
             Self::Unavailable { .. } => "the gateway cannot decide at the moment".to_owned(),
             Self::BadGateway { .. } | Self::GatewayTimeout { .. } => "the backend gave no usable answer".to_owned(),
         }
@@ -226,16 +232,14 @@ impl Rejection {
                 let response = error(StatusCode::FORBIDDEN, id.as_ref(), FORBIDDEN, "Insufficient scope");
                 with(response, header::WWW_AUTHENTICATE, &value)
             }
-            Self::TooOften { id, wait } => {
-                let response =
-                    error(StatusCode::TOO_MANY_REQUESTS, id.as_ref(), TOO_MANY_REQUESTS, "Too many requests");
-                with(response, header::RETRY_AFTER, &wait.seconds().to_string())
-            }
-            Self::TooManyStreams { id } => {
-                let why = "Too many event streams";
-                let response = error(StatusCode::TOO_MANY_REQUESTS, id.as_ref(), TOO_MANY_REQUESTS, why);
-                with(response, header::RETRY_AFTER, "5")
-            }
+            Self::TooOften { id, wait } => too_many(id.as_ref(), "Too many requests", wait.seconds()),
+            Self::TooManyStreams { id } => too_many(id.as_ref(), "Too many event streams", 5),
+            Self::NotOnBehalf { id } => error(
+                StatusCode::FORBIDDEN,
+                id.as_ref(),
+                FORBIDDEN,
+                "Your account may not use the service behind this server; sign in again or ask your administrator",
+            ),
             Self::UnknownSession => error(StatusCode::NOT_FOUND, None, INVALID_REQUEST, "Session not found"),
             Self::UnknownEvent => error(StatusCode::BAD_REQUEST, None, INVALID_REQUEST, "Unknown Last-Event-ID"),
             Self::Unavailable { id } => unavailable(id.as_ref()),
@@ -278,6 +282,12 @@ fn unknown(id: Option<&RequestId>, what: &Unknown, era: Era) -> Response<Bytes> 
         Unknown::Everything => (INVALID_PARAMS, "Nothing here is open to this account".to_owned()),
     };
     error(StatusCode::OK, id, code, &message)
+}
+
+/// Come back after so many seconds.
+fn too_many(id: Option<&RequestId>, message: &str, seconds: u64) -> Response<Bytes> {
+    let response = error(StatusCode::TOO_MANY_REQUESTS, id, TOO_MANY_REQUESTS, message);
+    with(response, header::RETRY_AFTER, &seconds.to_string())
 }
 
 /// A tool's own way to say that a call went wrong (MCP, server/tools section Error Handling).

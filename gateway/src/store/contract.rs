@@ -30,6 +30,7 @@ fn grant(id: &str) -> Grant {
         auth_time: None,
         acrs: Vec::new(),
         guest: false,
+        claims: std::collections::BTreeMap::new(),
         upstream: None,
         may_refresh: true,
     }

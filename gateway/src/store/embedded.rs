@@ -352,6 +352,11 @@ impl Store for SqliteStore {
         Ok(Rotation::Done)
     }
 
+    async fn grant(&self, grant_id: &str) -> Result<Option<Grant>, StoreError> {
+        let query = sqlx::query_scalar::<_, String>("SELECT record FROM consent WHERE id = ?").bind(grant_id);
+        query.fetch_optional(&self.pool).await?.map(|record| decode(&record)).transpose()
+    }
+
     async fn revoke(&self, whose: &Whose, now: Timestamp) -> Result<u64, StoreError> {
         let mut transaction = self.write().await?;
         let count = ended::all(&mut transaction, whose, now).await?;

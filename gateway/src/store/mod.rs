@@ -155,6 +155,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
         grant: &Grant,
         now: Timestamp,
     ) -> Result<Rotation, StoreError>;
+    /// A grant as it is now; `None` when it is over.
+    async fn grant(&self, grant_id: &str) -> Result<Option<Grant>, StoreError>;
     /// Ends the grants of whomever is named, with all their codes and refresh tokens, and has every node end their access
     /// tokens; gives the number of grants. Whoever signs in afterwards begins anew.
     async fn revoke(&self, whose: &Whose, now: Timestamp) -> Result<u64, StoreError>;

@@ -156,6 +156,9 @@ pub struct Grant {
     /// Whether the person is a guest in the directory.
     #[serde(default)]
     pub guest: bool,
+    /// Further claims that policies may ask for, when they were last read.
+    #[serde(default)]
+    pub claims: std::collections::BTreeMap<String, serde_json::Value>,
     /// The identity provider's refresh token, sealed; absent when it gave none.
     pub upstream: Option<String>,
     /// Whether the client may refresh.

@@ -79,6 +79,7 @@ fn one(
         identity: Wanted { headers: written.identity.headers, assertion: written.identity.assertion },
         drift: drift(resolver, written.drift.as_ref()),
         catalogue_refresh: refresh(resolver, written.catalogue_refresh.as_ref()),
+        on_behalf_of: on_behalf_of(resolver, name, written),
         features: features(resolver, written.client_features.as_deref()),
         ca_file,
         connect_timeout,
@@ -107,6 +108,25 @@ fn refresh(resolver: &mut Resolver<'_>, text: Option<&document::Text>) -> Durati
         resolver.fault(text, "a catalogue is read every `1s` at most; write `1m` or more for a server in use");
     }
     refresh
+}
+
+/// The scope of the backend's own API, in full.
+fn on_behalf_of(resolver: &mut Resolver<'_>, name: &str, written: &document::Backend) -> Option<String> {
+    let text = &written.on_behalf_of.as_ref()?.scope;
+    let scope = resolver.text(text)?;
+    let (api, permission) = scope.rsplit_once('/').unwrap_or_default();
+    if api.is_empty() || permission.is_empty() || !scope.bytes().all(|byte| byte.is_ascii_graphic()) {
+        resolver.fault(Some(text), format!("`{scope}` is no scope of an API; write `api://its-client-id/.default`"));
+        return None;
+    }
+    if written.accept_entra_tokens {
+        let message = format!(
+            "backend `{name}` has `on_behalf_of` and `accept_entra_tokens`; who comes with a token of Entra's has no sign-in here to exchange"
+        );
+        resolver.fault(Some(text), message);
+        return None;
+    }
+    Some(scope)
 }
 
 /// The features named; the usual ones when none are.

@@ -42,7 +42,9 @@ pub(super) fn resolve(resolver: &mut Resolver<'_>, written: &document::Entra) ->
         None => format!("api://{client_id}"),
     };
     let scopes = scopes(resolver, written.scopes.as_deref(), &app_id_uri)?;
+    let claims = written.claims.iter().filter_map(|claim| resolver.text(claim)).collect();
     Some(Entra {
+        claims,
         tenant_id,
         tenants: tenants?,
         client_id,

@@ -1,6 +1,8 @@
 //! The claims of one token by name and type (RFC 7519 section 4), read strictly: no member twice, no look-alike of
 //! a type, no length without a bound.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
@@ -50,6 +52,21 @@ impl ClaimSet {
 
     pub(super) fn is_true(&self, name: &str) -> bool {
         matches!(self.0.get(name), Some(Value::Bool(true)))
+    }
+
+    /// The claims of these names, as far as they are short scalars or lists of them.
+    pub(super) fn listed_values(&self, names: &BTreeSet<String>) -> BTreeMap<String, Value> {
+        let is_scalar = |value: &Value| match value {
+            Value::String(text) => text.len() <= MAX_TEXT,
+            Value::Bool(_) | Value::Number(_) => true,
+            Value::Null | Value::Array(_) | Value::Object(_) => false,
+        };
+        let is_usable = |value: &Value| match value {
+            Value::Array(items) => items.len() <= MAX_LIST && items.iter().all(is_scalar),
+            other => is_scalar(other),
+        };
+        let named = names.iter().filter_map(|name| Some((name.clone(), self.0.get(name)?.clone())));
+        named.filter(|(_, value)| is_usable(value)).collect()
     }
 
     pub(super) fn text(&self, name: &'static str) -> Result<&str, ClaimsError> {

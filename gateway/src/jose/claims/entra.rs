@@ -4,7 +4,10 @@
 //! The rules are those of Microsoft's own validators and stricter: one exact audience, one exact issuer per tenant,
 //! tenants by an explicit list, scopes for people, app roles and `idtyp` for applications.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+
+use serde_json::Value;
 
 use super::ClaimsError;
 use super::claim_set::{ClaimSet, Texts};
@@ -33,6 +36,8 @@ pub struct EntraExpectations {
     pub clock_skew: Duration,
     /// How access tokens of version 1.0 look; they are refused when absent.
     pub version_one: Option<VersionOne>,
+    /// Further claims that policies may ask for.
+    pub claims: BTreeSet<String>,
 }
 
 /// How access tokens of version 1.0 look.
@@ -78,6 +83,8 @@ pub struct EntraIdentity {
     pub groups_overage: bool,
     /// Whether the person is a guest in the directory.
     pub is_guest: bool,
+    /// Further claims that policies may ask for: texts, numbers, booleans and lists of them.
+    pub claims: BTreeMap<String, Value>,
     /// When the token ends.
     pub exp: Timestamp,
     /// When the person signed in (`auth_time`).
@@ -100,6 +107,8 @@ struct Common {
     exp: Timestamp,
     /// The claim that names the application.
     client: &'static str,
+    /// Further claims that are asked for.
+    wanted: BTreeSet<String>,
 }
 
 impl EntraExpectations {
@@ -214,7 +223,7 @@ impl EntraExpectations {
         claims.text("sub")?;
         let oid = claims.guid("oid")?;
         let client = if one.is_some() { "appid" } else { "azp" };
-        Ok(Common { claims, tid, oid, exp, client })
+        Ok(Common { claims, tid, oid, exp, client, wanted: self.claims.clone() })
     }
 
     fn check_times(&self, claims: &ClaimSet, now: Timestamp) -> Result<Timestamp, ClaimsError> {
@@ -254,6 +263,7 @@ impl Common {
             auth_time: self.claims.optional_date("auth_time")?,
             acrs: self.contexts()?,
             is_guest: self.is_guest()?,
+            claims: self.claims.listed_values(&self.wanted),
             client: text(self.client)?,
             token_id: text("uti")?,
             name: text("preferred_username").ok().flatten().or_else(|| text("name").ok().flatten()),

@@ -89,7 +89,7 @@ impl World {
             store,
             Sealer::new([7; 32]),
             SigningKey::generate().unwrap(),
-            sign_in(&entra, &clock),
+            Arc::new(sign_in(&entra, &clock)),
             Arc::new(clock.clone()),
         );
         let state = Arc::new(state.with_clients(clients));
@@ -169,6 +169,7 @@ fn sign_in(identity: &Identity, clock: &ManualClock) -> Entra {
         scopes: vec!["access_as_user".to_owned()],
         clock_skew: Duration::from_mins(1),
         version_one: None,
+        claims: std::collections::BTreeSet::new(),
     };
     let settings = entra::Settings {
         authority: entra::cloud::Authority::new(&identity.origin),
