@@ -2,6 +2,8 @@
 //!
 //! Texts keep their position so that [`super::resolve`] can point at them. Every key is known or an error.
 
+mod care;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -10,6 +12,7 @@ use serde::de::{Error, MapAccess, Visitor, value::MapAccessDeserializer};
 use serde_saphyr::Spanned;
 
 use super::Fault;
+pub use care::{Circuit, Health};
 
 /// A text of the file, before `${NAME}` is expanded.
 pub type Text = Spanned<String>;
@@ -200,6 +203,15 @@ pub struct Backend {
     pub drift: Option<Drift>,
     /// How often the gateway reads its tools, where it keeps a catalogue of them.
     pub catalogue_refresh: Option<Text>,
+    /// What each of its servers is asked now and then.
+    pub health: Option<Health>,
+    /// When a server is left alone, and for how long.
+    #[serde(default)]
+    pub circuit: Circuit,
+    /// How many requests may wait for its answers at once.
+    pub max_concurrent: Option<Spanned<usize>>,
+    /// How many more may wait to be among them.
+    pub max_queued: Option<Spanned<usize>>,
     /// A PEM file with the authority that signed its certificate.
     pub ca_file: Option<Text>,
     /// How long a connection may take.

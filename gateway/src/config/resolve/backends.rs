@@ -80,6 +80,7 @@ fn one(
         drift: drift(resolver, written.drift.as_ref()),
         catalogue_refresh: refresh(resolver, written.catalogue_refresh.as_ref()),
         features: features(resolver, written.client_features.as_deref()),
+        care: super::care::care(resolver, written),
         ca_file,
         connect_timeout,
         timeout,
