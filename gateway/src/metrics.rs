@@ -4,12 +4,14 @@
 //! base units, `_total` for counters.
 
 mod catalogue;
+mod servers;
 
 use prometheus::{
     Encoder, Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 pub use catalogue::{Catalogue, Figures};
+pub use servers::Servers;
 
 /// The series, each beside its meaning.
 #[derive(Debug)]
@@ -25,8 +27,8 @@ pub struct Metrics {
     pub list_items: IntCounterVec,
     /// Failed exchanges with a backend by `backend` and `error`.
     pub backend_errors: IntCounterVec,
-    /// Whether a server takes connections (1) or is left out (0), by `backend` and `server` (host and port).
-    pub backend_up: IntGaugeVec,
+    /// What the gateway knows of the servers behind it.
+    pub servers: Servers,
     /// Requests to the authorization server that were refused for coming too often, by `endpoint`.
     pub limited: IntCounterVec,
     /// Audit events that the queue could not take.
@@ -141,9 +143,7 @@ impl Metrics {
         let list_items = counter("portcullis_list_items_total", "Items of lists.", &["backend", "outcome"])?;
         let backend_errors =
             counter("portcullis_backend_errors_total", "Failed exchanges with a backend.", &["backend", "error"])?;
-        let up = Opts::new("portcullis_backend_up", "Whether a server takes connections.");
-        let backend_up = IntGaugeVec::new(up, &["backend", "server"])?;
-        registry.register(Box::new(backend_up.clone()))?;
+        let servers = Servers::register(&registry)?;
         let limited = counter("portcullis_limited_total", "Requests refused for coming too often.", &["endpoint"])?;
         let audit_refused = counter("portcullis_audit_refused_total", "Audit events not taken.", &["backend"])?;
         let audit_events =
@@ -168,7 +168,7 @@ impl Metrics {
             shadow,
             list_items,
             backend_errors,
-            backend_up,
+            servers,
             limited,
             audit_refused,
             audit_events,

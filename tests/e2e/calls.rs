@@ -354,8 +354,18 @@ async fn a_backend_that_asks_is_told_who_calls_by_the_gateway_alone() {
     };
     assert_eq!(keys("/jwks/assertion").await["keys"][0]["kid"], head["kid"]);
     assert_ne!(keys("/jwks").await["keys"][0]["kid"], head["kid"]);
-    // It is no bearer here, whatever else it is.
+    // It is no bearer here, whatever else it is, and no credential of another kind.
+    let arrived = backend.requests().len();
     assert_eq!(world.post(&assertion, &call).await.status(), 401);
+    for grant in
+        ["grant_type=refresh_token&refresh_token", "grant_type=urn:ietf:params:oauth:grant-type:jwt-bearer&assertion"]
+    {
+        let body = format!("{grant}={assertion}&client_id={}", claims["client_id"].as_str().unwrap_or("x"));
+        let request = world.http().post(format!("{}/token", world.url())).body(body);
+        let answer = request.header("content-type", "application/x-www-form-urlencoded").send().await.unwrap();
+        assert!(matches!(answer.status().as_u16(), 400 | 401), "{grant}: {}", answer.status());
+    }
+    assert_eq!(backend.requests().len(), arrived);
     assert_eq!(world.post_with(&token, &call, &[]).await.status(), 200, "the control");
 
     let silent = Backend::plain().await;

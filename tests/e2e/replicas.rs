@@ -82,7 +82,7 @@ async fn a_server_that_is_gone_loses_no_call_and_ends_its_sessions() {
     answers.sort_unstable();
     assert_eq!(answers, [200, 404], "one session lives, the client of the other is told to begin anew");
     initialize(&world, &token).await;
-    let note = "ready\nbackend `weather`: 1 of 2 servers take connections; see the log\n";
+    let note = "ready\nbackend `weather`: 1 of 2 servers are in use; see the log\n";
     assert_eq!(world.probe("/readyz").await, note);
     let metrics = world.probe("/metrics").await;
     let up = |backend: &Backend| {

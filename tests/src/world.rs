@@ -196,7 +196,9 @@ impl WorldBuilder {
 
     fn config(&self, url: &str, port: u16, admin_port: u16, authority: &str) -> String {
         let features = self.features.as_ref().map(|words| format!(", client_features: [{words}]")).unwrap_or_default();
-        let features = features + &self.backend_more;
+        // Tests break servers more often than servers break; those of circuits set their own.
+        let circuit = if self.backend_more.contains("circuit:") { "" } else { ", circuit: { failures: 0 }" };
+        let features = features + circuit + &self.backend_more;
         let line = |(name, url): &(String, String)| {
             let urls = match (name.as_str(), self.replicas.as_slice()) {
                 ("weather", [_, ..]) => format!("urls: ['{url}', '{}']", self.replicas.join("', '")),
@@ -213,7 +215,7 @@ impl WorldBuilder {
              state: {{ path: state }}\n\
              entra: {{ tenant_id: '{tenant_id}', client_id: '{client_id}', client_secret_file: secret, authority_host: '{authority}', allow_unlisted_authority: true{} }}\n\
              audit: {{ path: audit.jsonl{} }}\n\
-             backends:\n{backends}{limits}{}\n\
+             backends:\n{backends}{}\n{limits}\
              policy:\n{}\n",
             self.server, self.entra, self.audit, self.more, self.policy
         )

@@ -9,6 +9,7 @@ use tokio::task::AbortHandle;
 use url::Url;
 
 use super::{StartError, start};
+use crate::backend::care::Care;
 use crate::backend::{self, Replicas, Upstream};
 use crate::config::{Config, settings};
 
@@ -37,6 +38,7 @@ struct Likeness {
     /// The authority's name, and what is in the file.
     authority: Option<(PathBuf, Vec<u8>)>,
     deadlines: [Duration; 3],
+    care: Care,
 }
 
 /// Sweeps connections and tries servers until it is dropped.
@@ -100,6 +102,7 @@ impl Likeness {
             urls: std::iter::once(&backend.url).chain(&backend.replicas).cloned().collect(),
             authority: backend.ca_file.as_ref().map(read).transpose()?,
             deadlines: [backend.connect_timeout, backend.timeout, backend.idle_timeout],
+            care: backend.care.clone(),
         })
     }
 }
@@ -122,6 +125,7 @@ pub(super) fn replicas(backend: &settings::Backend) -> Result<Replicas, StartErr
             connect_timeout: backend.connect_timeout,
             timeout: backend.timeout,
             idle_timeout: backend.idle_timeout,
+            care: backend.care.clone(),
         });
         upstream.map(Arc::new).map_err(start("a backend"))
     };

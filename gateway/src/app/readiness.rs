@@ -43,7 +43,7 @@ impl Readiness for Ready {
     fn notes(&self) -> Vec<String> {
         let note = |replicas: &Arc<Replicas>| {
             let (name, up, all) = (replicas.any().name(), replicas.in_use(), replicas.count());
-            format!("backend `{name}`: {up} of {all} servers take connections; see the log")
+            format!("backend `{name}`: {up} of {all} servers are in use; see the log")
         };
         let backends = self.running.backends();
         let hurt = backends.iter().filter(|replicas| replicas.in_use() < replicas.count()).map(note);
@@ -55,18 +55,29 @@ impl Readiness for Ready {
 
     fn observe(&self, metrics: &Metrics) {
         self.running.lasting().budgets.observe(metrics);
-        // A server that is no longer configured has no series.
-        metrics.backend_up.reset();
-        for server in self.running.backends().iter().flat_map(|replicas| replicas.iter()) {
-            let labels = [server.name().as_ref(), server.host_header()];
-            metrics.backend_up.with_label_values(&labels).set(i64::from(server.is_up()));
-        }
+        observe_backends(metrics, &self.running.backends());
         self.running.catalogues().observe(metrics);
         let lasting = self.running.lasting();
         let age = lasting.revocations.age(lasting.clock.now());
         metrics.revocations_age.set(i64::try_from(age.as_secs()).unwrap_or(i64::MAX));
         if let Some(age) = self.entra_keys.age() {
             metrics.jwks_age.with_label_values(&["entra"]).set(i64::try_from(age.as_secs()).unwrap_or(i64::MAX));
+        }
+    }
+}
+
+/// The state of every server. One that is no longer configured has no series.
+fn observe_backends(metrics: &Metrics, backends: &[Arc<Replicas>]) {
+    metrics.servers.up.reset();
+    metrics.servers.left_alone.reset();
+    metrics.servers.waiting.reset();
+    for replicas in backends {
+        let waiting = i64::try_from(replicas.waiting()).unwrap_or(i64::MAX);
+        metrics.servers.waiting.with_label_values(&[replicas.any().name().as_ref()]).set(waiting);
+        for server in replicas.iter() {
+            let labels = [server.name().as_ref(), server.host_header()];
+            metrics.servers.up.with_label_values(&labels).set(i64::from(server.is_up()));
+            metrics.servers.left_alone.with_label_values(&labels).set(i64::from(server.is_left_alone()));
         }
     }
 }

@@ -6,14 +6,19 @@
 
 mod address;
 pub mod caller;
+pub mod care;
 pub mod catalogue;
+mod circuit;
+mod gate;
 mod health;
 pub mod pinning;
 mod pool;
+mod probe;
 mod replicas;
 mod trust;
 
 use std::fmt;
+use std::hash::Hash;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -31,9 +36,15 @@ use tokio::time::Instant;
 use url::Url;
 
 use address::Address;
+use care::Care;
+use catalogue::FetchError;
+use circuit::Circuit;
+pub use circuit::Passage;
+pub use gate::Slot;
 use health::Health;
 pub use pool::Pool;
-pub use replicas::{Candidates, Replicas, probe_forever};
+pub use probe::probe_forever;
+pub use replicas::{Candidates, Replicas};
 
 /// How long a connection may lie idle: below the five seconds after which common Python servers close it, because a
 /// connection that is just being closed is a failed call.
@@ -56,6 +67,8 @@ pub struct Settings {
     pub timeout: Duration,
     /// How long an event stream may be silent.
     pub idle_timeout: Duration,
+    /// Probes, circuit and limits.
+    pub care: Care,
 }
 
 /// Why a backend cannot be set up.
@@ -89,6 +102,7 @@ pub struct Upstream {
     connector: TransportConnector,
     pool: Pool<Stream>,
     health: Health,
+    circuit: Circuit,
     mark: String,
 }
 
@@ -112,7 +126,8 @@ impl Upstream {
             target: url.query().map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path())),
             connector: TransportConnector::new(Some(options)),
             pool: Pool::new(MAX_IDLE, KEEP_ALIVE),
-            health: Health::default(),
+            health: Health::new(settings.care.health.as_ref().map_or(1, |check| check.failures)),
+            circuit: Circuit::new(settings.care.circuit),
             mark: mark(url),
             settings,
         })
@@ -130,10 +145,45 @@ impl Upstream {
         &self.mark
     }
 
-    /// Whether it takes connections: no three in a row have failed since the last good one.
+    /// Whether it is in use: it takes connections, and answers probes well where it is asked.
     #[must_use]
     pub fn is_up(&self) -> bool {
-        self.health.is_up()
+        self.health.takes_connections() && self.health.is_sound()
+    }
+
+    /// Whether it answers probes well, as far as it is asked: one that does not gets no request at all.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        self.health.is_sound()
+    }
+
+    /// Whether it is left alone for a while, by anybody.
+    #[must_use]
+    pub fn is_left_alone(&self) -> bool {
+        self.circuit.is_open()
+    }
+
+    /// The leave to send one request of this caller.
+    ///
+    /// # Errors
+    ///
+    /// Returns how long to wait when exchanges have failed and the server is left alone.
+    pub fn enter(&self, caller: impl Hash) -> Result<Passage<'_>, Duration> {
+        self.circuit.enter(self, caller, Instant::now())
+    }
+
+    /// Keeps what a probe brought.
+    fn probed(&self, answer: Result<(), FetchError>) {
+        let (backend, server) = (&self.settings.name, self.host_header.as_str());
+        match answer {
+            Ok(()) if self.health.answered() => {
+                tracing::info!(%backend, server, "a server answers its health check again");
+            }
+            Err(error) if self.health.answered_badly() => {
+                tracing::warn!(%backend, server, %error, "a server fails its health check; it gets no requests until it passes");
+            }
+            _ => {}
+        }
     }
 
     /// What it was set up with.

@@ -8,14 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use futures_util::future::join_all;
-
 use super::Upstream;
+use super::gate::{Gate, Slot};
 
 /// A request tries at most so many servers.
 const TRIES: usize = 3;
-/// How often connections are tried.
-const PROBE_EVERY: Duration = Duration::from_secs(2);
 
 /// The servers of one backend, at least one.
 #[derive(Debug)]
@@ -23,13 +20,31 @@ pub struct Replicas {
     first: Arc<Upstream>,
     others: Vec<Arc<Upstream>>,
     turn: AtomicUsize,
+    gate: Gate,
 }
 
 impl Replicas {
     /// These servers.
     #[must_use]
     pub fn new(first: Arc<Upstream>, others: Vec<Arc<Upstream>>) -> Self {
-        Self { first, others, turn: AtomicUsize::new(0) }
+        let settings = first.settings();
+        let gate = Gate::new(settings.care.max_concurrent, settings.care.max_queued, settings.connect_timeout);
+        Self { first, others, turn: AtomicUsize::new(0), gate }
+    }
+
+    /// A place among the requests that wait for this backend.
+    ///
+    /// # Errors
+    ///
+    /// Returns when to come again, at once when too many wait already, or after a short wait in vain.
+    pub async fn slot(&self) -> Result<Slot, Duration> {
+        self.gate.enter().await
+    }
+
+    /// How many requests wait for this backend.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.gate.inside()
     }
 
     /// One of them, for what is the same of all: name and deadlines.
@@ -61,7 +76,7 @@ impl Replicas {
         (!self.others.is_empty()).then(|| upstream.mark())
     }
 
-    /// The servers that a request of no session may try, in order.
+    /// The servers that a request of no session may try, in order; none when all fail their health checks.
     #[must_use]
     pub fn in_turn(&self) -> Candidates<'_> {
         let next = self.turn.fetch_add(1, Ordering::Relaxed) % self.count();
@@ -69,7 +84,7 @@ impl Replicas {
         Candidates { replicas: self, next, left: self.count(), tries: if none { 1 } else { TRIES }, also_out: none }
     }
 
-    /// The server of a session by its mark; `None` when it is out or no longer there.
+    /// The server by its mark that began a session, or gave a state or a task; `None` when it is out or no longer there.
     #[must_use]
     pub fn of_session(&self, mark: Option<&str>) -> Option<Candidates<'_>> {
         let alone = self.others.is_empty();
@@ -92,6 +107,13 @@ pub struct Candidates<'r> {
     also_out: bool,
 }
 
+impl Candidates<'_> {
+    /// The last one was not tried after all, and does not count.
+    pub fn pass_over(&mut self) {
+        self.tries += 1;
+    }
+}
+
 impl<'r> Iterator for Candidates<'r> {
     type Item = &'r Upstream;
 
@@ -100,24 +122,12 @@ impl<'r> Iterator for Candidates<'r> {
             let found = self.replicas.iter().nth(self.next)?;
             self.left -= 1;
             self.next = (self.next + 1) % self.replicas.count();
-            if self.also_out || found.is_up() {
+            if found.is_sound() && (self.also_out || found.is_up()) {
                 self.tries -= 1;
                 return Some(found);
             }
         }
         None
-    }
-}
-
-/// Tries connections: to each of several servers, and to a single one that is out.
-pub async fn probe_forever(replicas: Arc<Replicas>) {
-    let several = replicas.count() > 1;
-    let mut rounds = tokio::time::interval(PROBE_EVERY);
-    loop {
-        rounds.tick().await;
-        let probed = replicas.iter().filter(|replica| several || !replica.is_up());
-        // What comes of it is kept by the server itself.
-        join_all(probed.map(|replica| async { drop(replica.connect().await) })).await;
     }
 }
 
@@ -170,6 +180,27 @@ mod tests {
         (0..3).for_each(|place| put_out(&replicas, place));
         assert_eq!(ports(replicas.in_turn()), ["1"]);
         assert_eq!(ports(replicas.in_turn()), ["2"]);
+    }
+
+    #[test]
+    fn what_fails_its_health_check_gets_nothing_even_where_all_do() {
+        let replicas = three();
+        let fails = |place: usize| replicas.iter().nth(place).unwrap().health.answered_badly();
+        assert!(fails(1));
+        assert_eq!(ports(replicas.in_turn()), ["1", "3"]);
+        assert!(fails(0) && fails(2));
+        assert_eq!((ports(replicas.in_turn()).len(), replicas.in_use()), (0, 0));
+        let mark = replicas.mark(replicas.any()).unwrap().to_owned();
+        assert!(replicas.of_session(Some(&mark)).is_none());
+    }
+
+    #[test]
+    fn a_server_that_is_passed_over_is_no_try() {
+        let replicas = replicas(&["http://a:1/", "http://a:2/", "http://a:3/", "http://a:4/", "http://a:5/"]);
+        let mut candidates = replicas.in_turn();
+        candidates.next().unwrap();
+        candidates.pass_over();
+        assert_eq!(candidates.count(), TRIES);
     }
 
     #[test]

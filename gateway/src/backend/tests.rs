@@ -8,6 +8,7 @@ pub(super) fn settings(url: &str) -> Settings {
         connect_timeout: Duration::from_secs(2),
         timeout: Duration::from_secs(2),
         idle_timeout: Duration::from_secs(2),
+        care: Care::default(),
     }
 }
 

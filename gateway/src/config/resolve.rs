@@ -7,6 +7,7 @@ mod audit;
 mod backends;
 mod budgets;
 mod callers;
+mod care;
 mod clients;
 mod credential;
 mod entra;

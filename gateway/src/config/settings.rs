@@ -12,6 +12,7 @@ use url::Url;
 use super::Secret;
 use crate::audit::{Destination, OnFailure};
 use crate::backend::caller::Wanted;
+use crate::backend::care::Care;
 use crate::backend::pinning::Rule;
 use crate::entra::cloud::Authority;
 use crate::limit::{Rates, TrustedProxies};
@@ -189,6 +190,8 @@ pub struct Backend {
     pub catalogue_refresh: Duration,
     /// A PEM file with the authority that signed its certificate; the system's when absent.
     pub ca_file: Option<PathBuf>,
+    /// Probes, circuit and limits.
+    pub care: Care,
     /// How long a connection may take.
     pub connect_timeout: Duration,
     /// How long an answer may take to begin, and a JSON answer to end.

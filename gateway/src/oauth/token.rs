@@ -128,7 +128,6 @@ pub(super) fn answer(
         acrs: grant.acrs.clone(),
         guest: Some(grant.guest),
         claims: grant.claims.clone(),
-        sid: Some(grant.id.clone()),
     };
     let access_token = claims.mint(&server.signing_key).map_err(|error| {
         tracing::error!(%error, "an access token cannot be signed");

@@ -64,6 +64,7 @@ impl Visit<'_> {
             return Ok(None);
         };
         let reader = Reader::of_message((self.door, self.mount), permitted.act(), identity, session);
+        let reader = reader.answered_by(answer.upstream());
         tokio::select! {
             biased;
             collected = self.collect(answer, &reader) => Ok(collected?),

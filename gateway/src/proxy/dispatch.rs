@@ -1,36 +1,56 @@
 //! From a decided request to a backend's answer: which server gets it, and what is said when none answers.
 
+use std::time::Duration;
+
 use http::HeaderMap;
 
 use super::door::{Failure, Visit};
 use super::exchange::Exchange;
-use super::forward::{BackendAnswer, ForwardError, UpstreamRequest, forward};
+use super::forward::{BackendAnswer, ForwardError, Hold, UpstreamRequest, forward};
 use super::lifecycle::Stage;
 use super::rejection::Rejection;
 use super::session::Session;
-use crate::backend::Upstream;
+use crate::authn::VerifiedIdentity;
+use crate::backend::{Candidates, Slot, Upstream};
 use crate::mcp;
+
+/// When to come again while no server is in use.
+const COME_AGAIN: Duration = Duration::from_secs(5);
+
+/// What a request is about, as far as its way to a server depends on it.
+pub(super) struct Errand<'a> {
+    pub(super) identity: &'a VerifiedIdentity,
+    pub(super) session: &'a Session,
+    pub(super) id: Option<mcp::RequestId>,
+    /// Whether it only waits for news, for as long as that takes.
+    pub(super) news: bool,
+}
 
 impl<'d> Visit<'d> {
     /// Sends the request, unless the client goes away first.
     ///
     /// INVARIANT: another server gets it only after no connection to the one before could be made, so that not one
-    /// byte of it was written; and never when it belongs to a session.
+    /// byte of it was written; and never when it belongs to a session, a state or a task.
     pub(super) async fn forward(
         &mut self,
         exchange: &mut Exchange,
-        session: &Session,
-        id: Option<mcp::RequestId>,
+        errand: &Errand<'_>,
         request: impl Fn(&Upstream, &HeaderMap) -> UpstreamRequest + Send,
     ) -> Result<BackendAnswer<'d>, Failure> {
-        let replicas = &self.mount.replicas;
-        let candidates = match &session.raw {
-            None => replicas.in_turn(),
-            Some(_) => replicas.of_session(session.replica.as_deref()).ok_or(Rejection::UnknownSession)?,
-        };
-        self.forwarded = true;
-        let mut rejection = Rejection::BadGateway { id: id.clone() };
-        for upstream in candidates {
+        let mut candidates = self.candidates(errand)?;
+        let mut slot = self.slot(exchange, errand).await?;
+        let subject = errand.identity.subject();
+        let mut rejection = self.no_server(errand, COME_AGAIN);
+        while let Some(upstream) = candidates.next() {
+            let passage = match upstream.enter((subject.tenant(), subject.object())) {
+                Ok(passage) => passage,
+                Err(wait) => {
+                    candidates.pass_over();
+                    rejection = self.no_server(errand, wait);
+                    continue;
+                }
+            };
+            self.forwarded = true;
             let request = request(upstream, exchange.headers());
             let answer = tokio::select! {
                 biased;
@@ -38,25 +58,69 @@ impl<'d> Visit<'d> {
                 gone = exchange.gone() => return Err(gone.into()),
                 () = self.door.lifecycle.reached(Stage::LastCall) => {
                     self.error = Some("closing");
-                    return Err(Rejection::GatewayTimeout { id }.into());
+                    return Err(Rejection::GatewayTimeout { id: errand.id.clone() }.into());
                 }
             };
             match answer {
                 Ok(answer) => {
                     self.error = None;
-                    return Ok(answer);
+                    return Ok(answer.holding(Hold { slot: slot.take(), passage: Some(passage) }));
                 }
-                Err(error @ ForwardError::Connect(_)) => rejection = self.failed(&error, id.clone()),
-                Err(error) => return Err(self.failed(&error, id).into()),
+                Err(error @ ForwardError::Connect(_)) => rejection = self.failed(&error, errand.id.clone()),
+                Err(error) => {
+                    passage.failed();
+                    return Err(self.failed(&error, errand.id.clone()).into());
+                }
             }
         }
+        if matches!(rejection, Rejection::NoServer { .. }) {
+            self.count_error("no_server");
+        }
         Err(rejection.into())
+    }
+
+    /// The servers that may get it, in order.
+    fn candidates(&mut self, errand: &Errand<'_>) -> Result<Candidates<'d>, Failure> {
+        let replicas = &self.mount.replicas;
+        match (&errand.session.raw, self.given_by.as_deref()) {
+            (Some(_), _) => {
+                replicas.of_session(errand.session.replica.as_deref()).ok_or_else(|| Rejection::UnknownSession.into())
+            }
+            (None, Some(mark)) => {
+                let server = replicas.of_session(Some(mark));
+                server.ok_or_else(|| self.no_server(errand, COME_AGAIN).into())
+            }
+            (None, None) => Ok(replicas.in_turn()),
+        }
+    }
+
+    /// A place among those that wait for the backend; what waits for news needs none.
+    async fn slot(&mut self, exchange: &mut Exchange, errand: &Errand<'_>) -> Result<Option<Slot>, Failure> {
+        if errand.news {
+            return Ok(None);
+        }
+        let slot = tokio::select! {
+            biased;
+            slot = self.mount.replicas.slot() => slot,
+            gone = exchange.gone() => return Err(gone.into()),
+        };
+        slot.map(Some).map_err(|wait| {
+            self.error = Some("full");
+            self.count_error("full");
+            Rejection::NoServer { id: errand.id.clone(), wait }.into()
+        })
+    }
+
+    /// No server takes it now. What was tried before has been counted.
+    fn no_server(&mut self, errand: &Errand<'_>, wait: Duration) -> Rejection {
+        self.error = Some("no_server");
+        Rejection::NoServer { id: errand.id.clone(), wait }
     }
 
     /// What the caller is told of a failed exchange with a backend, and what the operator is.
     pub(super) fn failed(&mut self, error: &ForwardError, id: Option<mcp::RequestId>) -> Rejection {
         self.error = Some(error.label());
-        self.door.metrics.backend_errors.with_label_values(&[self.mount.name.as_ref(), error.label()]).inc();
+        self.count_error(error.label());
         tracing::warn!(request_id = %self.id, backend = %self.mount.name, %error, "an exchange with a backend failed");
         match error {
             ForwardError::Timeout => Rejection::GatewayTimeout { id },
@@ -65,5 +129,9 @@ impl<'d> Visit<'d> {
                 Rejection::BadGateway { id }
             }
         }
+    }
+
+    fn count_error(&self, label: &str) {
+        self.door.metrics.backend_errors.with_label_values(&[self.mount.name.as_ref(), label]).inc();
     }
 }

@@ -9,6 +9,7 @@ use portcullis_policy::Permitted;
 use super::Door;
 use super::budget::{self, Spent};
 use super::cors;
+use super::dispatch::Errand;
 use super::exchange::{BodyFault, Exchange, Gone};
 use super::forward::{BackendAnswer, UpstreamRequest};
 use super::mount::Mount;
@@ -64,13 +65,16 @@ pub(super) struct Visit<'d> {
     pub(super) id: RequestId,
     pub(super) forwarded: bool,
     pub(super) error: Option<&'static str>,
+    /// The server that gave the state or task which the request names (see `Replicas::mark`).
+    pub(super) given_by: Option<String>,
 }
 
 impl Door {
     /// Takes a request through every step, answers it, and records what came of it.
     pub(super) async fn serve(&self, exchange: &mut Exchange, mount: &Arc<Mount>) -> Result<(), Gone> {
         let started = Stopwatch::start();
-        let mut visit = Visit { door: self, mount, id: RequestId::next(), forwarded: false, error: None };
+        let mut visit =
+            Visit { door: self, mount, id: RequestId::next(), forwarded: false, error: None, given_by: None };
         let result = match visit.steps(exchange).await {
             Ok(()) => Ok(()),
             Err(Failure::Gone) => Err(Gone),
@@ -164,6 +168,7 @@ impl<'d> Visit<'d> {
             return Ok(exchange.answer(super::status(StatusCode::ACCEPTED)).await?);
         };
         let reader = Reader::of_message((self.door, self.mount), permitted.act(), identity, &session);
+        let reader = reader.answered_by(answer.upstream());
         self.deliver(exchange, answer, &reader).await
     }
 
@@ -199,7 +204,9 @@ impl<'d> Visit<'d> {
         let request = |upstream: &Upstream, sent: &HeaderMap| {
             UpstreamRequest::message(upstream, &permitted, sent, session.raw.as_deref()).with_fields(&fields)
         };
-        let answer = self.forward(exchange, session, permitted.act().id().cloned(), request).await?;
+        let news = permitted.act().method() == Some(mcp::Method::SubscriptionsListen);
+        let errand = Errand { identity, session, id: permitted.act().id().cloned(), news };
+        let answer = self.forward(exchange, &errand, request).await?;
         Ok(Some((permitted, answer)))
     }
 
@@ -230,7 +237,9 @@ impl<'d> Visit<'d> {
             Ok(Some(parts)) => parts.iter().map(read).collect::<Result<_, _>>().map(Body::Batch),
             Err(refusal) => Err(refusal),
         };
-        body.map_err(|refusal| refuse(Rejection::Unreadable(refusal)))
+        let body = body.map_err(|refusal| refuse(Rejection::Unreadable(refusal)))?;
+        self.given_by = seals.given_by();
+        Ok(body)
     }
 
     async fn stream(&mut self, exchange: &mut Exchange, identity: &VerifiedIdentity) -> Result<(), Failure> {
@@ -244,7 +253,8 @@ impl<'d> Visit<'d> {
         let request = |upstream: &Upstream, sent: &HeaderMap| {
             UpstreamRequest::stream(upstream, &permitted, sent, raw, last_event).with_fields(&fields)
         };
-        let answer = self.forward(exchange, &session, None, request).await?;
+        let errand = Errand { identity, session: &session, id: None, news: true };
+        let answer = self.forward(exchange, &errand, request).await?;
         let reader = Reader::of_stream((self.door, self.mount), identity, &session);
         self.deliver(exchange, answer, &reader).await
     }
@@ -270,7 +280,8 @@ impl<'d> Visit<'d> {
         let request = |upstream: &Upstream, sent: &HeaderMap| {
             UpstreamRequest::end(upstream, &permitted, sent, raw).with_fields(&fields)
         };
-        let answer = self.forward(exchange, &session, None, request).await?;
+        let errand = Errand { identity, session: &session, id: None, news: false };
+        let answer = self.forward(exchange, &errand, request).await?;
         let reader = Reader::of_stream((self.door, self.mount), identity, &session);
         self.deliver(exchange, answer, &reader).await
     }

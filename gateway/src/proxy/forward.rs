@@ -14,7 +14,7 @@ use pingora_core::protocols::Stream;
 use pingora_core::protocols::http::v1::client::HttpSession;
 use tokio::io::AsyncWriteExt;
 
-pub use answer::BackendAnswer;
+pub use answer::{BackendAnswer, Hold};
 pub use request::UpstreamRequest;
 
 use super::raw_head;

@@ -11,6 +11,7 @@ use super::seals::CallerSeals;
 use super::session::Session;
 use super::standing::{Seen, Standing};
 use crate::authn::VerifiedIdentity;
+use crate::backend::Upstream;
 use crate::mcp::answer::{self, Answer};
 use crate::mcp::capabilities::{self, Reach};
 use crate::mcp::list_filter::{self, Fate, Filtered, ListKind, Unreadable};
@@ -29,6 +30,8 @@ pub(super) struct Reader<'a> {
     pub(super) method: Option<Method>,
     era: Era,
     target: Option<&'a Target>,
+    /// The server that answers, where there are several.
+    server: Option<&'a str>,
 }
 
 /// What becomes of one event.
@@ -45,7 +48,7 @@ impl Door {
     /// The seals of a caller on a backend.
     pub(super) fn seals<'a>(&'a self, mount: &'a Mount, identity: &'a VerifiedIdentity) -> CallerSeals<'a> {
         let clock = &*self.clock;
-        CallerSeals { sealer: &self.sealer, backend: &mount.name, subject: identity.subject(), clock }
+        CallerSeals::new(&self.sealer, &mount.name, identity.subject(), clock)
     }
 }
 
@@ -59,7 +62,13 @@ impl<'a> Reader<'a> {
     ) -> Self {
         let id = if message.kind() == Kind::Request { message.id().cloned() } else { None };
         let (method, era, target) = (message.method(), message.era(), message.target());
-        Self { door, mount, identity, session, id, method, era, target }
+        Self { door, mount, identity, session, id, method, era, target, server: None }
+    }
+
+    /// The answer is this server's: what it gives comes back to it.
+    pub(super) fn answered_by(mut self, upstream: &'a Upstream) -> Self {
+        self.server = self.mount.replicas.mark(upstream);
+        self
     }
 
     /// The reader of a session's stream, or of its end.
@@ -68,7 +77,7 @@ impl<'a> Reader<'a> {
         identity: &'a VerifiedIdentity,
         session: &'a Session,
     ) -> Self {
-        Self { door, mount, identity, session, id: None, method: None, era: Era::Legacy, target: None }
+        Self { door, mount, identity, session, id: None, method: None, era: Era::Legacy, target: None, server: None }
     }
 
     /// The list that the answer holds, if it is one that is filtered.
@@ -127,7 +136,7 @@ impl<'a> Reader<'a> {
 
     fn settle(&self, body: &Bytes) -> Result<Bytes, Unreadable> {
         let Some(method) = self.method else { return Ok(body.clone()) };
-        let seals = self.door.seals(self.mount, self.identity);
+        let seals = self.door.seals(self.mount, self.identity).of_server(self.server);
         let terms = Terms { features: self.mount.features, seals: &seals, resource: &|_| false };
         settle_answer(body, &Question { method, era: self.era, target: self.target }, &terms)
     }

@@ -4,6 +4,8 @@
 //! trail under the request's id. A body is a JSON-RPC error wherever a client would otherwise take a bare 4xx for
 //! an older server and fall back (MCP 2026-07-28, versioning).
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use portcullis_policy::{Denial, DenialKind};
@@ -99,6 +101,13 @@ pub(super) enum Rejection {
         /// The request's id.
         id: Option<RequestId>,
     },
+    /// The backend has as much to do as it may have, or no server of it is in use.
+    NoServer {
+        /// The request's id.
+        id: Option<RequestId>,
+        /// When to come again.
+        wait: Duration,
+    },
     /// The backend took too long.
     GatewayTimeout {
         /// The request's id.
@@ -126,6 +135,8 @@ const INTERNAL_ERROR: i64 = -32603;
 const RESOURCE_NOT_FOUND: i64 = -32002;
 /// Outside the ranges that JSON-RPC and MCP keep for themselves (MCP 2026-07-28, basic/index section Error Codes).
 const FORBIDDEN: i64 = -31403;
+/// When to come again where nothing says how long it takes.
+const COME_AGAIN: Duration = Duration::from_secs(5);
 const TOO_MANY_REQUESTS: i64 = -31429;
 
 impl Rejection {
@@ -163,7 +174,7 @@ impl Rejection {
             Self::InsufficientScope { .. } => Reason::Scope,
             Self::TooOften { .. } | Self::TooManyStreams { .. } => Reason::Rate,
             Self::UnknownSession | Self::UnknownEvent => Reason::Session,
-            Self::BadGateway { .. } | Self::GatewayTimeout { .. } => Reason::None,
+            Self::BadGateway { .. } | Self::GatewayTimeout { .. } | Self::NoServer { .. } => Reason::None,
         }
     }
 
@@ -190,6 +201,7 @@ impl Rejection {
             }
             Self::NotOnBehalf { .. } => "there is no token for the backend's API in this caller's name".to_owned(),
             Self::Unavailable { .. } => "the gateway cannot decide at the moment".to_owned(),
+            Self::NoServer { .. } => "no server of the backend takes the request".to_owned(),
             Self::BadGateway { .. } | Self::GatewayTimeout { .. } => "the backend gave no usable answer".to_owned(),
         }
     }
@@ -232,8 +244,8 @@ impl Rejection {
                 let response = error(StatusCode::FORBIDDEN, id.as_ref(), FORBIDDEN, "Insufficient scope");
                 with(response, header::WWW_AUTHENTICATE, &value)
             }
-            Self::TooOften { id, wait } => too_many(id.as_ref(), "Too many requests", wait.seconds()),
-            Self::TooManyStreams { id } => too_many(id.as_ref(), "Too many event streams", 5),
+            Self::TooOften { id, wait } => too_many(id.as_ref(), "Too many requests", *wait),
+            Self::TooManyStreams { id } => too_many(id.as_ref(), "Too many event streams", TooOften(COME_AGAIN)),
             Self::NotOnBehalf { id } => error(
                 StatusCode::FORBIDDEN,
                 id.as_ref(),
@@ -249,6 +261,7 @@ impl Rejection {
                 INTERNAL_ERROR,
                 "The MCP server did not give a usable answer",
             ),
+            Self::NoServer { id, wait } => no_server(id.as_ref(), *wait),
             Self::GatewayTimeout { id } => {
                 error(StatusCode::GATEWAY_TIMEOUT, id.as_ref(), INTERNAL_ERROR, "The MCP server took too long")
             }
@@ -271,6 +284,17 @@ impl Rejection {
     }
 }
 
+fn too_many(id: Option<&RequestId>, why: &str, wait: TooOften) -> Response<Bytes> {
+    let response = error(StatusCode::TOO_MANY_REQUESTS, id, TOO_MANY_REQUESTS, why);
+    with(response, header::RETRY_AFTER, &wait.seconds().to_string())
+}
+
+fn no_server(id: Option<&RequestId>, wait: Duration) -> Response<Bytes> {
+    let why = "The MCP server takes no more requests at the moment";
+    let response = error(StatusCode::SERVICE_UNAVAILABLE, id, INTERNAL_ERROR, why);
+    with(response, header::RETRY_AFTER, &TooOften(wait).seconds().to_string())
+}
+
 fn unknown(id: Option<&RequestId>, what: &Unknown, era: Era) -> Response<Bytes> {
     let (code, message) = match what {
         Unknown::Tool(name) => (INVALID_PARAMS, format!("Unknown tool: {name}")),
@@ -282,12 +306,6 @@ fn unknown(id: Option<&RequestId>, what: &Unknown, era: Era) -> Response<Bytes> 
         Unknown::Everything => (INVALID_PARAMS, "Nothing here is open to this account".to_owned()),
     };
     error(StatusCode::OK, id, code, &message)
-}
-
-/// Come back after so many seconds.
-fn too_many(id: Option<&RequestId>, message: &str, seconds: u64) -> Response<Bytes> {
-    let response = error(StatusCode::TOO_MANY_REQUESTS, id, TOO_MANY_REQUESTS, message);
-    with(response, header::RETRY_AFTER, &seconds.to_string())
 }
 
 /// A tool's own way to say that a call went wrong (MCP, server/tools section Error Handling).

@@ -1,6 +1,8 @@
 //! Opaque values of a backend as one caller holds them: sealed for this backend, this caller and this client, so that
 //! they are worth nothing to anybody else.
 
+use std::sync::OnceLock;
+
 use portcullis_policy::{BackendName, Subject};
 
 use crate::clock::Clock;
@@ -13,13 +15,37 @@ const STATE_LIFETIME: u64 = 3600;
 
 /// The seals of one caller on one backend.
 pub(super) struct CallerSeals<'a> {
-    pub(super) sealer: &'a Sealer,
-    pub(super) backend: &'a BackendName,
-    pub(super) subject: &'a Subject,
-    pub(super) clock: &'a dyn Clock,
+    sealer: &'a Sealer,
+    backend: &'a BackendName,
+    subject: &'a Subject,
+    clock: &'a dyn Clock,
+    /// The server whose values are sealed, where there are several.
+    server: Option<&'a str>,
+    /// The server that gave what was opened first.
+    given_by: OnceLock<String>,
 }
 
-impl CallerSeals<'_> {
+impl<'a> CallerSeals<'a> {
+    /// The seals of this caller on this backend.
+    pub(super) fn new(
+        sealer: &'a Sealer,
+        backend: &'a BackendName,
+        subject: &'a Subject,
+        clock: &'a dyn Clock,
+    ) -> Self {
+        Self { sealer, backend, subject, clock, server: None, given_by: OnceLock::new() }
+    }
+
+    /// For values of this server (see `Replicas::mark`): a state or a task that it gave is known to no other.
+    pub(super) fn of_server(self, server: Option<&'a str>) -> Self {
+        Self { server, ..self }
+    }
+
+    /// The server that gave the state or task that was opened.
+    pub(super) fn given_by(&self) -> Option<String> {
+        self.given_by.get().cloned()
+    }
+
     fn binding(&self, place: Place<'_>) -> Vec<u8> {
         let bound = |label, more: &[&[u8]]| bound(label, self.backend, self.subject, more);
         match place {
@@ -36,6 +62,11 @@ impl Seals for CallerSeals<'_> {
         if matches!(place, Place::RequestState { .. }) {
             value.extend_from_slice(&(self.clock.now().as_secs() + STATE_LIFETIME).to_be_bytes());
         }
+        if is_of_server(place) {
+            // No mark has a space in it.
+            value.extend_from_slice(self.server.unwrap_or_default().as_bytes());
+            value.push(b' ');
+        }
         value.extend_from_slice(raw.as_bytes());
         self.sealer.seal(&self.binding(place), &value).ok()
     }
@@ -49,8 +80,21 @@ impl Seals for CallerSeals<'_> {
             }
             Place::Task | Place::Event { .. } => &value,
         };
-        String::from_utf8(raw.to_vec()).ok()
+        let raw = str::from_utf8(raw).ok()?;
+        if !is_of_server(place) {
+            return Some(raw.to_owned());
+        }
+        let (server, raw) = raw.split_once(' ')?;
+        if !server.is_empty() {
+            let _ = self.given_by.set(server.to_owned());
+        }
+        Some(raw.to_owned())
     }
+}
+
+/// Whether such a value is known to the server that gave it and to no other. An event's session says whose it is.
+fn is_of_server(place: Place<'_>) -> bool {
+    matches!(place, Place::RequestState { .. } | Place::Task)
 }
 
 #[cfg(test)]
@@ -67,7 +111,7 @@ mod tests {
         let (sealer, clock) = (Sealer::new([7; 32]), ManualClock::new(Timestamp::from_secs(1000)));
         let backend = BackendName::try_from("weather").unwrap();
         let (alice, bob) = (Subject::new(Kind::User, "t", "alice"), Subject::new(Kind::User, "t", "bob"));
-        let of = |subject| CallerSeals { sealer: &sealer, backend: &backend, subject, clock: &clock };
+        let of = |subject| CallerSeals::new(&sealer, &backend, subject, &clock);
         let places = [
             Place::RequestState { method: "tools/call", name: "a" },
             Place::RequestState { method: "tools/call", name: "b" },
@@ -88,5 +132,20 @@ mod tests {
         let sealed = of(&alice).seal(state, "raw").unwrap();
         clock.advance(Duration::from_secs(STATE_LIFETIME));
         assert_eq!(of(&alice).open(state, &sealed), None);
+    }
+
+    #[test]
+    fn what_a_server_gave_says_which_one_it_was() {
+        let (sealer, clock) = (Sealer::new([7; 32]), ManualClock::new(Timestamp::from_secs(1000)));
+        let (backend, alice) = (BackendName::try_from("weather").unwrap(), Subject::new(Kind::User, "t", "alice"));
+        let seals = || CallerSeals::new(&sealer, &backend, &alice, &clock);
+        for place in [Place::RequestState { method: "tools/call", name: "a" }, Place::Task] {
+            for (server, raw) in [(None, "raw"), (Some("a1b2c3d4"), "raw"), (Some("a1b2c3d4"), " a b"), (None, "")] {
+                let sealed = seals().of_server(server).seal(place, raw).unwrap();
+                let opening = seals();
+                assert_eq!(opening.open(place, &sealed).as_deref(), Some(raw));
+                assert_eq!(opening.given_by().as_deref(), server, "{place:?} {raw}");
+            }
+        }
     }
 }

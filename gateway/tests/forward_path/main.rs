@@ -6,6 +6,7 @@ mod answers;
 mod backend;
 mod bodies;
 mod budgets;
+mod certificates;
 mod client;
 mod connections;
 mod deadlines;

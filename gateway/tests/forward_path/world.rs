@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use pingora_core::apps::ServerApp;
 use pingora_core::protocols::l4::stream::Stream;
+use portcullis::backend::care::Care;
 use portcullis::backend::{Settings, Upstream};
 use portcullis::limit::TrustedProxies;
 use portcullis::mcp::{EndSession, OpenStream, RequestMetadata, read_message};
@@ -120,6 +121,7 @@ pub(crate) fn settings(url: &str) -> Settings {
         connect_timeout: Duration::from_secs(2),
         timeout: Duration::from_secs(2),
         idle_timeout: Duration::from_secs(2),
+        care: Care::default(),
     }
 }
 

@@ -1,9 +1,10 @@
 //! What a call costs through the gateway, against a bare Pingora pass-through measured in the same run.
 //!
-//! nginx and `HAProxy` stand beside them where they are installed. All have the same backend, one core and one thread;
+//! nginx, `HAProxy`, Envoy and `FastMCP`'s proxy stand beside them where they are installed. All have the same backend, one core and one thread;
 //! load and backend share another core. Rounds alternate, so that what else the machine does falls on all. The figure is processor time (user and system) of the
 //! proxy process per request, the median over the rounds: wall-clock figures of a shared machine say little.
 
+mod envoy;
 mod load;
 mod peers;
 mod process;
@@ -16,7 +17,7 @@ use clap::Parser;
 
 use load::Load;
 use process::Process;
-use setup::{BARE, Setup, Target};
+use setup::{BARE, Programs, Setup, Target};
 
 #[derive(Parser)]
 #[command(about = "Measures what a call costs through the gateway, against a bare Pingora pass-through")]
@@ -24,6 +25,12 @@ struct Arguments {
     /// The gateway's program; by default the one that was built beside this.
     #[arg(long)]
     gateway: Option<String>,
+    /// Envoy's program; left out of the tables without it.
+    #[arg(long)]
+    envoy: Option<String>,
+    /// A Python that has `FastMCP`; left out of the tables without it.
+    #[arg(long)]
+    python: Option<String>,
     /// Rounds of each measurement.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
@@ -56,7 +63,8 @@ const WATCH: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"
 async fn main() -> io::Result<()> {
     let arguments = Arguments::parse();
     setup::stay_on_the_load_core();
-    let setup = Setup::start(arguments.gateway.clone()).await?;
+    let (gateway, envoy, python) = (arguments.gateway.clone(), arguments.envoy.clone(), arguments.python.clone());
+    let setup = Setup::start(Programs { gateway, envoy, python }).await?;
     for (name, body) in [("tools/call, 130 bytes", CALL), ("tools/list, 100 tools, half of them hidden", LIST)] {
         let figures = measure(&arguments, &setup, body).await?;
         row([name, "CPU a request", "to the pass-through", "answers/s"]);
@@ -92,7 +100,8 @@ async fn measure(arguments: &Arguments, setup: &Setup, body: &str) -> io::Result
 async fn idle_streams(arguments: &Arguments, setup: &Setup) -> io::Result<()> {
     let request = setup.request(&arguments.revision, WATCH);
     let mut sizes = Vec::new();
-    for target in &setup.targets {
+    let holders: Vec<&Target> = setup.targets.iter().filter(|target| target.streams).collect();
+    for target in &holders {
         let before = target.process.memory()?;
         let streams = load::open_streams(target.address, &request, arguments.streams).await?;
         tokio::time::sleep(Duration::from_millis(500)).await;
@@ -100,7 +109,7 @@ async fn idle_streams(arguments: &Arguments, setup: &Setup) -> io::Result<()> {
     }
     row(["an idle event stream", "memory", "to the pass-through", ""]);
     let bare = sizes.get(BARE).copied().unwrap_or(f64::NAN);
-    for (target, size) in setup.targets.iter().zip(sizes) {
+    for (target, size) in holders.iter().zip(sizes) {
         row([target.name, &format!("{size:.1} KiB"), &format!("{:.2}", size / bare), ""]);
     }
     Ok(())

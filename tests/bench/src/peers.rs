@@ -1,5 +1,6 @@
-//! Other proxies in the same table, where they are installed: nginx and `HAProxy`, each with one thread and kept
-//! connections to the backend. They look at nothing: what they cost is the price of passing bytes on.
+//! Other proxies in the same table, where they are installed. nginx and `HAProxy`, each with one thread and kept
+//! connections to the backend, look at nothing: what they cost is the price of passing bytes on. `FastMCP`'s proxy
+//! verifies the token and speaks MCP on both sides. Envoy is in [`crate::envoy`].
 
 use std::io;
 use std::net::SocketAddr;
@@ -49,6 +50,28 @@ pub(crate) fn haproxy(
     std::fs::write(&file, text)?;
     let arguments = ["-db", "-q", "-f", &file.display().to_string()].map(str::to_owned);
     Process::start(core, "haproxy", &arguments).map(Some)
+}
+
+/// Whose tokens are good, for peers that look at them.
+pub(crate) struct Trust {
+    /// Where the keys are.
+    pub(crate) keys: String,
+    pub(crate) keys_at: SocketAddr,
+    pub(crate) issuer: String,
+    pub(crate) audience: String,
+}
+
+/// Starts `FastMCP`'s proxy with this Python.
+pub(crate) fn fastmcp(
+    core: usize,
+    python: &str,
+    (listen, backend): (SocketAddr, SocketAddr),
+    trust: &Trust,
+) -> io::Result<Process> {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/fastmcp_proxy.py");
+    let (listen, backend) = (listen.to_string(), format!("http://{backend}/mcp"));
+    let arguments = [script, &listen, &backend, &trust.keys, &trust.issuer, &trust.audience].map(str::to_owned);
+    Process::start(core, python, &arguments)
 }
 
 fn is_installed(program: &str, question: &str) -> bool {

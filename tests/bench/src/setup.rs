@@ -4,16 +4,21 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use identity::{Options, Running};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::peers;
+use crate::envoy;
+use crate::peers::{self, Trust};
 use crate::process::{Process, until_listening};
 
 /// The core of the proxies, and the one of everything else.
 const PROXY_CORE: usize = 0;
 const LOAD_CORE: usize = 1;
+
+const UNLIMITED: &str = "limits: { calls_per_minute: 0 }\n";
 
 /// The readers' half of the tools is open to the caller.
 const POLICY: &str = "
@@ -30,6 +35,19 @@ pub(crate) struct Target {
     pub(crate) address: SocketAddr,
     /// Its process.
     pub(crate) process: Process,
+    /// Whether it holds event streams open, each on its own.
+    pub(crate) streams: bool,
+}
+
+/// The programs that are measured and were not built beside this one.
+#[derive(Default)]
+pub(crate) struct Programs {
+    /// The gateway's, if another one is meant.
+    pub(crate) gateway: Option<String>,
+    /// Envoy.
+    pub(crate) envoy: Option<String>,
+    /// A Python that has `FastMCP`.
+    pub(crate) python: Option<String>,
 }
 
 /// The yardstick's place among the targets.
@@ -48,42 +66,39 @@ pub(crate) struct Setup {
 
 impl Setup {
     /// Starts everything.
-    pub(crate) async fn start(gateway: Option<String>) -> io::Result<Self> {
+    pub(crate) async fn start(programs: Programs) -> io::Result<Self> {
         let identity = Running::start(Options { listen: free()?, ..Options::default() }).await?;
         let files = TempDir::new()?;
         let backend_at = free()?;
         let backend = Process::start(LOAD_CORE, &beside("backend")?, &[backend_at.to_string()])?;
-        let program = gateway.map_or_else(|| beside("portcullis"), Ok)?;
+        let program = programs.gateway.map_or_else(|| beside("portcullis"), Ok)?;
         // Both gateways have one public address: the token and the request are the same for every target.
         let host = free()?;
-        let gateway_with = |name: &'static str, limits: &str| -> io::Result<Target> {
+        let gateway_with = |name: &'static str, limits: &str, audit: &str| -> io::Result<Target> {
             let address = free()?;
             let directory = files.path().join(name.replace([' ', ','], "-"));
             std::fs::create_dir_all(&directory)?;
-            let config = configure(&directory, &identity, (address, host), backend_at, limits)?;
+            let config = configure(&directory, &identity, (address, host), backend_at, (limits, audit))?;
             let arguments = ["serve".to_owned(), "--config".to_owned(), config];
-            Ok(Target { name, address, process: Process::start(PROXY_CORE, &program, &arguments)? })
+            Ok(Target { name, address, process: Process::start(PROXY_CORE, &program, &arguments)?, streams: true })
         };
         let bare_at = free()?;
         let arguments = [bare_at.to_string(), backend_at.to_string()];
         let bare = Process::start(PROXY_CORE, &beside("passthrough")?, &arguments)?;
         let mut targets = vec![
-            Target { name: "pass-through", address: bare_at, process: bare },
-            gateway_with("gateway", "limits: { calls_per_minute: 0 }\n")?,
-            gateway_with("gateway, list cache off", "limits: { list_cache: 0, calls_per_minute: 0 }\n")?,
+            Target { name: "pass-through", address: bare_at, process: bare, streams: true },
+            gateway_with("gateway", UNLIMITED, "")?,
+            gateway_with("gateway, list cache off", "limits: { list_cache: 0, calls_per_minute: 0 }\n", "")?,
+            gateway_with("gateway, audit on the disk first", UNLIMITED, ", durability: fsync")?,
         ];
-        let address = free()?;
-        let nginx = peers::nginx(PROXY_CORE, files.path(), address, backend_at)?;
-        targets.extend(nginx.map(|process| Target { name: "nginx", address, process }));
-        let address = free()?;
-        let haproxy = peers::haproxy(PROXY_CORE, files.path(), address, backend_at)?;
-        targets.extend(haproxy.map(|process| Target { name: "HAProxy", address, process }));
+        let token = identity.mint("rita", &Value::Null);
+        let peers = Peers { files: files.path(), backend: backend_at, trust: trust(&identity, &token)? };
+        targets.extend(peers.start((programs.envoy.as_deref(), programs.python.as_deref()))?);
         for (name, address) in
             targets.iter().map(|target| (target.name, target.address)).chain([("backend", backend_at)])
         {
             tokio::task::spawn_blocking(move || until_listening(name, address)).await??;
         }
-        let token = identity.mint("rita", &Value::Null);
         Ok(Self { targets, token, host, _backend: backend, _identity: identity, _files: files })
     }
 
@@ -106,12 +121,65 @@ pub(crate) fn stay_on_the_load_core() {
     let _ = std::process::Command::new("taskset").args(arguments).stdout(std::process::Stdio::null()).status();
 }
 
+/// What the other proxies are started with.
+struct Peers<'a> {
+    files: &'a Path,
+    backend: SocketAddr,
+    trust: Trust,
+}
+
+impl Peers<'_> {
+    /// Those that are installed; what is left out is said.
+    fn start(&self, (envoy, python): (Option<&str>, Option<&str>)) -> io::Result<Vec<Target>> {
+        let (files, backend) = (self.files, self.backend);
+        let mut targets = Vec::new();
+        let mut add = |name, address, process: Option<Process>, streams, remedy: &str| match process {
+            Some(process) => targets.push(Target { name, address, process, streams }),
+            None => left_out(name, remedy),
+        };
+        let at = free()?;
+        add("nginx", at, peers::nginx(PROXY_CORE, files, at, backend)?, true, "install the package `nginx`");
+        let at = free()?;
+        add("HAProxy", at, peers::haproxy(PROXY_CORE, files, at, backend)?, true, "install the package `haproxy`");
+        let at = free()?;
+        let start = |program| envoy::start(PROXY_CORE, program, files, (at, backend), &self.trust);
+        add(
+            "Envoy, jwt_authn + mcp + rbac",
+            at,
+            envoy.map(start).transpose()?,
+            true,
+            "tests/bench/run.sh could not install it",
+        );
+        let at = free()?;
+        let start = |python| peers::fastmcp(PROXY_CORE, python, (at, backend), &self.trust);
+        // It waits for the whole answer to a call.
+        add("FastMCP, proxy with JWTVerifier", at, python.map(start).transpose()?, false, "`make setup` installs it");
+        Ok(targets)
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "part of the table")]
+fn left_out(name: &str, remedy: &str) {
+    println!("{name} is not in the tables: {remedy}");
+}
+
+/// Whose tokens the identity provider's are, as the one at hand says.
+fn trust(identity: &Running, token: &str) -> io::Result<Trust> {
+    let payload = token.split('.').nth(1).and_then(|part| URL_SAFE_NO_PAD.decode(part).ok()).unwrap_or_default();
+    let claims: Value = serde_json::from_slice(&payload)?;
+    let claim = |name: &str| claims.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let origin = identity.origin();
+    let keys_at = origin.trim_start_matches("http://").parse().map_err(io::Error::other)?;
+    let keys = format!("{origin}/{}/discovery/v2.0/keys", Options::default().tenant_id);
+    Ok(Trust { keys, keys_at, issuer: claim("iss"), audience: claim("aud") })
+}
+
 fn configure(
     files: &Path,
     identity: &Running,
     (listen, host): (SocketAddr, SocketAddr),
     backend: SocketAddr,
-    limits: &str,
+    (limits, trail): (&str, &str),
 ) -> io::Result<String> {
     let Options { tenant_id, client_id, client_secret, .. } = Options::default();
     let (file, state, admin) = (files.join("gateway.yaml"), files.join("state"), free()?);
@@ -120,7 +188,7 @@ fn configure(
         "server: {{ listen: '{listen}', public_url: 'http://{host}', admin_listen: '{admin}', threads: 1 }}\n\
          state: {{ path: '{state}' }}\n\
          entra: {{ tenant_id: '{tenant_id}', client_id: '{client_id}', client_secret: '{client_secret}', authority_host: '{origin}', allow_unlisted_authority: true }}\n\
-         audit: {{ path: '{}' }}\n\
+         audit: {{ path: '{}'{trail} }}\n\
          backends:\n  bench: {{ url: 'http://{backend}/mcp', accept_entra_tokens: true }}\n{limits}{POLICY}",
         audit.display()
     );

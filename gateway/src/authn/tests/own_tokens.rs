@@ -44,7 +44,8 @@ async fn what_was_minted_is_what_is_believed() {
         idtyp: IdType::App,
         auth_time: Some(NOW - 9),
         acrs: vec!["c1".to_owned()],
-        sid: Some("grant".to_owned()),
+        guest: None,
+        claims: std::collections::BTreeMap::new(),
         ..claims.clone()
     };
     assert_eq!(world.own(&claims.mint(&world.key).unwrap()).await.unwrap().subject().kind(), Kind::User);

@@ -138,7 +138,7 @@ impl Client {
         let terms = Terms::Legacy { session, version };
         let fields = terms.fields("notifications/initialized");
         let note = json!({ "jsonrpc": "2.0", "method": "notifications/initialized" });
-        let ask = Ask { method: "POST", fields: &fields, body: Some(&note) };
+        let ask = Ask { method: "POST", path: None, fields: &fields, body: Some(&note) };
         wire::ask(upstream, ask, self.limits.bytes).await?;
         let tells = tells(&result);
         Ok(Dialogue { mark: upstream.mark().to_owned(), terms, tells })
@@ -186,7 +186,7 @@ impl Client {
     ) -> Result<Reply, FetchError> {
         let id = self.ids.fetch_add(1, Ordering::Relaxed);
         let body = json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params });
-        wire::ask(upstream, Ask { method: "POST", fields, body: Some(&body) }, self.limits.bytes).await
+        wire::ask(upstream, Ask { method: "POST", path: None, fields, body: Some(&body) }, self.limits.bytes).await
     }
 
     /// A stream on which the backend says when its tools change; `None` when it never says so, or is not yet known.
@@ -204,11 +204,13 @@ impl Client {
             let id = self.ids.fetch_add(1, Ordering::Relaxed);
             let params = modern(json!({ "notifications": { "toolsListChanged": true } }));
             let body = json!({ "jsonrpc": "2.0", "id": id, "method": "subscriptions/listen", "params": params });
-            let ask = Ask { method: "POST", fields: &fields, body: Some(&body) };
+            let ask = Ask { method: "POST", path: None, fields: &fields, body: Some(&body) };
             return wire::stream(upstream, ask, self.limits.bytes).await.map(Some);
         }
         let fields = dialogue.terms.fields("");
-        wire::stream(upstream, Ask { method: "GET", fields: &fields, body: None }, self.limits.bytes).await.map(Some)
+        wire::stream(upstream, Ask { method: "GET", path: None, fields: &fields, body: None }, self.limits.bytes)
+            .await
+            .map(Some)
     }
 
     /// How long a stream may be silent.

@@ -9,7 +9,7 @@ mod keeper;
 mod listen;
 mod pages;
 mod tool;
-mod wire;
+pub(super) mod wire;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

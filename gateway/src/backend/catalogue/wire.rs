@@ -1,7 +1,7 @@
 //! One JSON-RPC message to a backend from the gateway itself, and what it answers: JSON, or the event that is the
 //! answer.
 //!
-//! What callers send never comes here; this speaks for nobody and asks for lists only. Not rmcp's client: it reads
+//! What callers send never comes here; this speaks for nobody and asks for lists only, and in probes. Not rmcp's client: it reads
 //! answers into a typed model, so that members said twice and members it does not know are gone before anything could
 //! be compared, and it bounds neither bytes nor depth; and connections are [`Upstream`]'s, with its TLS and health.
 
@@ -71,31 +71,33 @@ impl FetchError {
 }
 
 /// What goes to the backend.
-pub(super) struct Ask<'a> {
-    pub(super) method: &'static str,
-    pub(super) fields: &'a [(&'a str, &'a str)],
+pub(in crate::backend) struct Ask<'a> {
+    pub(in crate::backend) method: &'static str,
+    /// Another path than that of its endpoint.
+    pub(in crate::backend) path: Option<&'a str>,
+    pub(in crate::backend) fields: &'a [(&'a str, &'a str)],
     /// A message; a GET without one.
-    pub(super) body: Option<&'a Value>,
+    pub(in crate::backend) body: Option<&'a Value>,
 }
 
 /// What came back.
 #[derive(Debug, Default)]
-pub(super) struct Reply {
-    pub(super) status: u16,
+pub(in crate::backend) struct Reply {
+    pub(in crate::backend) status: u16,
     /// The session that it began.
-    pub(super) session: Option<String>,
+    pub(in crate::backend) session: Option<String>,
     /// `result` of the answer.
-    pub(super) result: Option<Value>,
+    pub(in crate::backend) result: Option<Value>,
     /// `error` of the answer.
-    pub(super) error: Option<Value>,
+    pub(in crate::backend) error: Option<Value>,
     /// Whether the backend said on the way that its tools have changed.
-    pub(super) changed: bool,
+    pub(in crate::backend) changed: bool,
     /// Bytes of the body.
-    pub(super) bytes: usize,
+    pub(in crate::backend) bytes: usize,
 }
 
 /// Asks, and reads the whole answer, at most `limit` bytes of it.
-pub(super) async fn ask(upstream: &Upstream, ask: Ask<'_>, limit: usize) -> Result<Reply, FetchError> {
+pub(in crate::backend) async fn ask(upstream: &Upstream, ask: Ask<'_>, limit: usize) -> Result<Reply, FetchError> {
     let mut session = open(upstream, &ask).await?;
     let (status, media, began) = head(&session)?;
     let mut reply = Reply { status: status.as_u16(), session: began, ..Reply::default() };
@@ -168,7 +170,12 @@ async fn open(upstream: &Upstream, ask: &Ask<'_>) -> Result<HttpSession, FetchEr
 /// A connection of its own for each: the fetches are few, and a listener's stays open.
 fn request(upstream: &Upstream, ask: &Ask<'_>) -> Bytes {
     let body = ask.body.map(Value::to_string).unwrap_or_default();
-    let mut head = format!("{} {} HTTP/1.1\r\nhost: {}\r\n", ask.method, upstream.target(), upstream.host_header());
+    let mut head = format!(
+        "{} {} HTTP/1.1\r\nhost: {}\r\n",
+        ask.method,
+        ask.path.unwrap_or(upstream.target()),
+        upstream.host_header()
+    );
     head.push_str("accept: application/json, text/event-stream\r\naccept-encoding: identity\r\nconnection: close\r\n");
     for (name, value) in ask.fields {
         // A value of the backend's own that could end its line is left out; the backend then does not know its session.

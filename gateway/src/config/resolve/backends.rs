@@ -81,6 +81,7 @@ fn one(
         catalogue_refresh: refresh(resolver, written.catalogue_refresh.as_ref()),
         on_behalf_of: on_behalf_of(resolver, name, written),
         features: features(resolver, written.client_features.as_deref()),
+        care: super::care::care(resolver, written),
         ca_file,
         connect_timeout,
         timeout,

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::super::budget::Held;
 use super::super::headers;
 use super::ForwardError;
-use crate::backend::Upstream;
+use crate::backend::{Passage, Slot, Upstream};
 
 /// How long the end of a stream may take after its last event: it commonly comes in the same breath.
 const CONCLUSION: Duration = Duration::from_millis(20);
@@ -25,6 +25,16 @@ pub struct BackendAnswer<'u> {
     /// Until the end of the body.
     session: Option<HttpSession>,
     deadline: Instant,
+    held: Hold<'u>,
+}
+
+/// What a request holds until its answer has ended: a place among those that wait, and the word on how it went.
+#[derive(Debug, Default)]
+pub struct Hold<'u> {
+    /// The place.
+    pub slot: Option<Slot>,
+    /// Told once: well at the end of the answer or the first piece of a stream, badly when it breaks off or is a 5xx.
+    pub passage: Option<Passage<'u>>,
 }
 
 impl<'u> BackendAnswer<'u> {
@@ -35,9 +45,37 @@ impl<'u> BackendAnswer<'u> {
     ) -> Result<BackendAnswer<'u>, ForwardError> {
         let head = session.resp_header().ok_or_else(|| ForwardError::broken("it has no head"))?;
         let (status, headers) = (head.status, head.headers.clone());
-        let mut answer = Self { upstream, status, headers, session: Some(session), deadline };
+        let mut answer = Self { upstream, status, headers, session: Some(session), deadline, held: Hold::default() };
         answer.keep_if_done().await;
         Ok(answer)
+    }
+
+    /// Holds these until its end.
+    #[must_use]
+    pub fn holding(mut self, held: Hold<'u>) -> Self {
+        self.held = held;
+        if self.status.is_server_error() {
+            self.went_badly();
+        } else if self.session.is_none() {
+            self.went_well();
+        }
+        self
+    }
+
+    fn went_well(&mut self) {
+        if let Some(passage) = self.held.passage.take() {
+            passage.succeeded();
+        }
+    }
+
+    fn went_badly(&mut self) {
+        if let Some(passage) = self.held.passage.take() {
+            passage.failed();
+        }
+    }
+
+    fn is_stream(&self) -> bool {
+        self.header(&header::CONTENT_TYPE).is_some_and(|media| media.starts_with("text/event-stream"))
     }
 
     /// Whose answer it is.
@@ -125,15 +163,20 @@ impl<'u> BackendAnswer<'u> {
         match tokio::time::timeout_at(deadline, session.read_body_bytes()).await {
             Ok(Ok(Some(piece))) => {
                 self.keep_if_done().await;
+                if self.held.passage.is_some() && (self.session.is_none() || self.is_stream()) {
+                    self.went_well();
+                }
                 Ok(Some(piece))
             }
             Ok(Ok(None)) => {
                 self.keep_if_done().await;
                 self.session = None;
+                self.went_well();
                 Ok(None)
             }
             failed => {
                 self.session = None;
+                self.went_badly();
                 match failed {
                     Ok(Err(error)) => Err(ForwardError::broken(&error)),
                     _ => Err(ForwardError::Timeout),

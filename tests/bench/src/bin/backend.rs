@@ -1,5 +1,5 @@
-//! An MCP server that costs next to nothing: one answer to `tools/list`, with 100 tools, one to everything else; a call
-//! of `get_watch` opens an event stream that says one thing and then nothing.
+//! An MCP server that costs next to nothing: one answer to `tools/list`, with 100 tools, one to introductions, one to
+//! everything else; a call of `get_watch` opens an event stream that says one thing and then nothing.
 //!
 //! `backend <listen>`
 
@@ -7,19 +7,19 @@ use std::convert::Infallible;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
-use http::{HeaderValue, Request, Response, header};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Either, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use serde_json::json;
+use serde_json::{Value, json};
 
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// Both answers bear the id that the load generator uses.
+/// The answers to the id that the load generator uses, ready to be sent.
 #[derive(Clone)]
 struct Answers {
     list: Bytes,
@@ -39,6 +39,11 @@ impl Answers {
         let body =
             request.into_body().collect().await.map_or_else(|_| Bytes::new(), http_body_util::Collected::to_bytes);
         let has = |text: &[u8]| body.windows(text.len()).any(|window| window == text);
+        if has(b"\"notifications/") {
+            let mut response = Response::new(Either::Left(Full::default()));
+            *response.status_mut() = StatusCode::ACCEPTED;
+            return Ok(response);
+        }
         if has(WATCH) {
             let first = futures_util::stream::iter([Ok(Frame::data(Bytes::from_static(NOTE)))]);
             let stream = StreamBody::new(first.chain(futures_util::stream::pending()));
@@ -47,10 +52,40 @@ impl Answers {
             response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
             return Ok(response);
         }
-        let mut response = Response::new(Either::Left(Full::new(if has(LIST) { self.list } else { self.call })));
+        let answer = if has(LIST) {
+            self.list
+        } else if has(b"\"initialize\"") {
+            introduction(&body)
+        } else {
+            self.call
+        };
+        let mut response = Response::new(Either::Left(Full::new(with_id_of(&body, answer))));
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         Ok(response)
     }
+}
+
+/// Introduces itself in the revision that was asked for.
+fn introduction(body: &[u8]) -> Bytes {
+    let asked: Value = serde_json::from_slice(body).unwrap_or_default();
+    let revision = asked.pointer("/params/protocolVersion").and_then(Value::as_str).unwrap_or("2025-11-25");
+    let server = json!({ "name": "bench", "version": "1" });
+    let result = json!({ "protocolVersion": revision, "capabilities": { "tools": {} }, "serverInfo": server });
+    json!({ "jsonrpc": "2.0", "id": 1, "result": result }).to_string().into()
+}
+
+/// The answer, to the id of this request where it is another.
+fn with_id_of(body: &[u8], answer: Bytes) -> Bytes {
+    let has = |text: &[u8]| body.windows(text.len()).any(|window| window == text);
+    if has(b"\"id\":1,") || has(b"\"id\":1}") {
+        return answer;
+    }
+    let (asked, mut answer): (Value, Value) =
+        (serde_json::from_slice(body).unwrap_or_default(), serde_json::from_slice(&answer).unwrap_or_default());
+    if let Some(members) = answer.as_object_mut() {
+        members.insert("id".to_owned(), asked.get("id").cloned().unwrap_or_default());
+    }
+    answer.to_string().into()
 }
 
 const LIST: &[u8] = b"\"tools/list\"";
