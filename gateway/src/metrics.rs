@@ -4,12 +4,14 @@
 //! base units, `_total` for counters.
 
 mod catalogue;
+mod configuration;
 
 use prometheus::{
     Encoder, Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 pub use catalogue::{Catalogue, Figures};
+pub use configuration::Configuration;
 
 /// The series, each beside its meaning.
 #[derive(Debug)]
@@ -39,6 +41,8 @@ pub struct Metrics {
     pub revocations_age: IntGauge,
     /// What the gateway knows of its backends' tools.
     pub catalogue: Catalogue,
+    /// What the gateway runs by.
+    pub configuration: Configuration,
     /// Open event streams.
     pub streams: IntGauge,
     /// What the process holds at once.
@@ -154,6 +158,7 @@ impl Metrics {
         let revocations_age = IntGauge::new("portcullis_revocations_age_seconds", help)?;
         registry.register(Box::new(revocations_age.clone()))?;
         let catalogue = Catalogue::new(&registry)?;
+        let configuration = Configuration::new(&registry)?;
         let streams = IntGauge::new("portcullis_streams", "Open event streams.")?;
         registry.register(Box::new(streams.clone()))?;
         let budgets = BudgetSeries::register(&registry)?;
@@ -175,6 +180,7 @@ impl Metrics {
             jwks_age,
             revocations_age,
             catalogue,
+            configuration,
             streams,
             budgets,
             duration,
