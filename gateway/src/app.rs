@@ -3,23 +3,31 @@
 mod backends;
 mod budgets;
 mod catalogues;
+mod certificates;
+mod fixed;
 mod identity_provider;
 mod lasting;
 mod mounts;
 mod readiness;
+mod reload;
 mod revocations;
 mod running;
+mod shutdown;
 mod state;
 
 use std::sync::Arc;
 
 pub(crate) use catalogues::client_of;
+use certificates::Certificates;
 use lasting::Lasting;
-use pingora_core::server::configuration::ServerConf;
+use pingora_core::server::configuration::{Opt, ServerConf};
 use pingora_core::server::{RunArgs, Server};
 use pingora_core::services::listening::Service;
 use readiness::Ready;
+use reload::Reloader;
+pub use reload::Source;
 use running::Running;
+use shutdown::{Signals, drained};
 pub(crate) use state::existing as existing_store;
 
 use crate::admin::Admin;
@@ -39,27 +47,72 @@ fn start<E: Into<Box<dyn std::error::Error + Send + Sync>>>(what: &'static str) 
     move |source| StartError { what, source: source.into() }
 }
 
-/// Runs the gateway until it is told to stop (SIGTERM, SIGINT, SIGQUIT).
+/// How this start is special.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Take the sockets over from the process that runs.
+    pub upgrade: bool,
+    /// Speak TLS with a certificate of its own.
+    pub dev_tls: bool,
+}
+
+/// Runs the gateway until it is told to stop (SIGTERM, SIGINT), or has handed its sockets on (SIGQUIT).
 ///
 /// # Errors
 ///
 /// Returns a [`StartError`] when a part cannot be made.
-pub fn run(config: &Config) -> Result<(), StartError> {
+pub fn run(config: Config, source: Source, options: Options) -> Result<(), StartError> {
     // One runtime for what is not a request: the store, key sets, sweeping. It lives as long as the process.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.map_err(start("the runtime"))?;
-    let (lasting, feed) = runtime.block_on(Lasting::open(config))?;
+    let entered = runtime.enter();
+    let (lasting, feed) = runtime.block_on(Lasting::open(&config))?;
     runtime.spawn(feed.follow());
+    let (lifecycle, auditor) = (Arc::clone(&lasting.lifecycle), Arc::clone(&lasting.auditor));
+    lasting.metrics.configuration.taken(lasting.clock.now().as_secs());
     lasting.start_background(runtime.handle());
-    let running = Arc::new(Running::start(lasting, config, runtime.handle())?);
+    let certificates = Arc::new(Certificates::open(&config, &lasting, options.dev_tls)?);
+    let running = Arc::new(Running::start(lasting, &config, runtime.handle().clone())?);
+    let signals = Signals::listen(Arc::clone(&lifecycle), config.server.drain_delay)?;
+    let config = Arc::new(config);
+    let reloader = Arc::new(Reloader::new(Arc::clone(&running), source, Arc::clone(&config)));
+    runtime.spawn(reloader.watch()?);
+    runtime.spawn(Arc::clone(&certificates).watch_forever());
+    let server = server(&config, &running, (reloader, certificates), options.upgrade)?;
+    let phases = server.watch_execution_phase();
+    tracing::info!(listen = %config.server.listen, public_url = %config.server.public_url, admin = %config.server.admin_listen, policy = %config.policy.hash(), "the gateway is up");
+    // It sleeps through all of the grace; the process ends when the last request is out.
+    let serving = std::thread::Builder::new().name("server".to_owned()).spawn(move || {
+        server.run(RunArgs { shutdown_signal: Box::new(signals) });
+    });
+    serving.map_err(start("the server"))?;
+    runtime.block_on(async {
+        drained(&lifecycle, phases, config.server.shutdown_grace).await;
+        if !auditor.close().await {
+            tracing::error!("the end of the audit trail cannot be written");
+        }
+    });
+    tracing::info!("the gateway has stopped");
+    drop(entered);
+    runtime.shutdown_background();
+    Ok(())
+}
+
+/// The two listeners; with `upgrade` their sockets come from the process that runs.
+fn server(
+    config: &Config,
+    running: &Arc<Running>,
+    (reloader, certificates): (Arc<Reloader>, Arc<Certificates>),
+    upgrade: bool,
+) -> Result<Server, StartError> {
     let lasting = running.lasting();
-    let (listen, entra_keys) = (config.server.listen, Arc::clone(&lasting.provider.keys));
-    let ready = Ready { entra_keys, listen, running: Arc::clone(&running) };
+    let (listen, entra_keys, tls) = (config.server.listen, Arc::clone(&lasting.provider.keys), certificates.live());
+    let ready = Ready { entra_keys, listen, running: Arc::clone(running), reloader, certificates };
     let hosts = Hosts::operators(&config.server.admin_hosts);
     let admin = Admin::new(Arc::clone(&lasting.metrics), Arc::new(ready), hosts);
     let admin = Listener::new(admin, config.limits.deadlines, Arc::new(budgets::of_operators()?));
-    let clients = Listener::new(running.door(), config.limits.deadlines, Arc::clone(&lasting.budgets));
-    let mut server = Server::new_with_opt_and_conf(None, server_conf(config));
+    let clients = Listener::new(running.door(), config.limits.deadlines, Arc::clone(&lasting.budgets)).with_tls(tls);
+    let mut server = Server::new_with_opt_and_conf(Opt { upgrade, ..Opt::default() }, server_conf(config));
     server.bootstrap();
     let mut public = Service::new("public".to_owned(), clients);
     public.threads = Some(config.server.threads);
@@ -69,10 +122,7 @@ pub fn run(config: &Config) -> Result<(), StartError> {
     private.threads = Some(1);
     private.add_tcp(&config.server.admin_listen.to_string());
     server.add_service(private);
-    tracing::info!(listen = %config.server.listen, public_url = %config.server.public_url, admin = %config.server.admin_listen, policy = %config.policy.hash(), "the gateway is up");
-    server.run(RunArgs::default());
-    tracing::info!("the gateway has stopped");
-    Ok(())
+    Ok(server)
 }
 
 fn server_conf(config: &Config) -> ServerConf {

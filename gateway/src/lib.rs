@@ -28,3 +28,4 @@ pub mod outbound;
 pub mod proofs;
 pub mod proxy;
 pub mod store;
+pub mod tls;

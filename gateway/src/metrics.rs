@@ -4,6 +4,7 @@
 //! base units, `_total` for counters.
 
 mod catalogue;
+mod configuration;
 mod servers;
 
 use prometheus::{
@@ -11,6 +12,7 @@ use prometheus::{
 };
 
 pub use catalogue::{Catalogue, Figures};
+pub use configuration::Configuration;
 pub use servers::Servers;
 
 /// The series, each beside its meaning.
@@ -41,6 +43,8 @@ pub struct Metrics {
     pub revocations_age: IntGauge,
     /// What the gateway knows of its backends' tools.
     pub catalogue: Catalogue,
+    /// What the gateway runs by.
+    pub configuration: Configuration,
     /// Open event streams.
     pub streams: IntGauge,
     /// What the process holds at once.
@@ -154,6 +158,7 @@ impl Metrics {
         let revocations_age = IntGauge::new("portcullis_revocations_age_seconds", help)?;
         registry.register(Box::new(revocations_age.clone()))?;
         let catalogue = Catalogue::new(&registry)?;
+        let configuration = Configuration::new(&registry)?;
         let streams = IntGauge::new("portcullis_streams", "Open event streams.")?;
         registry.register(Box::new(streams.clone()))?;
         let budgets = BudgetSeries::register(&registry)?;
@@ -175,6 +180,7 @@ impl Metrics {
             jwks_age,
             revocations_age,
             catalogue,
+            configuration,
             streams,
             budgets,
             duration,

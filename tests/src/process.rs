@@ -41,6 +41,18 @@ impl Process {
         let _ = tokio::time::timeout(Duration::from_secs(20), self.child.wait()).await;
     }
 
+    /// Sends it a signal, such as `HUP`.
+    pub async fn signal(&self, name: &str) {
+        let id = self.child.id().expect("it has ended").to_string();
+        assert!(Command::new("kill").args(["-s", name, &id]).status().await.unwrap().success());
+    }
+
+    /// Waits until it has ended by itself; its exit code.
+    pub async fn ended(&mut self) -> Option<i32> {
+        let waited = tokio::time::timeout(Duration::from_secs(30), self.child.wait()).await;
+        waited.expect("it does not end").unwrap().code()
+    }
+
     /// Ends it without a word (SIGKILL).
     pub async fn kill(&mut self) {
         let _ = self.child.kill().await;

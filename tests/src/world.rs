@@ -38,6 +38,7 @@ pub struct WorldBuilder {
     audit: String,
     server: String,
     authority: Option<(String, u16, String)>,
+    tls: Option<(String, String)>,
     before: Vec<Vec<String>>,
 }
 
@@ -54,6 +55,7 @@ pub struct World {
     pub admin_port: u16,
     directory: TempDir,
     http: Client,
+    url: String,
 }
 
 impl WorldBuilder {
@@ -78,6 +80,7 @@ impl WorldBuilder {
             audit: String::new(),
             server: String::new(),
             authority: None,
+            tls: None,
             before: Vec::new(),
         }
     }
@@ -152,6 +155,13 @@ impl WorldBuilder {
         self
     }
 
+    /// Over TLS with this certificate and key (PEM), which clients trust; `tls.crt` and `tls.key` in the directory.
+    #[must_use]
+    pub fn tls(mut self, certificate: &str, key: &str) -> Self {
+        self.tls = Some((certificate.to_owned(), key.to_owned()));
+        self
+    }
+
     /// With an identity provider of its own: its origin, the gateway's port that it knows, the client secret.
     #[must_use]
     pub fn authority(mut self, origin: &str, port: u16, secret: &str) -> Self {
@@ -170,7 +180,8 @@ impl WorldBuilder {
     pub async fn start(self) -> World {
         let port = self.authority.as_ref().map_or_else(free_port, |(_, port, _)| *port);
         let admin_port = free_port();
-        let url = format!("http://127.0.0.1:{port}");
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        let url = format!("{scheme}://127.0.0.1:{port}");
         let listen = ([127, 0, 0, 1], 0).into();
         let options = Options { listen, redirect_uris: vec![format!("{url}/auth/callback")], ..Options::default() };
         let secret = options.client_secret.clone();
@@ -187,9 +198,14 @@ impl WorldBuilder {
             let output = command(arguments, directory.path()).await;
             assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         }
-        let gateway = start(directory.path());
-        let http = Client::builder().redirect(redirect::Policy::none()).build().unwrap();
-        let world = World { identity, gateway, port, admin_port, directory, http };
+        let mut http = Client::builder().redirect(redirect::Policy::none());
+        if let Some((certificate, key)) = &self.tls {
+            write_pair(directory.path(), certificate, key);
+            http = http.add_root_certificate(reqwest::Certificate::from_pem(certificate.as_bytes()).unwrap());
+        }
+        let gateway = start(directory.path(), &[]);
+        let http = http.build().unwrap();
+        let world = World { identity, gateway, port, admin_port, directory, http, url };
         world.until_ready().await;
         world
     }
@@ -209,9 +225,11 @@ impl WorldBuilder {
         let backends = self.backends.iter().map(line).collect::<Vec<_>>().concat();
         let Options { tenant_id, client_id, .. } = Options::default();
         // Tests come faster than people; those of limits set their own.
+        let tls = if self.tls.is_some() { ", tls: { certificate_file: tls.crt, key_file: tls.key }" } else { "" };
+        let grace = if self.server.contains("drain_delay") { "5s" } else { "1s" };
         let limits = if self.more.contains("limits:") { "" } else { UNLIMITED };
         format!(
-            "server: {{ listen: '127.0.0.1:{port}', public_url: '{url}', admin_listen: '127.0.0.1:{admin_port}', threads: 2, shutdown_grace: 1s{} }}\n\
+            "server: {{ listen: '127.0.0.1:{port}', public_url: '{url}', admin_listen: '127.0.0.1:{admin_port}', threads: 2, shutdown_grace: {grace}{tls}{} }}\n\
              state: {{ path: state }}\n\
              entra: {{ tenant_id: '{tenant_id}', client_id: '{client_id}', client_secret_file: secret, authority_host: '{authority}', allow_unlisted_authority: true{} }}\n\
              audit: {{ path: audit.jsonl{} }}\n\
@@ -226,9 +244,18 @@ async fn command(arguments: &[impl AsRef<std::ffi::OsStr>], directory: &Path) ->
     Command::new(binary("portcullis")).args(arguments).current_dir(directory).output().await.unwrap()
 }
 
-fn start(directory: &Path) -> Process {
+/// Puts a pair where the gateway reads it: the key is its own alone.
+fn write_pair(directory: &Path, certificate: &str, key: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    let file = directory.join("tls.key");
+    std::fs::write(&file, key).unwrap();
+    std::fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).unwrap();
+    std::fs::write(directory.join("tls.crt"), certificate).unwrap();
+}
+
+fn start(directory: &Path, more: &[&str]) -> Process {
     let mut command = Command::new(binary("portcullis"));
-    command.args(["serve", "--config"]).arg(directory.join("gateway.yaml")).env("RUST_LOG", "debug");
+    command.args(["serve", "--config"]).arg(directory.join("gateway.yaml")).args(more).env("RUST_LOG", "debug");
     Process::start(command, directory.join(format!("gateway-{}.log", free_port())))
 }
 
@@ -236,7 +263,7 @@ impl World {
     /// The gateway's origin.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        self.url.clone()
     }
 
     /// The endpoint of the single backend.
@@ -265,8 +292,38 @@ impl World {
     /// Starts the gateway again with the same files.
     pub async fn restart(&mut self) {
         self.gateway.terminate().await;
-        self.gateway = start(self.directory.path());
+        self.gateway = start(self.directory.path(), &[]);
         self.until_ready().await;
+    }
+
+    /// Starts the process that takes over, and returns the one that is taken over from.
+    pub fn upgrade(&mut self) -> Process {
+        std::mem::replace(&mut self.gateway, start(self.directory.path(), &["--upgrade"]))
+    }
+
+    /// Replaces the configuration by a file that is moved into its place.
+    pub fn configure(&self, change: impl FnOnce(&str) -> String) {
+        let path = self.directory.path().join("gateway.yaml");
+        let text = change(&std::fs::read_to_string(&path).unwrap());
+        let aside = self.directory.path().join("gateway.yaml.new");
+        std::fs::write(&aside, text).unwrap();
+        std::fs::rename(&aside, &path).unwrap();
+    }
+
+    /// Replaces the certificate and its key.
+    pub fn certify(&self, certificate: &str, key: &str) {
+        write_pair(self.directory.path(), certificate, key);
+    }
+
+    /// Waits until a series of the gateway has a value.
+    pub async fn until_metric(&self, line: &str) {
+        for _ in 0..400 {
+            if self.probe("/metrics").await.lines().any(|found| found == line) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+        panic!("`{line}` does not come; there is:\n{}", self.probe("/metrics").await);
     }
 
     /// Sends a JSON-RPC message with a token, in the way of the revisions up to 2025-11-25.

@@ -1,9 +1,11 @@
 //! The servers of the backends: kept over a reload, with their connections, for as long as nothing about them changes.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use portcullis_policy::BackendName;
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 use url::Url;
@@ -72,6 +74,21 @@ impl Backends {
             kept.tending.get_or_insert_with(|| Arc::new(Tending::start(&kept.replicas, runtime)));
         }
         *self.lock() = prepared;
+    }
+
+    /// The backends whose servers would not be kept if these counted.
+    pub(super) fn leaving(&self, Prepared(prepared): &Prepared) -> Vec<BackendName> {
+        let now = self.lock();
+        let gone = now.iter().filter(|kept| !prepared.iter().any(|other| Arc::ptr_eq(&kept.replicas, &other.replicas)));
+        gone.map(|kept| kept.replicas.any().name().clone()).collect()
+    }
+
+    /// The names of the backends that would come, go, or be elsewhere with this configuration.
+    pub(super) fn differing(&self, config: &Config) -> Vec<String> {
+        let now: Vec<Likeness> = self.lock().iter().map(|kept| kept.like.clone()).collect();
+        let new: Vec<Likeness> = config.backends.iter().filter_map(|backend| Likeness::of(backend).ok()).collect();
+        let names = now.iter().filter(|like| !new.contains(like)).chain(new.iter().filter(|like| !now.contains(like)));
+        names.map(|like| like.name.clone()).collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     /// Those that count now, in the order of the configuration.

@@ -4,12 +4,15 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::certificates::Certificates;
+use super::reload::Reloader;
 use super::revocations::NOTABLE;
 use super::running::Running;
 use crate::admin::Readiness;
 use crate::backend::Replicas;
 use crate::jose::key_set::KeySet;
 use crate::metrics::Metrics;
+use crate::proxy::Stage;
 
 /// A listener on this machine answers at once or not at all.
 const PROBE: Duration = Duration::from_millis(200);
@@ -19,11 +22,16 @@ pub(super) struct Ready {
     pub(super) entra_keys: Arc<KeySet>,
     pub(super) listen: SocketAddr,
     pub(super) running: Arc<Running>,
+    pub(super) reloader: Arc<Reloader>,
+    pub(super) certificates: Arc<Certificates>,
 }
 
 impl Readiness for Ready {
     fn missing(&self) -> Vec<String> {
         let mut missing = Vec::new();
+        if self.running.lasting().lifecycle.stage() != Stage::Serving {
+            missing.push("the gateway is shutting down".to_owned());
+        }
         if !self.entra_keys.is_ready() {
             missing.push("the identity provider's keys have not been fetched; see the log".to_owned());
         }
@@ -50,7 +58,13 @@ impl Readiness for Ready {
         let lasting = self.running.lasting();
         let age = lasting.revocations.age(lasting.clock.now());
         let unread = (age > NOTABLE).then(|| format!("the log of revocations was last read {} s ago", age.as_secs()));
-        hurt.chain(self.running.catalogues().notes()).chain(unread).collect()
+        let refused = self.reloader.fault().map(|fault| {
+            let first = fault.lines().next().unwrap_or_default();
+            format!("the configuration on the disk is refused, and what ran before goes on: {first}")
+        });
+        let certificate =
+            self.certificates.fault().map(|fault| format!("the certificate on the disk is refused: {fault}"));
+        hurt.chain(self.running.catalogues().notes()).chain(unread).chain(refused).chain(certificate).collect()
     }
 
     fn observe(&self, metrics: &Metrics) {

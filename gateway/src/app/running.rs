@@ -6,17 +6,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
-use super::StartError;
 use super::backends::{Backends, Prepared};
 use super::catalogues::Catalogues;
 use super::lasting::Lasting;
+use super::{StartError, start};
 use crate::backend::Replicas;
 use crate::config::Config;
-use crate::proxy::{CurrentDoor, Door};
+use crate::proxy::{CurrentDoor, Door, Over};
 
 /// The gateway as it runs.
 pub(super) struct Running {
     lasting: Lasting,
+    runtime: Handle,
     backends: Backends,
     door: CurrentDoor,
     known: Mutex<Known>,
@@ -37,12 +38,12 @@ struct Made {
 
 impl Running {
     /// Makes everything of this configuration, and lets it run.
-    pub(super) fn start(lasting: Lasting, config: &Config, runtime: &Handle) -> Result<Self, StartError> {
+    pub(super) fn start(lasting: Lasting, config: &Config, runtime: Handle) -> Result<Self, StartError> {
         let backends = Backends::default();
         let Made { servers, catalogues, door } = make(&lasting, &backends, config, None)?;
-        backends.adopt(servers, runtime);
-        let known = Mutex::new(Known::keep(catalogues, runtime));
-        Ok(Self { lasting, backends, door: CurrentDoor::new(door), known })
+        backends.adopt(servers, &runtime);
+        let known = Mutex::new(Known::keep(catalogues, &runtime));
+        Ok(Self { lasting, runtime, backends, door: CurrentDoor::new(door), known })
     }
 
     /// What outlives every configuration.
@@ -63,6 +64,39 @@ impl Running {
     /// What is known of tools now.
     pub(super) fn catalogues(&self) -> Arc<Catalogues> {
         Arc::clone(&self.known().catalogues)
+    }
+
+    /// Lets another configuration run, from the next request on, once `agreed` says so; after an error, or a no, what
+    /// ran before goes on as if nothing had been.
+    pub(super) fn swap(
+        &self,
+        config: &Config,
+        same_policy: bool,
+        agreed: impl FnOnce() -> bool,
+    ) -> Result<(), StartError> {
+        let mut known = self.known();
+        let door = self.door.get();
+        let Made { servers, catalogues, door } =
+            make(&self.lasting, &self.backends, config, Some((&door, &known.catalogues)))?;
+        let over = match (same_policy, self.backends.leaving(&servers)) {
+            (false, _) => Over::Everything,
+            (true, names) if names.is_empty() => Over::Nothing,
+            (true, names) => Over::Backends(names),
+        };
+        if !agreed() {
+            return Err(start("the audit trail")(
+                "it does not take the reload, and nothing is done that it does not know",
+            ));
+        }
+        self.backends.adopt(servers, &self.runtime);
+        *known = Known::keep(catalogues, &self.runtime);
+        self.door.swap(door, &over);
+        Ok(())
+    }
+
+    /// The backends that would come, go or be elsewhere with this configuration.
+    pub(super) fn differing(&self, config: &Config) -> Vec<String> {
+        self.backends.differing(config)
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {

@@ -72,6 +72,9 @@ pub enum Kind {
     /// A tool of a backend is another than the operator approved, or is so no more.
     #[serde(rename = "catalogue.drift")]
     Drift(Box<ToolDrift>),
+    /// Another configuration counts from now on, or was refused.
+    #[serde(rename = "config")]
+    Reload(Box<Reload>),
     /// A run of the gateway begins its part of the trail.
     #[serde(rename = "audit.started")]
     Started(Started),
@@ -92,6 +95,7 @@ impl Kind {
             Self::Outcome(_) => "mcp.outcome",
             Self::OAuth(_) => "oauth",
             Self::Drift(_) => "catalogue.drift",
+            Self::Reload(_) => "config",
             Self::Started(_) => "audit.started",
             Self::Checkpoint(_) => "audit.checkpoint",
             Self::Gap(_) => "audit.gap",
@@ -201,6 +205,29 @@ pub struct ToolDrift {
     pub fields: Vec<&'static str>,
     /// `quarantine`, `report`, `pass` or, for what is settled, `none`.
     pub action: &'static str,
+}
+
+/// A change of what the gateway runs by.
+#[derive(Clone, Debug, Serialize)]
+pub struct Reload {
+    /// `config_reloaded`, or `config_refused` when what ran before goes on.
+    pub event: &'static str,
+    /// The policy that counts from now on.
+    pub policy_hash: String,
+    /// The one that counted before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub before: Option<String>,
+    /// How many faults were found; they are in the log.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub faults: usize,
+    /// Backends that came, went, or are elsewhere now.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub backends: Vec<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape that serde asks for")]
+fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 /// The first line of a run.

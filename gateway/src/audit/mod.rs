@@ -26,19 +26,23 @@ pub use chain::Head;
 pub use digest::Digester;
 pub use encode::Format;
 pub use event::{
-    Actor, Arguments, Authorization, Checkpoint, Decision, Event, Gap, Kind, Outcome, Reason, RequestId, Started, Step,
-    Target, ToolDrift, Verdict,
+    Actor, Arguments, Authorization, Checkpoint, Decision, Event, Gap, Kind, Outcome, Reason, Reload, RequestId,
+    Started, Step, Target, ToolDrift, Verdict,
 };
 pub use sink::{Collector, Destination, Rotation, sqlite_lines};
 pub use writer::Signer;
 use writer::{Item, Writer};
 
+use crate::clock::Stopwatch;
 use crate::metrics::Metrics;
 
 /// Lines that may wait for the disk; beyond that, requests are refused.
 const QUEUE: usize = 16 * 1024;
 /// A decision that is not on the disk after so long is refused.
 const DURABLE_WITHIN: Duration = Duration::from_secs(5);
+
+/// The end waits for the sinks so long, which is longer than the writer tries them.
+const CLOSE_WITHIN: Duration = Duration::from_secs(10);
 
 /// Takes events and has them written.
 #[derive(Debug)]
@@ -118,7 +122,7 @@ impl Auditor {
     ///
     /// Returns [`NotRecorded`] when the event could not be taken.
     pub fn record(&self, event: Event) -> Result<(), NotRecorded> {
-        self.send(Item { event, written: None })
+        self.send(Item { event: Some(event), written: None })
     }
 
     /// Hands over an event that must be there before it is acted upon: taken by the queue, and, where the trail is
@@ -133,11 +137,29 @@ impl Auditor {
             return self.record(event);
         }
         let (written, done) = oneshot::channel();
-        self.send(Item { event, written: Some(written) })?;
+        self.send(Item { event: Some(event), written: Some(written) })?;
         match tokio::time::timeout(DURABLE_WITHIN, done).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) | Err(_) => Err(NotRecorded),
         }
+    }
+
+    /// Has everything written that was taken so far, signs it, and takes nothing more. Sinks that fail are tried for a
+    /// few seconds; returns whether everything is written.
+    pub async fn close(&self) -> bool {
+        self.shared.stopping.store(true, Ordering::Release);
+        let started = Stopwatch::start();
+        while started.elapsed() < CLOSE_WITHIN {
+            let (written, done) = oneshot::channel();
+            let Some(queue) = &self.queue else { return false };
+            match queue.try_send(Item { event: None, written: Some(written) }) {
+                Ok(()) => return matches!(tokio::time::timeout(CLOSE_WITHIN, done).await, Ok(Ok(()))),
+                // It is emptied, or given up, by the writer.
+                Err(TrySendError::Full(_)) => tokio::time::sleep(Duration::from_millis(10)).await,
+                Err(TrySendError::Disconnected(_)) => return false,
+            }
+        }
+        false
     }
 
     fn send(&self, item: Item) -> Result<(), NotRecorded> {

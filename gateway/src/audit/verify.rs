@@ -1,5 +1,6 @@
 //! Reads a trail back: whether every line is the one that was written, and how much of it the gateway has signed.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::io::{self, BufRead};
 
@@ -8,6 +9,11 @@ use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode};
 use serde::Deserialize;
 
 use super::chain::{CHECKPOINT, Head, Line, Signed};
+
+/// Runs that may be going on at once, and some more; an older one does not go on.
+const OPEN_RUNS: usize = 16;
+/// How far before a start its predecessor's last known line may be: others may have been written in between.
+const RECENT: usize = 4096;
 
 /// What was found in a trail.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -24,6 +30,8 @@ pub struct Report {
     pub unsigned_tail: u64,
     /// Whether the trail begins in the middle of a run, as a rotated file does.
     pub begins_inside: bool,
+    /// The same, by run.
+    unsigned: BTreeMap<String, u64>,
     /// What is wrong, each with the number of its line in the file, from 1.
     pub faults: Vec<Fault>,
 }
@@ -66,7 +74,7 @@ struct Content {
 /// Returns an error when the trail cannot be read.
 pub fn verify(trail: impl BufRead, keys: Option<&JwkSet>) -> io::Result<Report> {
     let mut report = Report::default();
-    let mut last: Option<Head> = None;
+    let mut seen = Seen::default();
     for (number, text) in (1..).zip(trail.lines()) {
         let text = text?;
         if text.is_empty() {
@@ -76,17 +84,51 @@ pub fn verify(trail: impl BufRead, keys: Option<&JwkSet>) -> io::Result<Report> 
             report.fault(number, "this is no line of a trail, or was cut short");
             continue;
         };
-        report.place(number, &line, last.as_ref());
+        let last = seen.run(&line.head.instance).cloned();
+        report.place(number, &line, last.as_ref(), seen.recent.is_empty());
         let content: Content = serde_json::from_str(&line.json).unwrap_or_default();
-        if content.kind == "audit.started" && content.after.is_some() && last.is_some() && content.after != last {
+        let after = content.after.filter(|_| content.kind == "audit.started" && !seen.recent.is_empty());
+        if after.is_some_and(|after| !seen.recent.contains(&after)) {
             report.fault(number, "lines are missing before this start");
         }
+        *report.unsigned.entry(line.head.instance.clone()).or_default() += 1;
         if content.kind == "audit.checkpoint" {
-            report.checkpoint(number, &content.signature.unwrap_or_default(), last.as_ref(), keys);
+            let run = &line.head.instance;
+            report.checkpoint((number, run), &content.signature.unwrap_or_default(), last.as_ref(), keys);
         }
-        last = Some(line.head);
+        seen.add(line.head);
     }
+    report.unsigned_tail = report.unsigned.values().sum();
     Ok(report)
+}
+
+/// The lines that what comes is held against. While one process takes over from another, both write.
+#[derive(Default)]
+struct Seen {
+    /// The last line of each run, the latest run last.
+    runs: Vec<Head>,
+    /// The last lines, whosever.
+    recent: VecDeque<Head>,
+}
+
+impl Seen {
+    fn run(&self, instance: &str) -> Option<&Head> {
+        self.runs.iter().rev().find(|head| head.instance == instance)
+    }
+
+    fn add(&mut self, head: Head) {
+        match self.runs.iter_mut().rev().find(|known| known.instance == head.instance) {
+            Some(known) => *known = head.clone(),
+            None => self.runs.push(head.clone()),
+        }
+        if self.runs.len() > OPEN_RUNS {
+            self.runs.remove(0);
+        }
+        if self.recent.len() == RECENT {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(head);
+    }
 }
 
 impl Report {
@@ -94,21 +136,20 @@ impl Report {
         self.faults.push(Fault { line, what });
     }
 
-    /// Holds a line against the one before.
-    fn place(&mut self, number: u64, line: &Line, last: Option<&Head>) {
+    /// Holds a line against the one before of its run.
+    fn place(&mut self, number: u64, line: &Line, last: Option<&Head>, is_first: bool) {
         let begins = line.head.number == 1;
         self.runs += u64::from(begins || last.is_none());
-        let first = last.is_none() && !begins;
-        self.begins_inside |= first;
-        if !first && !line.follows(last.filter(|_| !begins)) {
+        let inside = is_first && !begins;
+        self.begins_inside |= inside;
+        if !inside && !line.follows(last.filter(|_| !begins)) {
             self.fault(number, "it was changed, or lines before it were taken out or put in");
         } else {
             self.lines += 1;
         }
-        self.unsigned_tail += 1;
     }
 
-    fn checkpoint(&mut self, number: u64, signature: &str, last: Option<&Head>, keys: Option<&JwkSet>) {
+    fn checkpoint(&mut self, (line, run): (u64, &str), signature: &str, last: Option<&Head>, keys: Option<&JwkSet>) {
         let Some(keys) = keys else {
             self.unchecked += 1;
             return;
@@ -116,10 +157,10 @@ impl Report {
         match signed(signature, keys) {
             Some(signed) if Some(&signed.head) == last => {
                 self.signed += 1;
-                self.unsigned_tail = 0;
+                self.unsigned.remove(run);
             }
-            Some(_) => self.fault(number, "the checkpoint signs another chain than stands before it"),
-            None => self.fault(number, "the signature of the checkpoint does not verify with these keys"),
+            Some(_) => self.fault(line, "the checkpoint signs another chain than stands before it"),
+            None => self.fault(line, "the signature of the checkpoint does not verify with these keys"),
         }
     }
 }

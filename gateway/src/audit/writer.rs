@@ -36,7 +36,8 @@ const CHECKPOINT_TIME: Duration = Duration::from_secs(60);
 
 /// An event, and who waits for it to be durable.
 pub(super) struct Item {
-    pub(super) event: Event,
+    /// Nothing: the trail ends here.
+    pub(super) event: Option<Event>,
     pub(super) written: Option<oneshot::Sender<()>>,
 }
 
@@ -115,11 +116,15 @@ impl Writer {
         Ok(writer)
     }
 
-    /// Writes until every sender is gone. A burst is written in one go.
+    /// Writes until every sender is gone, or the end is asked for. A burst is written in one go.
     pub(super) fn run(mut self, items: &Receiver<Item>) {
         loop {
             match items.recv_timeout(CHECKPOINT_TIME) {
-                Ok(first) => self.batch(first, items),
+                Ok(first) => {
+                    if self.batch(first, items) {
+                        return;
+                    }
+                }
                 Err(RecvTimeoutError::Timeout) => {
                     let mut entries = Vec::new();
                     self.sign_if_due(&mut entries);
@@ -136,36 +141,47 @@ impl Writer {
         }
     }
 
-    fn batch(&mut self, first: Item, items: &Receiver<Item>) {
+    /// Writes what there is; whether the end was asked for.
+    fn batch(&mut self, first: Item, items: &Receiver<Item>) -> bool {
         let (mut entries, mut waiting) = (Vec::new(), Vec::new());
         self.note_gaps(&mut entries);
-        self.item(first, &mut entries, &mut waiting);
-        if !self.durable {
+        let mut ended = self.item(first, &mut entries, &mut waiting);
+        if !self.durable && !ended {
             // Waking and flushing for every line would cost a call more than deciding it. Where the disk is waited
             // for, the wait itself makes the batch.
             std::thread::sleep(BATCH);
         }
-        while entries.len() < BATCH_LINES
+        while !ended
+            && entries.len() < BATCH_LINES
             && let Ok(item) = items.try_recv()
         {
-            self.item(item, &mut entries, &mut waiting);
+            ended = self.item(item, &mut entries, &mut waiting);
         }
-        self.sign_if_due(&mut entries);
+        if ended {
+            self.sign(&mut entries);
+            self.durable = true;
+        } else {
+            self.sign_if_due(&mut entries);
+        }
         if self.deliver(&entries) {
             for written in waiting {
                 // Who went away does not wait any more.
                 let _ = written.send(());
             }
         }
+        ended
     }
 
-    fn item(&mut self, item: Item, entries: &mut Vec<Entry>, waiting: &mut Vec<oneshot::Sender<()>>) {
+    /// Makes a line of an event; whether it is none, but the end.
+    fn item(&mut self, item: Item, entries: &mut Vec<Entry>, waiting: &mut Vec<oneshot::Sender<()>>) -> bool {
         waiting.extend(item.written);
-        match self.entry(item.event) {
+        let Some(event) = item.event else { return true };
+        match self.entry(event) {
             Ok(entry) => entries.push(entry),
             // INVARIANT: what cannot be written is not confirmed: whoever waits for it is refused.
             Err(error) => tracing::error!(%error, "an audit event cannot be written as JSON; report this"),
         }
+        false
     }
 
     fn entry(&mut self, mut event: Event) -> io::Result<Entry> {

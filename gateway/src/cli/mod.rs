@@ -17,6 +17,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::app::Options;
+
 const DEFAULT_CONFIG: &str = "gateway.yaml";
 
 /// An authorization gateway for MCP servers behind Microsoft Entra ID.
@@ -34,6 +36,12 @@ enum Command {
         /// The configuration file.
         #[arg(short, long, default_value = DEFAULT_CONFIG)]
         config: PathBuf,
+        /// Take over from the gateway that runs on the same state; then send it SIGQUIT.
+        #[arg(long)]
+        upgrade: bool,
+        /// Speak TLS with a certificate of its own, kept in the state directory; for a laptop.
+        #[arg(long)]
+        dev_tls: bool,
     },
     /// Read a configuration or policy file, run the policy's tests, and report every fault.
     Check {
@@ -88,7 +96,7 @@ enum PolicyCommand {
 #[must_use]
 pub fn run() -> ExitCode {
     let result = match Arguments::parse().command {
-        Command::Serve { config } => serve::run(&config),
+        Command::Serve { config, upgrade, dev_tls } => serve::run(config, Options { upgrade, dev_tls }),
         Command::Check { file } => check::run(&file),
         Command::Explain(question) => explain::run(&question),
         Command::Policy { command: PolicyCommand::Test { file } } => policy_test::run(&file),

@@ -1,22 +1,23 @@
 //! `portcullis serve`: run the gateway.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use tracing_subscriber::EnvFilter;
 
 use super::Answer;
-use crate::app;
+use crate::app::{self, Options, Source};
 use crate::config::{self, Environment};
 
 /// Runs until told to stop.
-pub(super) fn run(file: &Path) -> Result<Answer, String> {
+pub(super) fn run(file: PathBuf, options: Options) -> Result<Answer, String> {
     let environment = Environment::process();
-    let config = config::load(file, &environment).map_err(|faults| faults.to_string())?;
+    let config = config::load(&file, &environment).map_err(|faults| faults.to_string())?;
     log(&environment);
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    app::run(&config).map_err(|error| format!("the gateway cannot start; {error}"))?;
+    app::run(config, Source { file, environment }, options)
+        .map_err(|error| format!("the gateway cannot start; {error}"))?;
     Ok(Answer::Yes(String::new()))
 }
 

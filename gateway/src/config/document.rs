@@ -59,7 +59,7 @@ pub struct Server {
     pub admin_listen: Option<Text>,
     /// Worker threads.
     pub threads: Option<Spanned<usize>>,
-    /// From SIGTERM to the end of what is still open.
+    /// From the last accepted connection to the end of what is still open.
     pub shutdown_grace: Option<Text>,
     /// Names it is reached by beside that of `public_url`: `name` or `name:port`.
     #[serde(default)]
@@ -67,6 +67,10 @@ pub struct Server {
     /// DNS names of the listener for probes and metrics.
     #[serde(default)]
     pub admin_hosts: Vec<Text>,
+    /// From SIGTERM, at which it is not ready any more, to the last accepted connection.
+    pub drain_delay: Option<Text>,
+    /// The certificate for clients.
+    pub tls: Option<Tls>,
     /// Origins of browser clients, beside the gateway's own.
     #[serde(default)]
     pub allowed_origins: Vec<Text>,
@@ -76,6 +80,18 @@ pub struct Server {
     /// Whether a policy may be `mode: shadow` as a whole.
     #[serde(default)]
     pub allow_shadow_policy: bool,
+}
+
+/// TLS towards clients.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// A PEM file with the certificate and its chain.
+    pub certificate_file: Text,
+    /// A PEM file with its key, readable by the gateway alone.
+    pub key_file: Text,
+    /// A PEM file with the authorities that sign clients' certificates; then every client needs one.
+    pub client_ca_file: Option<Text>,
 }
 
 /// What survives a restart.

@@ -36,19 +36,32 @@ impl Fault {
 pub struct ConfigError {
     path: PathBuf,
     faults: Vec<Fault>,
+    files: Vec<PathBuf>,
 }
 
 impl ConfigError {
     /// The error that reports `faults` of the file at `path`.
     #[must_use]
     pub fn new(path: &Path, faults: Vec<Fault>) -> Self {
-        Self { path: path.to_owned(), faults }
+        Self { path: path.to_owned(), faults, files: Vec::new() }
     }
 
     /// The file at `path` cannot be read.
     #[must_use]
     pub fn unreadable(path: &Path, source: &std::io::Error) -> Self {
         Self::new(path, vec![Fault::whole(format!("cannot be read: {source}; check the name and its permissions"))])
+    }
+
+    /// With the files that were read, or would have been.
+    #[must_use]
+    pub fn with_files(self, files: Vec<PathBuf>) -> Self {
+        Self { files, ..self }
+    }
+
+    /// The files that were read, or would have been, beside the configuration's own.
+    #[must_use]
+    pub fn files(&self) -> &[PathBuf] {
+        &self.files
     }
 
     /// The faults, in the order of the file.

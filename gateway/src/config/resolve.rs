@@ -12,6 +12,7 @@ mod clients;
 mod credential;
 mod entra;
 mod limits;
+mod tls;
 mod values;
 
 use std::net::SocketAddr;
@@ -57,7 +58,7 @@ pub(super) fn resolve(mut document: Document, path: &Path, environment: &Environ
     let claims = entra.as_ref().map(|entra| entra.claims.clone()).unwrap_or_default();
     let setting = Setting { claims: Some(claims), refuse_shadow: !document.server.allow_shadow_policy };
     let policy = policy(&mut resolver, document.policy, &names, &setting);
-    let (faults, warnings) = resolver.finish();
+    let (faults, warnings, files) = resolver.finish();
     match (server, entra, policy) {
         (Some(server), Some(entra), Some((policy_document, policy))) if faults.is_empty() => Ok(Config {
             server,
@@ -70,9 +71,10 @@ pub(super) fn resolve(mut document: Document, path: &Path, environment: &Environ
             audit,
             policy: Arc::new(policy),
             policy_document,
+            files,
             warnings,
         }),
-        _ => Err(ConfigError::new(path, faults)),
+        _ => Err(ConfigError::new(path, faults).with_files(files)),
     }
 }
 
@@ -91,7 +93,9 @@ fn server(resolver: &mut Resolver<'_>, written: &document::Server) -> Option<Ser
     let hosts = callers::hosts(resolver, &written.hosts);
     let admin_hosts = callers::names(resolver, &written.admin_hosts);
     let shutdown_grace = resolver.duration(written.shutdown_grace.as_ref(), SHUTDOWN_GRACE);
-    let trusted_proxies = limits::trusted_proxies(resolver, &written.trusted_proxies, &public_url);
+    let drain_delay = resolver.duration(written.drain_delay.as_ref(), Duration::ZERO);
+    let tls = tls::resolve(resolver, written, listen, &public_url);
+    let trusted_proxies = limits::trusted_proxies(resolver, written, &public_url);
     Some(Server {
         listen,
         public_url,
@@ -100,6 +104,8 @@ fn server(resolver: &mut Resolver<'_>, written: &document::Server) -> Option<Ser
         shutdown_grace,
         hosts,
         admin_hosts,
+        drain_delay,
+        tls,
         allowed_origins,
         trusted_proxies,
     })

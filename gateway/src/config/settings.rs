@@ -21,6 +21,7 @@ use crate::oauth::{Configured, Hosts};
 use crate::outbound::guarded::Double;
 use crate::proxy::budget;
 use crate::proxy::listener::Deadlines;
+use crate::tls::Files;
 
 /// Everything the gateway was told.
 #[derive(Debug)]
@@ -45,12 +46,14 @@ pub struct Config {
     pub policy: Arc<Policy>,
     /// The policy as written, for its tests and its lint.
     pub policy_document: portcullis_policy::Document,
+    /// Every file that was read: a change in one is a change of the configuration.
+    pub files: Vec<PathBuf>,
     /// What is allowed but deserves a word at start.
     pub warnings: Vec<String>,
 }
 
 /// The audit trail.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Audit {
     /// Where it goes; at least one place.
     pub destinations: Vec<Destination>,
@@ -63,7 +66,7 @@ pub struct Audit {
 }
 
 /// What is recorded of arguments.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Arguments {
     /// Whether a keyed digest of them is.
     pub digest: bool,
@@ -84,12 +87,16 @@ pub struct Server {
     pub admin_listen: SocketAddr,
     /// Worker threads.
     pub threads: usize,
-    /// From SIGTERM to the end of what is still open.
+    /// From the last accepted connection to the end of what is still open.
     pub shutdown_grace: Duration,
     /// Names it is reached by beside the public one: `name` or `name:port`.
     pub hosts: Vec<String>,
     /// Names that its operators' listener is reached by.
     pub admin_hosts: Vec<String>,
+    /// How long it says that it is not ready before it accepts nothing more.
+    pub drain_delay: Duration,
+    /// The certificate for clients; without one they speak plain HTTP.
+    pub tls: Option<Files>,
     /// Origins whose browsers may call, the gateway's own included.
     pub allowed_origins: Vec<String>,
     /// Proxies whose word on a client's address counts.

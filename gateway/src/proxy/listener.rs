@@ -23,6 +23,8 @@ use super::budget::{Budgets, Spent};
 use super::exchange::{Exchange, Gone, answer_unread};
 use super::head_gate::{self, Fault};
 use super::http2::Http2;
+use super::secure;
+use crate::tls::Live;
 
 /// The HTTP/2 preface (RFC 9113 section 3.4); no request that would be served is shorter.
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -63,13 +65,19 @@ impl Default for Deadlines {
 }
 
 /// The application of a Pingora listening service.
-pub struct Listener<H>(Arc<Serving<H>>);
+pub struct Listener<H>(Arc<Serving<H>>, Option<Arc<Live>>);
 
 impl<H: Handler> Listener<H> {
     /// An application that hands requests to this handler.
     #[must_use]
     pub fn new(handler: H, deadlines: Deadlines, budgets: Arc<Budgets>) -> Self {
-        Self(Arc::new(Serving { handler, deadlines, budgets }))
+        Self(Arc::new(Serving { handler, deadlines, budgets }), None)
+    }
+
+    /// The same over TLS, where there is some.
+    #[must_use]
+    pub fn with_tls(self, tls: Option<Arc<Live>>) -> Self {
+        Self(self.0, tls)
     }
 }
 
@@ -92,6 +100,9 @@ impl<H: Handler> ServerApp for Listener<H> {
                 return None;
             }
         };
+        if let Some(tls) = &self.1 {
+            stream = secure::handshake(tls, stream, deadline).await?;
+        }
         if is_http2(&mut stream, deadline).await? {
             Http2::serve(&self.0, stream, shutdown).await;
         } else {

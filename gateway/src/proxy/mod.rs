@@ -41,6 +41,7 @@ mod reader;
 mod rejection;
 mod route;
 mod seals;
+mod secure;
 mod session;
 pub mod standing;
 mod verdict;

@@ -48,11 +48,21 @@ impl Trail {
     fn append(&mut self, lines: &[u8]) -> io::Result<()> {
         let written = self.out.write_all(lines);
         if written.is_err() && self.is_file {
-            self.out.set_len(self.length)?;
+            self.take_back(lines.len())?;
         }
         written?;
         self.length += lines.len() as u64;
         Ok(())
+    }
+
+    /// Cuts off half a batch, unless another process writes here, too: its lines are not ours to cut.
+    fn take_back(&mut self, batch: usize) -> io::Result<()> {
+        let length = self.out.metadata()?.len();
+        if length <= self.length + batch as u64 {
+            return self.out.set_len(self.length);
+        }
+        self.length = length;
+        self.out.write_all(b"\n")
     }
 
     /// `trail` becomes `trail.1`, `trail.1` becomes `trail.2`, and so on.

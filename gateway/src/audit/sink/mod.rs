@@ -46,7 +46,7 @@ pub(super) trait Sink: Debug {
 }
 
 /// A sink that is to be opened.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Destination {
     /// Lines on standard output.
     Stdout(Format),

@@ -20,7 +20,7 @@ use crate::config::Secret;
 use crate::outbound::{Outbound, Settings};
 
 /// A collector, and how it is reached.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Collector {
     /// Where logs go, as in `http://127.0.0.1:4318/v1/logs`.
     pub endpoint: String,

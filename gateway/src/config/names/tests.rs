@@ -75,7 +75,7 @@ fn every_name_is_taken_refused_or_warned_of() {
 #[test]
 fn the_names_of_other_setups_are_enough_to_start() {
     let config = load(
-        FILE,
+        &format!("server: {{ trusted_proxies: [10.0.0.0/8] }}\n{FILE}"),
         [
             ("MREG_AZURE_TENANT_ID", "11111111-2222-4333-8444-555555555555"),
             ("MREG_AZURE_CLIENT_ID", "aaaaaaaa-0000-4000-8000-00000000c1d1"),

@@ -82,7 +82,7 @@ mod tests {
         assert!(names::apply(&mut document, &environment).faults.is_empty());
         let mut resolver = Resolver::new(&directory.join("gateway.yaml"), &environment);
         let credential = resolve(&mut resolver, &document.entra);
-        let (faults, _) = resolver.finish();
+        let (faults, ..) = resolver.finish();
         let faults: Vec<String> = faults.into_iter().map(|fault| fault.message).collect();
         credential.filter(|_| faults.is_empty()).ok_or_else(|| faults.join("\n"))
     }

@@ -167,7 +167,7 @@ mod tests {
         assert!(names::apply(&mut document, &environment).faults.is_empty());
         let mut resolver = Resolver::new(Path::new("gateway.yaml"), &environment);
         let entra = resolve(&mut resolver, &document.entra);
-        let (faults, _) = resolver.finish();
+        let (faults, ..) = resolver.finish();
         let faults: Vec<String> = faults.into_iter().map(|fault| fault.message).collect();
         entra.filter(|_| faults.is_empty()).ok_or_else(|| faults.join("\n"))
     }

@@ -84,7 +84,12 @@ fn count(
     u32::try_from(written.value).ok()
 }
 
-pub(super) fn trusted_proxies(resolver: &mut Resolver<'_>, written: &[Text], public_url: &str) -> TrustedProxies {
+pub(super) fn trusted_proxies(
+    resolver: &mut Resolver<'_>,
+    server: &document::Server,
+    public_url: &str,
+) -> TrustedProxies {
+    let written: &[Text] = &server.trusted_proxies;
     let mut networks = Vec::with_capacity(written.len());
     for text in written {
         let Some(value) = resolver.text(text) else { continue };
@@ -100,8 +105,8 @@ pub(super) fn trusted_proxies(resolver: &mut Resolver<'_>, written: &[Text], pub
             }
         }
     }
-    // The gateway speaks no TLS to clients: who is reached by https is behind something.
-    if networks.is_empty() && written.is_empty() && public_url.starts_with("https:") {
+    // Without TLS of its own, who is reached by https is behind something.
+    if server.tls.is_none() && networks.is_empty() && written.is_empty() && public_url.starts_with("https:") {
         resolver.warn(
             "`server.trusted_proxies` is not set: everybody behind your TLS terminator counts as one address, and shares its limits; name its network",
         );

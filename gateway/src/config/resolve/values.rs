@@ -17,16 +17,18 @@ pub(super) struct Resolver<'a> {
     environment: &'a Environment,
     faults: Vec<Fault>,
     warnings: Vec<String>,
+    files: Vec<PathBuf>,
 }
 
 impl<'a> Resolver<'a> {
     pub(super) fn new(path: &Path, environment: &'a Environment) -> Self {
         let directory = path.parent().map_or_else(PathBuf::new, Path::to_owned);
-        Self { directory, environment, faults: Vec::new(), warnings: Vec::new() }
+        Self { directory, environment, faults: Vec::new(), warnings: Vec::new(), files: Vec::new() }
     }
 
-    pub(super) fn finish(self) -> (Vec<Fault>, Vec<String>) {
-        (self.faults, self.warnings)
+    /// Faults, warnings, and the files that were read.
+    pub(super) fn finish(self) -> (Vec<Fault>, Vec<String>, Vec<PathBuf>) {
+        (self.faults, self.warnings, self.files)
     }
 
     pub(super) fn push(&mut self, fault: Fault) {
@@ -100,6 +102,7 @@ impl<'a> Resolver<'a> {
     }
 
     pub(super) fn read(&mut self, path: &Path) -> Option<String> {
+        self.files.push(path.to_owned());
         match std::fs::read_to_string(path) {
             Ok(text) => Some(text),
             Err(error) => {
@@ -116,6 +119,15 @@ impl<'a> Resolver<'a> {
     pub(super) fn secret_file(&mut self, text: &Text) -> Option<Secret> {
         let path = self.path(text)?;
         let content = self.read(&path)?;
+        if let Ok(metadata) = std::fs::metadata(&path) {
+            let mode = std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o777;
+            if mode & 0o007 != 0 {
+                self.warn(format!(
+                    "`{}` is a secret, and open to everybody (mode {mode:o}); set it to 600",
+                    path.display()
+                ));
+            }
+        }
         let secret = content.trim_end_matches(['\r', '\n']);
         if secret.is_empty() {
             self.fault(Some(text), format!("`{}` is empty; put the secret into it", path.display()));

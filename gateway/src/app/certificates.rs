@@ -1,0 +1,88 @@
+//! The certificate for clients, read anew when its files change, whatever becomes of the rest of the configuration.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::lasting::Lasting;
+use super::reload::digest;
+use super::{StartError, start};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::metrics::Metrics;
+use crate::tls::{Live, dev};
+
+/// Renewed weeks before they end; a second is soon enough, and needs no watching.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// The certificate, if there is one.
+pub(super) struct Certificates {
+    live: Option<Arc<Live>>,
+    metrics: Arc<Metrics>,
+    clock: Arc<dyn Clock>,
+    fault: Mutex<Option<String>>,
+}
+
+impl Certificates {
+    /// The configured certificate, or one for a laptop.
+    pub(super) fn open(config: &Config, lasting: &Lasting, dev_tls: bool) -> Result<Self, StartError> {
+        let (metrics, clock) = (Arc::clone(&lasting.metrics), Arc::clone(&lasting.clock));
+        let files = match &config.server.tls {
+            Some(files) => Some(files.clone()),
+            None if dev_tls && config.server.public_url.starts_with("https:") => {
+                let made = dev::certificate(&config.state, clock.now());
+                let (files, fingerprint) = made.map_err(start("the certificate of --dev-tls"))?;
+                let file = files.certificate.display();
+                tracing::warn!(%file, %fingerprint, "TLS with a certificate that nobody has signed; for a laptop only");
+                Some(files)
+            }
+            None if dev_tls => {
+                let what = "`server.public_url` is not https; with --dev-tls it is, such as `https://localhost:8080`";
+                return Err(start("--dev-tls")(what));
+            }
+            None => None,
+        };
+        let open = |files| Live::open(files, clock.now()).map(Arc::new).map_err(start("`server.tls`"));
+        let live = files.map(open).transpose()?;
+        metrics.configuration.certificate_ends(live.as_ref().map_or(0, |live| live.ends()));
+        Ok(Self { live, metrics, clock, fault: Mutex::default() })
+    }
+
+    /// What connections are made with.
+    pub(super) fn live(&self) -> Option<Arc<Live>> {
+        self.live.clone()
+    }
+
+    /// Why the files are not what counts, in words for the operator.
+    pub(super) fn fault(&self) -> Option<String> {
+        self.fault.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Looks at the files as long as the process lives.
+    pub(super) async fn watch_forever(self: Arc<Self>) {
+        let Some(live) = self.live.clone() else { return };
+        let files: BTreeSet<_> = live.files().all().cloned().collect();
+        let mut seen = digest(&files);
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            let now = digest(&files);
+            if now != seen {
+                seen = now;
+                self.reload(&live);
+            }
+        }
+    }
+
+    fn reload(&self, live: &Live) {
+        let outcome = live.reload(self.clock.now());
+        self.metrics.configuration.certificate_reloaded(outcome.is_ok());
+        match &outcome {
+            Ok(()) => {
+                self.metrics.configuration.certificate_ends(live.ends());
+                tracing::info!(ends = live.ends(), "the certificate is read anew");
+            }
+            Err(error) => tracing::error!(%error, "the certificate is refused; the one before stays"),
+        }
+        *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = outcome.err().map(|error| error.to_string());
+    }
+}

@@ -1,0 +1,227 @@
+//! Takes a changed configuration into use while requests go on: all of it, or nothing.
+//!
+//! The directories of the files are watched, so that a file that is replaced, a link that is set anew and one that is
+//! written in place are all seen; SIGHUP asks for it outright, and now and then the files are looked at in any case.
+//! What counts as a change is what the files say, once they say the same twice.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use sha2::{Digest, Sha256};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
+
+use super::running::Running;
+use super::{StartError, fixed, start};
+use crate::audit::{Event, Kind, Reload};
+use crate::config::{self, Config, Environment};
+
+/// A file that is being written is left alone for so long.
+const SETTLE: Duration = Duration::from_millis(150);
+/// However busily files are written, they are read after so many looks.
+const LOOKS: usize = 20;
+/// Where the system tells nothing, files are looked at this often.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// Where the configuration comes from.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// The file.
+    pub file: PathBuf,
+    /// What `${NAME}` in it means.
+    pub environment: Environment,
+}
+
+/// Reloads what runs.
+pub(super) struct Reloader {
+    running: Arc<Running>,
+    source: Source,
+    current: Mutex<Current>,
+    /// Why what is on the disk is not what runs.
+    fault: Mutex<Option<String>>,
+}
+
+/// What counts, and what was looked at last, be it good or bad.
+struct Current {
+    config: Arc<Config>,
+    files: BTreeSet<PathBuf>,
+    seen: [u8; 32],
+}
+
+impl Reloader {
+    pub(super) fn new(running: Arc<Running>, source: Source, config: Arc<Config>) -> Self {
+        let files = config.files.iter().cloned().chain([source.file.clone()]).collect();
+        let seen = digest(&files);
+        Self { running, source, current: Mutex::new(Current { config, files, seen }), fault: Mutex::default() }
+    }
+
+    /// Why what is on the disk is not what runs, in words for the operator.
+    pub(super) fn fault(&self) -> Option<String> {
+        lock(&self.fault).clone()
+    }
+
+    /// What makes this look at the files; call it where a runtime is entered.
+    pub(super) fn watch(self: &Arc<Self>) -> Result<impl Future<Output = ()> + Send + use<>, StartError> {
+        let hangup = signal(SignalKind::hangup()).map_err(start("the signals"))?;
+        let told = Arc::new(Notify::new());
+        let teller = Arc::clone(&told);
+        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            // Reading the files is an event, too, and no reason to read them again.
+            if !event.is_ok_and(|event| event.kind.is_access()) {
+                teller.notify_one();
+            }
+        });
+        let watcher = watcher
+            .inspect_err(|error| tracing::warn!(%error, "files cannot be watched; they are looked at now and then"));
+        let reloader = Arc::clone(self);
+        Ok(async move { reloader.watch_forever(hangup, told, watcher.ok()).await })
+    }
+
+    async fn watch_forever(
+        self: Arc<Self>,
+        mut hangup: Signal,
+        told: Arc<Notify>,
+        watcher: Option<RecommendedWatcher>,
+    ) {
+        let mut watched = Watched { watcher, directories: BTreeSet::new() };
+        loop {
+            watched.add(&lock(&self.current).files);
+            let asked = tokio::select! {
+                _ = hangup.recv() => true,
+                () = told.notified() => false,
+                () = tokio::time::sleep(LOOK_EVERY) => false,
+            };
+            let reloader = Arc::clone(&self);
+            let seen = self.settled().await;
+            // It reads files, and runs the policy's tests.
+            let done = tokio::task::spawn_blocking(move || reloader.look(seen, asked)).await;
+            if let Err(error) = done {
+                tracing::error!(%error, "a reload ended in a fault of the gateway; what ran before goes on; report this");
+            }
+        }
+    }
+
+    /// What the files say, once they say the same twice.
+    async fn settled(&self) -> [u8; 32] {
+        let files = lock(&self.current).files.clone();
+        let mut last = digest(&files);
+        for _ in 0..LOOKS {
+            tokio::time::sleep(SETTLE).await;
+            let now = digest(&files);
+            if now == last {
+                break;
+            }
+            last = now;
+        }
+        last
+    }
+
+    /// Reloads when the files say something else than at the last look, or it was asked for.
+    fn look(&self, seen: [u8; 32], asked: bool) {
+        let mut current = lock(&self.current);
+        if current.seen == seen && !asked {
+            return;
+        }
+        let outcome = self.reload(&mut current);
+        current.seen = digest(&current.files);
+        let applied = outcome.is_ok();
+        self.running.lasting().metrics.configuration.reloaded(applied);
+        if let Err(fault) = &outcome {
+            for line in fault.lines() {
+                tracing::error!(fault = line, "the configuration is refused; what ran before goes on");
+            }
+            let faults = fault.lines().count();
+            let hash = current.config.policy.hash().to_string();
+            self.record(Reload {
+                event: "config_refused",
+                policy_hash: hash,
+                before: None,
+                faults,
+                backends: Vec::new(),
+            });
+        }
+        *lock(&self.fault) = outcome.err();
+    }
+
+    fn reload(&self, current: &mut Current) -> Result<(), String> {
+        let new = config::load(&self.source.file, &self.source.environment).map_err(|error| {
+            // So that the file that is to be mended is watched.
+            current.files.extend(error.files().iter().cloned());
+            error.to_string()
+        })?;
+        current.files = new.files.iter().cloned().chain([self.source.file.clone()]).collect();
+        let fixed = fixed::changed(&current.config, &new);
+        if !fixed.is_empty() {
+            let names = fixed.join("`, `");
+            return Err(format!("`{names}` cannot change while the gateway runs; restart it, or take the change back"));
+        }
+        for warning in &new.warnings {
+            tracing::warn!("{warning}");
+        }
+        let backends = self.running.differing(&new);
+        let (hash, before) = (new.policy.hash().to_string(), current.config.policy.hash().to_string());
+        let reload = Reload { event: "config_reloaded", policy_hash: hash, before: Some(before), faults: 0, backends };
+        let same_policy = reload.before.as_ref() == Some(&reload.policy_hash);
+        self.running.swap(&new, same_policy, || self.record(reload.clone())).map_err(|error| error.to_string())?;
+        tracing::info!(policy = reload.policy_hash, before = reload.before, backends = ?reload.backends, "the configuration is reloaded");
+        current.config = Arc::new(new);
+        Ok(())
+    }
+
+    /// Whether the trail has taken it.
+    fn record(&self, reload: Reload) -> bool {
+        let lasting = self.running.lasting();
+        let event = Event { time: lasting.clock.now(), request_id: None, kind: Kind::Reload(Box::new(reload)) };
+        let taken = lasting.auditor.record(event);
+        if let Err(error) = &taken {
+            tracing::error!(%error, "an audit event was not taken");
+        }
+        taken.is_ok()
+    }
+}
+
+/// The directories that are watched; the files in them come and go.
+struct Watched {
+    watcher: Option<RecommendedWatcher>,
+    directories: BTreeSet<PathBuf>,
+}
+
+impl Watched {
+    fn add(&mut self, files: &BTreeSet<PathBuf>) {
+        let Some(watcher) = &mut self.watcher else { return };
+        for file in files {
+            let directory = match file.parent() {
+                Some(parent) if parent != Path::new("") => parent,
+                _ => Path::new("."),
+            };
+            if self.directories.contains(directory) {
+                continue;
+            }
+            // One that is not there now may be later; the regular look finds it.
+            if watcher.watch(directory, RecursiveMode::NonRecursive).is_ok() {
+                self.directories.insert(directory.to_owned());
+            }
+        }
+    }
+}
+
+/// What files say; that one cannot be read is said, too.
+pub(super) fn digest(files: &BTreeSet<PathBuf>) -> [u8; 32] {
+    let mut digest = Sha256::new();
+    for file in files {
+        let content = std::fs::read(file).map(Sha256::digest);
+        digest.update(file.as_os_str().as_encoded_bytes());
+        match content {
+            Ok(content) => digest.update(content),
+            Err(error) => digest.update(format!("{:?}", error.kind())),
+        }
+    }
+    digest.finalize().into()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

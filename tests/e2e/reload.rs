@@ -1,0 +1,225 @@
+//! A configuration that changes while the gateway runs: all of it is taken, or nothing.
+
+use portcullis_tests::{Backend, World, WorldBuilder};
+use serde_json::{Value, json};
+
+async fn world() -> (World, Backend, String) {
+    let backend = Backend::plain().await;
+    let world = WorldBuilder::new(&backend).start().await;
+    let token = world.identity.mint("rita", &Value::Null);
+    (world, backend, token)
+}
+
+fn opens_delete(text: &str) -> String {
+    text.replace("Task.Read: { opens: [read] }", "Task.Read: { opens: [read, delete] }")
+}
+
+const APPLIED: &str = "portcullis_config_reloads_total{result=\"applied\"} 1";
+const REFUSED: &str = "portcullis_config_reloads_total{result=\"refused\"} 1";
+
+async fn may_delete(world: &World, token: &str) -> bool {
+    world.ask(token, "tools/call", json!({ "name": "delete_station" })).await["error"].is_null()
+}
+
+#[tokio::test]
+async fn a_changed_policy_counts_from_the_next_request_on_and_the_trail_knows() {
+    let (world, _backend, token) = world().await;
+    assert!(!may_delete(&world, &token).await);
+    world.configure(opens_delete);
+    world.until_metric(APPLIED).await;
+    assert!(may_delete(&world, &token).await);
+    let lines = world.audit(5).await;
+    let reloads: Vec<&Value> = lines.iter().filter(|line| line["event"] == "config_reloaded").collect();
+    assert_eq!(reloads.len(), 1);
+    let decisions: Vec<&Value> = lines.iter().filter(|line| line["type"] == "mcp.decision").collect();
+    assert_eq!((&decisions[0]["decision"], &decisions[1]["decision"]), (&json!("deny"), &json!("allow")));
+    assert_eq!(decisions[0]["policy_hash"], reloads[0]["before"]);
+    assert_eq!(decisions[1]["policy_hash"], reloads[0]["policy_hash"]);
+    assert_ne!(reloads[0]["before"], reloads[0]["policy_hash"]);
+}
+
+#[tokio::test]
+async fn a_bad_file_is_refused_with_every_fault_and_what_ran_goes_on() {
+    let (world, _backend, token) = world().await;
+    world.configure(|text| opens_delete(text).replace("threads: 2", "thread: 2"));
+    world.until_metric(REFUSED).await;
+    assert!(!may_delete(&world, &token).await);
+    let ready = world.probe("/readyz").await;
+    assert!(ready.starts_with("ready\n") && ready.contains("is refused") && ready.contains("thread"), "{ready}");
+    // Two faults, of a file that is well-formed.
+    world.configure(|text| {
+        opens_delete(text)
+            .replace("thread: 2", "threads: 2, drain_delay: soon")
+            .replace("Admin: { opens", "Admin: { inherits: [nobody], opens")
+    });
+    world.until_metric("portcullis_config_reloads_total{result=\"refused\"} 2").await;
+    let said = world.gateway.said();
+    for fault in ["`soon` is not a duration", "role `nobody` is not declared"] {
+        assert!(said.contains(fault), "`{fault}` is not in the log");
+    }
+    assert!(!may_delete(&world, &token).await);
+    // The control: the same file without its faults.
+    world.configure(|text| text.replace(", drain_delay: soon", "").replace("inherits: [nobody], ", ""));
+    world.until_metric(APPLIED).await;
+    assert!(may_delete(&world, &token).await);
+    assert_eq!(world.probe("/readyz").await, "ready\n");
+}
+
+#[tokio::test]
+async fn a_policy_whose_tests_fail_is_refused() {
+    let (world, _backend, token) = world().await;
+    let tests = "  tests: { catalogue: { weather: [delete_station] }, cases: [{ name: readers do not delete, as: { roles: [Task.Read] }, call: weather/delete_station, expect: deny }] }\n";
+    world.configure(|text| opens_delete(text) + tests);
+    world.until_metric(REFUSED).await;
+    assert!(!may_delete(&world, &token).await);
+    assert!(world.gateway.said().contains("policy test failed"));
+}
+
+#[tokio::test]
+async fn what_only_a_restart_can_change_is_named_and_nothing_else_is_taken() {
+    let (world, _backend, token) = world().await;
+    for (number, (from, to, name)) in (1..).zip([
+        ("threads: 2", "threads: 3", "server.threads"),
+        ("state: { path: state }", "state: { path: elsewhere }", "state.path"),
+        ("shutdown_grace: 1s", "shutdown_grace: 2s", "server.shutdown_grace"),
+        ("audit: { path: audit.jsonl", "audit: { path: other.jsonl", "`audit`"),
+    ]) {
+        let before = std::fs::read_to_string(world.directory().join("gateway.yaml")).unwrap();
+        assert!(before.contains(from));
+        world.configure(|text| opens_delete(&text.replace(from, to)));
+        world.until_metric(&format!("portcullis_config_reloads_total{{result=\"refused\"}} {number}")).await;
+        let ready = world.probe("/readyz").await;
+        assert!(ready.contains(name) && ready.contains("restart"), "{ready}");
+        assert!(!may_delete(&world, &token).await);
+        world.configure(|_| before);
+        world.until_metric(&format!("portcullis_config_reloads_total{{result=\"applied\"}} {number}")).await;
+    }
+}
+
+#[tokio::test]
+async fn a_refused_file_does_not_start_either() {
+    let (mut world, _backend, _) = world().await;
+    world.configure(|text| text.replace("threads: 2", "thread: 2"));
+    world.until_metric(REFUSED).await;
+    world.gateway.terminate().await;
+    let mut again = world.upgrade();
+    again.terminate().await;
+    assert_eq!(world.gateway.ended().await, Some(1));
+    assert!(world.gateway.said().contains("thread"), "{}", world.gateway.said());
+}
+
+#[tokio::test]
+async fn however_a_file_is_changed_it_is_seen() {
+    use std::os::unix::fs::symlink;
+    let (world, _backend, token) = world().await;
+    let directory = world.directory();
+    let path = directory.join("gateway.yaml");
+    let shut = std::fs::read_to_string(&path).unwrap();
+    let open = opens_delete(&shut);
+    let mut applied = 0;
+    let mut seen = async |open: bool| {
+        applied += 1;
+        world.until_metric(&format!("portcullis_config_reloads_total{{result=\"applied\"}} {applied}")).await;
+        assert_eq!(may_delete(&world, &token).await, open);
+    };
+    // Written in place.
+    std::fs::write(&path, &open).unwrap();
+    seen(true).await;
+    // As Kubernetes does it: the file is a link through a link to a directory, and that one is set anew.
+    for (name, text) in [("one", &shut), ("two", &open)] {
+        std::fs::create_dir(directory.join(name)).unwrap();
+        std::fs::write(directory.join(name).join("gateway.yaml"), text).unwrap();
+    }
+    symlink("one", directory.join("..data")).unwrap();
+    symlink("..data/gateway.yaml", directory.join("link")).unwrap();
+    std::fs::rename(directory.join("link"), &path).unwrap();
+    seen(false).await;
+    symlink("two", directory.join("..new")).unwrap();
+    std::fs::rename(directory.join("..new"), directory.join("..data")).unwrap();
+    seen(true).await;
+    // Gone, and back.
+    std::fs::remove_file(&path).unwrap();
+    world.until_metric(REFUSED).await;
+    assert!(may_delete(&world, &token).await);
+    std::fs::write(&path, &shut).unwrap();
+    seen(false).await;
+    // Half of it, and then the rest.
+    let half = &open[..open.len() / 2];
+    std::fs::write(&path, half).unwrap();
+    world.until_metric("portcullis_config_reloads_total{result=\"refused\"} 2").await;
+    std::fs::write(&path, &open).unwrap();
+    seen(true).await;
+    // Asked for outright.
+    world.gateway.signal("HUP").await;
+    seen(true).await;
+}
+
+#[tokio::test]
+async fn a_policy_of_its_own_file_is_watched_too() {
+    let backend = Backend::plain().await;
+    let world = WorldBuilder::new(&backend).start().await;
+    let token = world.identity.mint("rita", &Value::Null);
+    let text = std::fs::read_to_string(world.directory().join("gateway.yaml")).unwrap();
+    let (rest, policy) = text.split_once("policy:\n").unwrap();
+    let policy = policy.lines().map(|line| line.strip_prefix("  ").unwrap_or(line)).collect::<Vec<_>>().join("\n");
+    std::fs::create_dir(world.directory().join("policies")).unwrap();
+    let file = world.directory().join("policies/p.yaml");
+    std::fs::write(&file, &policy).unwrap();
+    world.configure(|_| format!("{rest}policy: policies/p.yaml\n"));
+    world.until_metric(APPLIED).await;
+    assert!(!may_delete(&world, &token).await);
+    std::fs::write(&file, opens_delete(&policy)).unwrap();
+    world.until_metric("portcullis_config_reloads_total{result=\"applied\"} 2").await;
+    assert!(may_delete(&world, &token).await);
+}
+
+#[tokio::test]
+async fn backends_come_and_go_and_the_others_keep_their_connections() {
+    let (world, backend, token) = world().await;
+    let other = Backend::plain().await;
+    world.ask(&token, "tools/call", json!({ "name": "get_forecast" })).await;
+    let path = world.directory().join("gateway.yaml");
+    let alone = std::fs::read_to_string(&path).unwrap();
+    let at = "weather: { url:";
+    let line = format!("crm: {{ url: '{}', accept_entra_tokens: true }}\n  {at}", other.url());
+    let both = alone.replace(at, &line).replace("weather: { read:", "crm: { read: ['get_*'] }, weather: { read:");
+    let both =
+        both.replace("weather: { url:", "weather: { path: /mcp, url:").replace("{ opens:", "{ on: ['*'], opens:");
+    world.configure(|_| both);
+    world.until_metric(APPLIED).await;
+    assert_eq!(world.ask(&token, "tools/call", json!({ "name": "get_forecast" })).await["error"], Value::Null);
+    assert_eq!(backend.closed(), 0, "the connection of a backend that did not change stays");
+    let ask = async || {
+        let message = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": { "name": "get_invoice" } });
+        let request = world.http().post(format!("{}/crm/mcp", world.url())).bearer_auth(&token).json(&message);
+        request.header("accept", "application/json, text/event-stream").send().await.unwrap().status().as_u16()
+    };
+    assert_eq!((ask().await, other.requests().len()), (200, 1));
+    world.configure(|_| alone);
+    world.until_metric("portcullis_config_reloads_total{result=\"applied\"} 2").await;
+    assert_eq!((ask().await, other.requests().len()), (404, 1));
+    assert_eq!(world.ask(&token, "tools/call", json!({ "name": "get_forecast" })).await["error"], Value::Null);
+    assert!(!world.probe("/metrics").await.contains("backend_up{backend=\"crm\""));
+}
+
+#[tokio::test]
+async fn a_hundred_changes_are_a_few_reloads() {
+    let (world, _backend, token) = world().await;
+    let shut = std::fs::read_to_string(world.directory().join("gateway.yaml")).unwrap();
+    for number in 0..100 {
+        world.configure(|_| if number % 2 == 0 { shut.clone() } else { opens_delete(&shut) });
+    }
+    let last = opens_delete(&shut).replace("delete_*", "delete_stati*");
+    world.configure(|_| last);
+    for _ in 0..400 {
+        if may_delete(&world, &token).await {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(25)).await;
+    }
+    assert!(may_delete(&world, &token).await);
+    let metrics = world.probe("/metrics").await;
+    let applied =
+        metrics.lines().find_map(|line| line.strip_prefix("portcullis_config_reloads_total{result=\"applied\"} "));
+    assert!(applied.unwrap().parse::<u32>().unwrap() < 20, "{metrics}");
+}

@@ -1,0 +1,212 @@
+//! TLS towards clients: versions, protocols, clients' certificates, and a certificate that is renewed.
+
+use std::process::Command;
+use std::sync::Arc;
+
+use portcullis_tests::process::binary;
+use portcullis_tests::{Backend, Process, World, WorldBuilder, free_port};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion, version};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+/// A certificate for this machine, and its key.
+fn pair() -> (String, String) {
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned(), "localhost".to_owned()]).unwrap();
+    (made.cert.pem(), made.signing_key.serialize_pem())
+}
+
+async fn world() -> (World, String) {
+    let (certificate, key) = pair();
+    let world = WorldBuilder::new(&Backend::plain().await).tls(&certificate, &key).start().await;
+    (world, certificate)
+}
+
+fn client(
+    certificate: &str,
+    versions: &[&'static SupportedProtocolVersion],
+    own: Option<(&str, &str)>,
+) -> ClientConfig {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(versions).unwrap();
+    let builder = builder.with_root_certificates(roots);
+    match own {
+        None => builder.with_no_client_auth(),
+        Some((certificate, key)) => {
+            let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()];
+            builder.with_client_auth_cert(chain, PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap()).unwrap()
+        }
+    }
+}
+
+async fn connect(world: &World, config: ClientConfig) -> std::io::Result<TlsStream<TcpStream>> {
+    let stream = TcpStream::connect(("127.0.0.1", world.port)).await?;
+    TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("127.0.0.1").unwrap(), stream).await
+}
+
+/// What a plain request over the connection is answered; empty when it is cut.
+async fn get(world: &World, mut stream: TlsStream<TcpStream>) -> String {
+    let request = format!(
+        "GET /.well-known/oauth-authorization-server HTTP/1.1\r\nhost: 127.0.0.1:{}\r\nconnection: close\r\n\r\n",
+        world.port
+    );
+    let mut answer = Vec::new();
+    if stream.write_all(request.as_bytes()).await.is_ok() {
+        let _ = stream.read_to_end(&mut answer).await;
+    }
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test]
+async fn a_call_goes_over_tls_and_plain_http_does_not() {
+    let (world, _) = world().await;
+    let token = world.identity.mint("rita", &Value::Null);
+    let answer = world.ask(&token, "tools/call", json!({ "name": "get_forecast" })).await;
+    assert_eq!(answer["result"]["isError"], false);
+    let metadata = world.http().get(format!("{}/.well-known/oauth-authorization-server", world.url()));
+    let issuer: Value = metadata.send().await.unwrap().json().await.unwrap();
+    assert_eq!(issuer["issuer"], world.url());
+    assert!(reqwest::get(world.url().replace("https", "http")).await.is_err());
+}
+
+#[tokio::test]
+async fn both_versions_and_both_protocols_are_spoken_and_no_early_data_is_taken() {
+    let (world, certificate) = world().await;
+    for version in [&version::TLS12, &version::TLS13] {
+        let mut config = client(&certificate, &[version], None);
+        config.enable_early_data = true;
+        let config = Arc::new(config);
+        // Twice, so that the second could resume the first.
+        for _ in 0..2 {
+            let stream = connect(&world, (*config).clone()).await.unwrap();
+            assert!(!stream.get_ref().1.is_early_data_accepted());
+            assert!(get(&world, stream).await.starts_with("HTTP/1.1 200"), "{version:?}");
+        }
+    }
+    let mut config = client(&certificate, &[&version::TLS13], None);
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let stream = connect(&world, config).await.unwrap();
+    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(b"h2".as_slice()));
+    let (client, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    let uri = format!("{}/.well-known/oauth-authorization-server", world.url());
+    let request = http::Request::get(uri).body(()).unwrap();
+    let (answer, _) = client.ready().await.unwrap().send_request(request, true).unwrap();
+    assert_eq!(answer.await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn with_an_authority_of_clients_nobody_comes_in_without_its_certificate() {
+    let (certificate, key) = pair();
+    let mut authority = CertificateParams::new(Vec::new()).unwrap();
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate().unwrap()).unwrap();
+    let signed_key = KeyPair::generate().unwrap();
+    let signed = CertificateParams::new(vec!["client".to_owned()]).unwrap().signed_by(&signed_key, &authority).unwrap();
+    let world = WorldBuilder::new(&Backend::plain().await).tls(&certificate, &key).start().await;
+    // What it lacks can only be had by a restart.
+    let mut world = world;
+    std::fs::write(world.directory().join("clients.crt"), authority.pem()).unwrap();
+    world.gateway.terminate().await;
+    world.configure(|text| text.replace("key_file: tls.key }", "key_file: tls.key, client_ca_file: clients.crt }"));
+    world.restart().await;
+    let own = (signed.pem(), signed_key.serialize_pem());
+    let (stranger, stranger_key) = pair();
+    for (own, open) in [
+        (None, false),
+        (Some((stranger.as_str(), stranger_key.as_str())), false),
+        (Some((own.0.as_str(), own.1.as_str())), true),
+    ] {
+        let answer = match connect(&world, client(&certificate, &[&version::TLS13], own)).await {
+            Ok(stream) => get(&world, stream).await,
+            Err(_) => String::new(),
+        };
+        assert_eq!(answer.starts_with("HTTP/1.1 200"), open, "{own:?}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_renewed_certificate_counts_for_new_connections_and_a_bad_one_never() {
+    let (world, first) = world().await;
+    let serves = async |certificate: &str| connect(&world, client(certificate, &[&version::TLS13], None)).await.is_ok();
+    let (second, key) = pair();
+    assert!(serves(&first).await && !serves(&second).await);
+    // Of another pair, and none at all.
+    world.certify(&second, &pair().1);
+    world.until_metric("portcullis_tls_reloads_total{result=\"refused\"} 1").await;
+    assert!(world.probe("/readyz").await.contains("is not the key of"));
+    world.certify("nonsense", &key);
+    world.until_metric("portcullis_tls_reloads_total{result=\"refused\"} 2").await;
+    assert!(serves(&first).await && !serves(&second).await);
+    world.certify(&second, &key);
+    world.until_metric("portcullis_tls_reloads_total{result=\"applied\"} 1").await;
+    assert!(!serves(&first).await && serves(&second).await);
+    let metrics = world.probe("/metrics").await;
+    assert!(metrics.lines().any(|line| {
+        let ends = line.strip_prefix("portcullis_tls_certificate_expiry_timestamp_seconds ");
+        ends.is_some_and(|ends| ends.parse::<f64>().unwrap() > 1.9e9)
+    }));
+    assert_eq!(world.probe("/readyz").await, "ready\n");
+}
+
+#[tokio::test]
+async fn plain_http_over_a_network_is_refused_at_start() {
+    let (world, _) = world().await;
+    let written = std::fs::read_to_string(world.directory().join("gateway.yaml")).unwrap();
+    let listen = format!("listen: '127.0.0.1:{}'", world.port);
+    let open = written.replace(&listen, "listen: '0.0.0.0:1'");
+    let plain = open.replace(", tls: { certificate_file: tls.crt, key_file: tls.key }", "");
+    let behind = plain.replace("threads: 2", "threads: 2, trusted_proxies: [10.0.0.0/8]");
+    let unencrypted = open.replace("public_url: 'https:", "public_url: 'http:");
+    for (text, fault) in [
+        (&open, ""),
+        (&behind, ""),
+        (&plain, "is open to the network without TLS"),
+        (&unencrypted, "write it with https"),
+    ] {
+        let file = world.directory().join("checked.yaml");
+        std::fs::write(&file, text).unwrap();
+        let output = Command::new(binary("portcullis")).arg("check").arg(&file).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.success(), fault.is_empty(), "{said}");
+        assert!(said.contains(fault), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn a_laptop_has_a_certificate_of_its_own_and_is_told_its_fingerprint() {
+    let (world, _) = world().await;
+    let directory = world.directory();
+    let written = std::fs::read_to_string(directory.join("gateway.yaml")).unwrap();
+    let (port, admin) = (free_port(), free_port());
+    let text = written.replace(", tls: { certificate_file: tls.crt, key_file: tls.key }", "");
+    let text = text
+        .replace(&world.port.to_string(), &port.to_string())
+        .replace(&world.admin_port.to_string(), &admin.to_string());
+    std::fs::write(
+        directory.join("dev.yaml"),
+        text.replace("path: state }", "path: dev }").replace("audit.jsonl", "dev.jsonl"),
+    )
+    .unwrap();
+    let mut command = tokio::process::Command::new(binary("portcullis"));
+    command.args(["serve", "--dev-tls", "--config"]).arg(directory.join("dev.yaml"));
+    let gateway = Process::start(command, directory.join("dev.log"));
+    portcullis_tests::process::until_listening(port).await;
+    let certificate = std::fs::read(directory.join("dev/dev-tls.crt")).unwrap();
+    let trusting =
+        reqwest::Client::builder().add_root_certificate(reqwest::Certificate::from_pem(&certificate).unwrap());
+    let url = format!("https://localhost:{port}/jwks");
+    assert_eq!(trusting.build().unwrap().get(&url).send().await.unwrap().status(), 200);
+    assert!(reqwest::get(&url).await.is_err(), "nobody else trusts it");
+    let der = CertificateDer::from_pem_slice(&certificate).unwrap();
+    let digest = <sha2::Sha256 as sha2::Digest>::digest(&der);
+    let fingerprint = digest.iter().map(|byte| format!("{byte:02X}")).collect::<Vec<_>>().join(":");
+    assert!(gateway.said().contains(&fingerprint), "{}", gateway.said());
+}
