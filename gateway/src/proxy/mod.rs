@@ -26,6 +26,8 @@ mod door;
 mod ending;
 pub mod exchange;
 pub mod forward;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod head_gate;
 mod headers;
 pub mod host;
