@@ -12,9 +12,8 @@ pub fn check(data: &[u8]) -> bool {
     let Some(end) = data.windows(4).position(|window| window == b"\r\n\r\n") else { return false };
     let head = &data[..end + 4];
     let Some(admitted) = RUNTIME.block_on(admit(head)) else { return false };
-    let text = std::str::from_utf8(&head[..end])
-        .map(str::to_owned)
-        .unwrap_or_else(|_| head[..end].iter().map(|byte| char::from(*byte)).collect());
+    // Every byte as one character, so that positions are those of the bytes.
+    let text: String = head[..end].iter().map(|byte| char::from(*byte)).collect();
     let text = text.trim_start_matches("\r\n");
     let mut lines = text.split("\r\n");
     let line = lines.next().unwrap();

@@ -48,12 +48,13 @@ pub fn check(data: &[u8]) -> bool {
     passed
 }
 
-/// The JSON; `None` when a number in it is too large for this reader.
+/// The JSON; `None` when something in it that decides nothing is too much for this reader.
 fn value(json: &[u8]) -> Option<Value> {
     match serde_json::from_slice(json) {
         Ok(value) => Some(value),
         Err(error) => {
-            assert!(error.to_string().starts_with("number out of range"), "{error}");
+            let said = error.to_string();
+            assert!(said.starts_with("number out of range") || said.contains("surrogate"), "{said}");
             None
         }
     }
