@@ -44,7 +44,7 @@ pub fn check(data: &[u8]) -> bool {
     for once in ["authorization", "content-type", "mcp-session-id", "mcp-method", "mcp-name", "mcp-protocol-version"] {
         assert!(of(once).len() <= admitted.fields.get_all(once).iter().count(), "{once}");
     }
-    assert!(of("upgrade").is_empty());
+    assert!(of("upgrade").iter().all(|offer| offer.eq_ignore_ascii_case("h2c")));
     true
 }
 
