@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use portcullis_tests::backend::{Request, answer, json_answer, mcp};
 use portcullis_tests::{Backend, World, WorldBuilder, raw};
 use serde_json::{Value, json};
@@ -323,4 +325,41 @@ async fn an_id_that_a_backend_gives_again_is_not_the_first_ones_any_more() {
     assert_eq!(ask(&rita, &first).await, 404, "the backend has begun anew");
     assert_eq!(backend.requests().len(), before);
     assert_eq!(ask(&walt, &second).await, 200);
+}
+
+#[tokio::test]
+async fn a_call_is_decided_by_the_policy_of_its_time() {
+    let (mut world, backend, token) = world().await;
+    assert!(world.ask(&token, "tools/list", json!({})).await.to_string().contains("get_forecast"));
+    let file = world.directory().join("gateway.yaml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(
+        &file,
+        text.replace("read: ['get_*', 'list_*']", "read: ['list_*'], admin: ['get_*', rotate_keys]")
+            .replace(", admin: [rotate_keys] } }", " } }"),
+    )
+    .unwrap();
+    world.restart().await;
+    let before = backend.requests().len();
+    let answer = world.ask(&token, "tools/call", json!({ "name": "get_forecast" })).await;
+    assert_eq!(answer["error"]["message"], "Unknown tool: get_forecast", "{answer}");
+    assert_eq!(backend.requests().len(), before);
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_the_token_that_asked_for_it() {
+    let script = |_: &Request| {
+        let event = "data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\",\"params\":{}}\n\n";
+        format!("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n{:x}\r\n{event}\r\n", event.len()).into_bytes()
+    };
+    let backend = Backend::start(Arc::new(script)).await;
+    let world = WorldBuilder::new(&backend).start().await;
+    let minted = world.identity.mint("rita", &Value::Null);
+    let claims = URL_SAFE_NO_PAD.decode(minted.split('.').nth(1).unwrap()).unwrap();
+    let now = serde_json::from_slice::<Value>(&claims).unwrap()["iat"].as_u64().unwrap();
+    let token = world.identity.mint("rita", &json!({ "exp": now + 2 }));
+    let stream = world.post(&token, &tool_call(1, &json!({}))).await;
+    let text =
+        tokio::time::timeout(std::time::Duration::from_secs(20), stream.text()).await.expect("it goes on").unwrap();
+    assert!(text.contains("notifications/message") && text.contains("-31401"), "{text}");
 }
