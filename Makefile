@@ -2,6 +2,7 @@
 #
 #   make demo    the gateway, an identity provider and an MCP server on this machine (HEADLESS=1: a walk that ends)
 #   make test    everything CI wants: format, lints, unit, property, end-to-end, real clients, a browser
+#   make fuzz    the readers of what strangers send, under libFuzzer (TIME=10 seconds each; PROFILE=release for long runs)
 #   make bench   what a call costs, against a bare Pingora pass-through measured in the same run
 
 SHELL := /bin/bash
@@ -9,7 +10,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 CARGO ?= cargo
 
-.PHONY: help setup setup-build demo test test-all lint bench fmt
+.PHONY: help setup setup-build demo test test-all lint fuzz bench fmt
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -23,7 +24,7 @@ setup:
 demo: setup-build
 	@examples/quickstart/demo.sh
 
-SCRIPTS := .ci/run deploy/image.sh deploy/entra/setup.sh examples/quickstart/demo.sh tests/setup.sh tests/bench/run.sh
+SCRIPTS := .ci/run deploy/image.sh deploy/entra/setup.sh examples/quickstart/demo.sh fuzz/run.sh fuzz/rustc.sh tests/setup.sh tests/bench/run.sh
 
 lint: setup-build
 	@if type -P shellcheck >/dev/null; then shellcheck $(SCRIPTS); fi
@@ -33,10 +34,14 @@ lint: setup-build
 test: setup lint
 	$(CARGO) build --workspace --bins
 	$(CARGO) test --workspace
+	TIME=3 fuzz/run.sh
 	HEADLESS=1 examples/quickstart/demo.sh
 
 test-all: test
 	PROPTEST_CASES=100000 $(CARGO) test --workspace --release -- --include-ignored
+
+fuzz: setup-build
+	@fuzz/run.sh
 
 bench: setup-build
 	@tests/bench/run.sh

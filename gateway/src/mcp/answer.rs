@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 
 use super::features::Features;
 use super::jsonrpc::{RequestId, members};
+use super::list_filter::ListKind;
 use super::version::Era;
 use crate::json::{Key, MAX_DEPTH, Seen, check, resembles};
 
@@ -18,6 +19,8 @@ const MEMBERS: [&str; 6] = ["jsonrpc", "id", "method", "params", "result", "erro
 pub const RESOURCE_UPDATED: &str = "notifications/resources/updated";
 /// What a server sends when its tools are others.
 pub const TOOLS_CHANGED: &str = "notifications/tools/list_changed";
+/// Names the subscription that a notification belongs to (MCP 2026-07-28).
+const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
 /// What servers tell clients.
 const NOTIFICATIONS: [&str; 9] = [
     "notifications/cancelled",
@@ -81,6 +84,35 @@ pub fn address_error(json: &[u8], id: &RequestId) -> Option<Bytes> {
     let members = members(text)?;
     let (_, error) = members.iter().find(|(name, _)| name == "error")?;
     Some(format!(r#"{{"jsonrpc":"2.0","id":{},"error":{}}}"#, id.as_json(), error.get()).into())
+}
+
+/// The list that a notification says has changed, if it says that.
+#[must_use]
+pub fn changed_list(method: &str) -> Option<ListKind> {
+    match method {
+        TOOLS_CHANGED => Some(ListKind::Tools),
+        "notifications/prompts/list_changed" => Some(ListKind::Prompts),
+        "notifications/resources/list_changed" => Some(ListKind::Resources),
+        _ => None,
+    }
+}
+
+/// A notification without anything that could say what it is about: of its `params` the subscription alone stays.
+/// `None` when it cannot be read in one way only.
+#[must_use]
+pub fn bare_notification(method: &str, json: &[u8]) -> Option<Bytes> {
+    let text = std::str::from_utf8(json).ok()?;
+    check(text, MAX_DEPTH).ok()?;
+    let within = |object: &str, name: &str| -> Option<String> {
+        let members = members(object)?;
+        members.iter().find(|(known, _)| known == name).map(|(_, value)| value.get().to_owned())
+    };
+    let meta = within(text, "params").and_then(|params| within(&params, "_meta"));
+    let params = match meta.and_then(|meta| within(&meta, SUBSCRIPTION)) {
+        Some(id) => format!(r#","params":{{"_meta":{{"{SUBSCRIPTION}":{}}}}}"#, RequestId::from_json(&id)?.as_json()),
+        None => String::new(),
+    };
+    Some(format!(r#"{{"jsonrpc":"2.0","method":{}{params}}}"#, serde_json::Value::from(method)).into())
 }
 
 /// Whether what a server asks or tells is something that servers ask or tell, and that the backend's features cover;
@@ -180,6 +212,29 @@ mod tests {
             Some(Answer::Request { id: id("\"a\""), method: "roots/list".to_owned() })
         );
         assert!(matches!(read(br#"{"jsonrpc":"2.0","method":"x","params":{}}"#), Some(Answer::Notification { .. })));
+    }
+
+    #[test]
+    fn a_list_that_changed_is_all_that_is_said() {
+        let told = |params: &str| {
+            let json = format!(r#"{{"jsonrpc":"2.0","method":"notifications/tools/list_changed"{params}}}"#);
+            bare_notification("notifications/tools/list_changed", json.as_bytes())
+        };
+        let bare = r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#;
+        for params in
+            ["", r#","params":{}"#, r#","params":{"added":["delete_station"],"_meta":{"tool":"x"}},"extra":1"#]
+        {
+            assert_eq!(told(params).unwrap(), bare);
+        }
+        let tagged = r#","params":{"_meta":{"x":"delete_station","io.modelcontextprotocol/subscriptionId":7}}"#;
+        assert_eq!(
+            told(tagged).unwrap(),
+            r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed","params":{"_meta":{"io.modelcontextprotocol/subscriptionId":7}}}"#
+        );
+        assert!(told(r#","params":{"_meta":{"io.modelcontextprotocol/subscriptionId":["delete_station"]}}"#).is_none());
+        assert!(told(r#","params":{"a":1,"a":2}"#).is_none());
+        assert_eq!(changed_list("notifications/prompts/list_changed"), Some(ListKind::Prompts));
+        assert_eq!(changed_list("notifications/message"), None);
     }
 
     #[test]

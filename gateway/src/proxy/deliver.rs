@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use tokio::time::Instant;
 
+use super::began::Named;
 use super::door::{Failure, Visit};
 use super::ending::End;
 use super::exchange::Exchange;
@@ -165,8 +166,10 @@ impl Visit<'_> {
         if reader.method == Some(Method::Initialize)
             && let Some(raw) = answer.header(&SESSION)
             && let Some(sealed) = {
+                let (backend, subject) = (&self.mount.name, reader.identity.subject());
                 let replica = self.mount.replicas.mark(answer.upstream());
-                Session::seal(&self.door.sealer, &self.mount.name, reader.identity.subject(), replica, raw)
+                self.door.began.note(&Named { backend, replica, raw }, subject);
+                Session::seal(&self.door.sealer, backend, subject, replica, raw)
             }
             && let Ok(value) = HeaderValue::from_str(&sealed)
         {

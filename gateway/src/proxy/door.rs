@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use portcullis_policy::Permitted;
 
 use super::Door;
+use super::began::Named;
 use super::budget::{self, Spent};
 use super::cors;
 use super::dispatch::Errand;
@@ -311,7 +312,13 @@ impl<'d> Visit<'d> {
     }
 
     fn session(&self, identity: &VerifiedIdentity, method: &str, sealed: Option<&str>) -> Result<Session, Failure> {
-        Session::open(&self.door.sealer, &self.mount.name, identity.subject(), sealed)
+        let (backend, subject) = (&self.mount.name, identity.subject());
+        let is_ours = |session: &Session| {
+            let named = session.raw.as_deref().map(|raw| Named { backend, replica: session.replica.as_deref(), raw });
+            !named.is_some_and(|named| self.door.began.is_anothers(&named, subject))
+        };
+        Session::open(&self.door.sealer, backend, subject, sealed)
+            .filter(is_ours)
             .ok_or_else(|| self.refuse(Some(identity), method, Rejection::UnknownSession))
     }
 

@@ -11,12 +11,12 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version, header};
 use pingora_core::apps::HttpPersistentSettings;
 use pingora_core::protocols::http::{ReusableHttpStream, ServerSession};
-use pingora_http::ResponseHeader;
+use pingora_http::{RequestHeader, ResponseHeader};
 
-use super::body;
 pub use super::body::BodyFault;
 use super::budget::{AtBackend, Budgets, Held};
 use super::listener::Deadlines;
+use super::{body, head_gate};
 
 /// What is answered when a head could not be read has little to say, and no client waits long for it.
 const UNREAD_DEADLINE: Duration = Duration::from_secs(5);
@@ -69,7 +69,7 @@ impl Exchange {
         budgets: &Budgets,
     ) -> Self {
         let head = session.req_header();
-        let keep = !shutting_down && head.version == Version::HTTP_11 && !wants_close(&head.headers);
+        let keep = !shutting_down && keeps_connection(head);
         session.set_keepalive(keep.then_some(deadlines.keep_alive.as_secs().max(1)));
         let body_read = session.is_body_empty();
         Self {
@@ -304,6 +304,11 @@ pub(super) async fn answer_unread(session: &mut ServerSession, response: Respons
     if write(session, response, false, UNREAD_DEADLINE).await.is_ok() {
         close_gently(session, false).await;
     }
+}
+
+/// Whether another request may come on the connection of this one.
+pub(super) fn keeps_connection(head: &RequestHeader) -> bool {
+    head.version == Version::HTTP_11 && !wants_close(&head.headers) && !head_gate::has_control(head.raw_path())
 }
 
 fn wants_close(fields: &HeaderMap) -> bool {

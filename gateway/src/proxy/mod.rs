@@ -16,6 +16,7 @@
 
 mod asked;
 mod batch;
+mod began;
 mod body;
 pub mod budget;
 mod cors;
@@ -26,6 +27,8 @@ mod door;
 mod ending;
 pub mod exchange;
 pub mod forward;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod head_gate;
 mod headers;
 pub mod host;
@@ -72,6 +75,7 @@ use crate::limit::{Rate, TrustedProxies};
 use crate::metrics::Metrics;
 use crate::store::Sealer;
 use asked::Asked;
+use began::Began;
 use budget::Budgets;
 use exchange::{BodyFault, Exchange, Gone};
 use list_cache::ListCache;
@@ -98,6 +102,7 @@ pub struct Door {
     /// Which of its streams are over, for all that the process goes on.
     over: watch::Sender<Over>,
     asked: Arc<Asked>,
+    began: Arc<Began>,
     lists: ListCache,
     calls: Option<Arc<Gcra>>,
 }
@@ -154,6 +159,7 @@ impl Door {
         let (local, clock, lifecycle, settings, budgets) =
             (parts.local, parts.clock, parts.lifecycle, parts.settings, parts.budgets);
         let asked = before.map_or_else(Arc::default, |before| Arc::clone(&before.asked));
+        let began = before.map_or_else(Arc::default, |before| Arc::clone(&before.began));
         let calls = before.filter(|before| before.settings.calls == settings.calls);
         let calls = calls.map_or_else(
             || settings.calls.map(|rate| Arc::new(Gcra::new(rate, CALLERS))),
@@ -174,6 +180,7 @@ impl Door {
             lifecycle,
             over: watch::Sender::default(),
             asked,
+            began,
             calls,
         }
     }

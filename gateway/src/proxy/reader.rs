@@ -144,12 +144,7 @@ impl<'a> Reader<'a> {
     fn introduce(&self, body: &Bytes, id: &RequestId) -> Result<Bytes, Unreadable> {
         let standing = self.standing();
         let view = self.view(&standing);
-        let opens = |kind| match kind {
-            ListKind::Tools => view.reaches_tools(),
-            ListKind::Prompts => view.reaches_prompts(),
-            ListKind::Resources | ListKind::ResourceTemplates => view.reaches_resources(),
-            ListKind::Nothing => false,
-        };
+        let opens = |kind| reaches(&view, kind);
         let is_closed = |name: &str| view.hides_tool(name);
         capabilities::trim(body, id, &Reach { features: self.mount.features, opens: &opens, is_closed: &is_closed })
     }
@@ -189,18 +184,29 @@ impl<'a> Reader<'a> {
         match answer {
             Answer::Response { .. } => return self.rewrite_response(event, &data.into()),
             Answer::Request { id, .. } => self.door.asked.ask(&self.session.key, id),
-            Answer::Notification { method } if method == answer::RESOURCE_UPDATED => {
-                let uri = answer::updated_resource(data.as_bytes()).ok_or(Unreadable)?;
-                if !self.view(&self.standing()).resource(&uri) {
-                    return Ok(Passed::Dropped);
-                }
-            }
-            Answer::Notification { method } if method == answer::TOOLS_CHANGED => {
-                self.standing().changed(&self.mount.name);
-            }
-            Answer::Notification { .. } => {}
+            Answer::Notification { method } => return self.rewrite_notification(event, &method, data.as_bytes()),
         }
         Ok(Passed::On(self.sealed(event, None)?))
+    }
+
+    fn rewrite_notification(&self, event: &Event, method: &str, data: &[u8]) -> Result<Passed, Unreadable> {
+        let standing = self.standing();
+        let view = self.view(&standing);
+        if method == answer::RESOURCE_UPDATED {
+            let uri = answer::updated_resource(data).ok_or(Unreadable)?;
+            if !view.resource(&uri) {
+                return Ok(Passed::Dropped);
+            }
+        }
+        if method == answer::TOOLS_CHANGED {
+            standing.changed(&self.mount.name);
+        }
+        let Some(list) = answer::changed_list(method) else { return Ok(Passed::On(self.sealed(event, None)?)) };
+        if !reaches(&view, list) {
+            return Ok(Passed::Dropped);
+        }
+        let bare = answer::bare_notification(method, data).ok_or(Unreadable)?;
+        Ok(Passed::On(self.sealed(event, Some(&bare))?))
     }
 
     fn rewrite_response(&self, event: &Event, data: &Bytes) -> Result<Passed, Unreadable> {
@@ -232,6 +238,16 @@ impl<'a> Reader<'a> {
             }
         };
         Ok(event.with(data, id.as_deref()))
+    }
+}
+
+/// Whether there is anything of this kind that could be open.
+fn reaches(view: &Seen<'_>, kind: ListKind) -> bool {
+    match kind {
+        ListKind::Tools => view.reaches_tools(),
+        ListKind::Prompts => view.reaches_prompts(),
+        ListKind::Resources | ListKind::ResourceTemplates => view.reaches_resources(),
+        ListKind::Nothing => false,
     }
 }
 
