@@ -7,7 +7,7 @@ use crate::policy::Policy;
 use crate::subject::Subject;
 
 /// So many calls in so much time, and how many at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Rate {
     /// Calls in a period.
     pub calls: u32,

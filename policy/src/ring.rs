@@ -136,7 +136,8 @@ impl Compiled {
         let listed =
             self.tenants.as_ref().as_ref().into_iter().flatten().find(|listed| listed.id.eq_ignore_ascii_case(tenant));
         let ceiling = listed.and_then(|listed| listed.roles.as_ref());
-        held.iter().copied().filter(|role| ceiling.is_none_or(|roles| roles.contains(role))).collect()
+        let counts = |role: &usize| self.roles.get(*role).is_some_and(|role| !role.shadow);
+        held.iter().copied().filter(counts).filter(|role| ceiling.is_none_or(|roles| roles.contains(role))).collect()
     }
 
     fn scopes(&self, backend: usize, scopes: &Scopes) -> Bits {

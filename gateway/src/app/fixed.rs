@@ -64,6 +64,7 @@ fn of_entra(now: &Entra, new: &Entra) -> Vec<&'static str> {
         accept_v1_tokens,
         scopes: _,
         clock_skew: _,
+        claims,
     } = now;
     let same = [
         ("entra.tenant_id", *tenant_id == new.tenant_id),
@@ -72,6 +73,7 @@ fn of_entra(now: &Entra, new: &Entra) -> Vec<&'static str> {
         ("entra.authority_host", shown(authority) == shown(&new.authority)),
         ("entra.app_id_uri", *app_id_uri == new.app_id_uri),
         ("entra.accept_v1_tokens", *accept_v1_tokens == new.accept_v1_tokens),
+        ("entra.claims", *claims == new.claims),
     ];
     names(&same)
 }
