@@ -27,6 +27,8 @@ pub(crate) enum Answer {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Arguments<'a> {
     Unknown,
+    /// Neither they nor the caller are known, but for the caller's kind.
+    Anybody,
     Known(&'a Value),
 }
 
@@ -97,7 +99,10 @@ impl<'a> Asked<'a> {
                 Value::Object(members) => Ok(members.contains_key(member)),
                 _ => failed(format!("what should have `{member}` is no object")),
             },
-            Expression::Knows(caller) => Ok(self.caller(caller).is_ok()),
+            Expression::Knows(caller) => match self.caller(caller) {
+                Err(Doubt::Unknown) => Err(Doubt::Unknown),
+                said => Ok(said.is_ok()),
+            },
             Expression::Text(test, text, part) => self.text_test(*test, text, part),
             Expression::Quantified { every, variable, list, test } => self.quantified(*every, variable, list, test),
             other => match &*self.value(other)? {
@@ -259,7 +264,7 @@ impl<'a> Asked<'a> {
     fn variable(&mut self, variable: &'a Variable) -> Found<'a, Cow<'a, Value>> {
         match variable {
             Variable::Arguments => match self.scene.arguments {
-                Arguments::Unknown => Err(Doubt::Unknown),
+                Arguments::Unknown | Arguments::Anybody => Err(Doubt::Unknown),
                 Arguments::Known(value) => Ok(Cow::Borrowed(value)),
             },
             Variable::Tool => Ok(Cow::Owned(Value::from(self.scene.tool))),
@@ -275,6 +280,9 @@ impl<'a> Asked<'a> {
     /// What the token says of the caller; what it does not say is never taken for false or nothing.
     fn caller(&self, asked: &Caller) -> Found<'a, Value> {
         let caller = self.scene.caller;
+        if matches!(self.scene.arguments, Arguments::Anybody) && *asked != Caller::Kind {
+            return Err(Doubt::Unknown);
+        }
         let said = match asked {
             Caller::Kind => Some(Value::from(if caller.kind() == Kind::App { "app" } else { "user" })),
             Caller::Tenant => Some(Value::from(caller.tenant())),
