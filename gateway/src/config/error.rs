@@ -51,6 +51,12 @@ impl ConfigError {
         Self::new(path, vec![Fault::whole(format!("cannot be read: {source}; check the name and its permissions"))])
     }
 
+    /// The file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The faults, in the order of the file.
     #[must_use]
     pub fn faults(&self) -> &[Fault] {
