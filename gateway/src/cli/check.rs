@@ -3,28 +3,50 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use super::{Answer, policy_test};
+use serde_json::{Value, json};
+
+use super::report::{Faults, Finding};
+use super::{Answer, policy_test, source};
 use crate::backend::pinning::LockFile;
-use crate::config::{self, Environment};
+use crate::config::{self, Config, Environment};
 
 /// Checks a configuration file, or a policy file on its own.
-pub(super) fn run(file: &Path) -> Result<Answer, String> {
-    if policy_test::is_policy(file)? {
-        return policy_test::run(file);
+pub(super) fn run(file: &Path, json: bool) -> Result<Answer, String> {
+    match source::is_policy(file) {
+        Ok(true) => return policy_test::run(file, json),
+        Ok(false) => {}
+        Err(faults) => return faults.answer(json),
     }
-    let config = config::load(file, &Environment::process()).map_err(|faults| faults.to_string())?;
+    match checked(file) {
+        Ok(config) => Ok(Answer::Yes(fine(file, &config, json))),
+        Err(faults) => faults.answer(json),
+    }
+}
+
+fn checked(file: &Path) -> Result<Config, Faults> {
+    let config = config::load(file, &Environment::process())?;
     let locks = config.backends.iter().filter_map(|backend| Some((&backend.drift.as_ref()?.lock, &backend.name)));
     let faults = locks.filter_map(|(lock, name)| LockFile::read(lock, name).err());
-    let faults: Vec<String> = faults.map(|fault| format!("{}: {fault}", file.display())).collect();
-    if !faults.is_empty() {
-        return Err(faults.join("\n"));
+    let faults: Vec<Finding> = faults.map(|fault| Finding::of_file(file, fault.to_string())).collect();
+    if faults.is_empty() { Ok(config) } else { Err(Faults(faults)) }
+}
+
+fn fine(file: &Path, config: &Config, json: bool) -> String {
+    let names: Vec<&str> = config.backends.iter().map(|backend| backend.name.as_ref()).collect();
+    let cases = config.policy.run_cases(&config.policy_document).total();
+    if json {
+        let warning = |text: &String| Finding::warning(file, text.clone()).to_json();
+        let warnings: Vec<Value> = config.warnings.iter().map(warning).collect();
+        return json!({
+            "ok": true, "backends": names, "policy": **config.policy.hash(), "passed": cases, "failed": [],
+            "warnings": warnings,
+        })
+        .to_string();
     }
     let mut text = String::new();
     for warning in &config.warnings {
         let _ = writeln!(text, "warning: {warning}");
     }
-    let names: Vec<&str> = config.backends.iter().map(|backend| backend.name.as_ref()).collect();
-    let cases = config.policy.run_cases(&config.policy_document).total();
     let _ = write!(
         text,
         "{}: fine; {} backend(s) ({}), policy {}, {cases} policy test(s) passed",
@@ -33,5 +55,5 @@ pub(super) fn run(file: &Path) -> Result<Answer, String> {
         names.join(", "),
         config.policy.hash(),
     );
-    Ok(Answer::Yes(text))
+    text
 }

@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use portcullis_policy::{Action, BackendName, Kind, Scopes, Subject};
+use portcullis_policy::{Action, BackendName, DenialKind, Explanation, Kind, Scopes, Subject};
+use serde_json::{Value, json};
 
-use super::{Answer, policy_test};
+use super::report::Faults;
+use super::{Answer, source};
 
 /// One caller and one act.
 #[derive(Debug, Args)]
@@ -38,35 +40,96 @@ pub(super) struct Question {
     /// A resource: `backend/uri`.
     #[arg(long, group = "act", value_name = "BACKEND/URI")]
     resource: Option<String>,
+    /// The arguments of the call, a JSON object.
+    #[arg(long, value_name = "JSON")]
+    args: Option<String>,
+    /// The caller's object in the tenant (`oid`).
+    #[arg(long, default_value = "")]
+    object: String,
+    /// The OAuth client.
+    #[arg(long)]
+    client: Option<String>,
+    /// An authentication context of a fresh sign-in (`acrs`); may be repeated.
+    #[arg(long = "acr", value_name = "ACR")]
+    acrs: Vec<String>,
+    /// A further claim of the token, its value as JSON or as a text; may be repeated.
+    #[arg(long = "claim", value_name = "NAME=VALUE")]
+    claims: Vec<String>,
+    #[command(flatten)]
+    known: source::Known,
+    /// Answer with JSON.
+    #[arg(long)]
+    json: bool,
 }
+
+/// The time of the question, and of a sign-in that is fresh.
+const NOW: u64 = 0;
 
 /// Answers a question; `Yes` when the act would be allowed.
 pub(super) fn run(question: &Question) -> Result<Answer, String> {
-    let (policy, _) = policy_test::load(&question.config)?;
+    answer(question).or_else(|faults| faults.answer(question.json))
+}
+
+fn answer(question: &Question) -> Result<Answer, Faults> {
+    let wrong = |message: String| Faults::of_file(&question.config, message);
+    let loaded = source::load(&question.config)?;
+    let policy = question.known.universe(&[&loaded.document], &question.config)?.applied(&loaded.policy);
     let (target, action): (&str, fn(&str) -> Action<'_>) = match (&question.call, &question.prompt, &question.resource)
     {
         (Some(target), _, _) => (target, |name| Action::CallTool { name }),
         (_, Some(target), _) => (target, |name| Action::GetPrompt { name }),
         (_, _, Some(target)) => (target, |uri| Action::ReadResource { uri }),
-        (None, None, None) => return Err("nothing to explain; add `--call backend/tool`".to_owned()),
+        (None, None, None) => return Err(wrong("nothing to explain; add `--call backend/tool`".to_owned())),
     };
-    let (backend, name) =
-        target.split_once('/').ok_or_else(|| format!("`{target}` names no backend; write `backend/{target}`"))?;
-    let backend = BackendName::try_from(backend).map_err(|error| error.to_string())?;
-    let explanation = policy.explain(&subject(question), &backend, &action(name));
-    let text = explanation.to_string();
+    let (backend, name) = target
+        .split_once('/')
+        .ok_or_else(|| wrong(format!("`{target}` names no backend; write `backend/{target}`")))?;
+    let backend = BackendName::try_from(backend).map_err(|error| wrong(error.to_string()))?;
+    let arguments = question.args.as_deref();
+    if arguments.is_some_and(|text| !serde_json::from_str::<Value>(text).is_ok_and(|value| value.is_object())) {
+        return Err(wrong("the arguments are no JSON object; write `--args '{\"env\": \"dev\"}'`".to_owned()));
+    }
+    let subject = subject(question).map_err(wrong)?;
+    let explanation = policy.explain_call(&subject, &backend, &action(name), arguments, NOW);
+    let text = if question.json { as_json(target, &explanation).to_string() } else { explanation.to_string() };
     Ok(if explanation.is_allowed() { Answer::Yes(text) } else { Answer::No(text) })
 }
 
-fn subject(question: &Question) -> Subject {
+fn as_json(target: &str, explanation: &Explanation) -> Value {
+    let (verdict, because, reasons, sends, hash) = match explanation.verdict() {
+        Ok(permit) => ("allow", permit.to_string(), Vec::new(), permit.arguments(), permit.policy_hash()),
+        Err(denial) => {
+            let challenged = matches!(denial.kind(), DenialKind::ScopeMissing { .. });
+            let reasons = denial.reasons().iter().map(ToString::to_string).collect();
+            (if challenged { "challenge" } else { "deny" }, denial.to_string(), reasons, None, denial.policy_hash())
+        }
+    };
+    let sends: Option<Value> = sends.and_then(|text| serde_json::from_str(text).ok());
+    json!({
+        "verdict": verdict, "target": target, "because": because, "reasons": reasons, "sends": sends,
+        "roles": explanation.roles(), "policy": **hash,
+    })
+}
+
+fn subject(question: &Question) -> Result<Subject, String> {
     let kind = if question.app { Kind::App } else { Kind::User };
     let scopes = if question.scopes.is_empty() {
         Scopes::Unlimited
     } else {
         Scopes::Granted(question.scopes.iter().cloned().collect())
     };
-    Subject::new(kind, question.tenant.clone(), String::new())
+    let claim = |text: &String| {
+        let (name, value) = text.split_once('=').ok_or_else(|| format!("`{text}` is no claim; write `NAME=VALUE`"))?;
+        let value = serde_json::from_str(value).unwrap_or_else(|_error| Value::from(value));
+        Ok::<_, String>((name.to_owned(), value))
+    };
+    let claims = question.claims.iter().map(claim).collect::<Result<_, _>>()?;
+    let signed_in = (!question.acrs.is_empty()).then_some(NOW);
+    let subject = Subject::new(kind, question.tenant.clone(), question.object.clone())
         .with_roles(question.roles.clone())
         .with_groups(question.groups.clone())
         .with_scopes(scopes)
+        .with_sign_in(question.acrs.clone(), signed_in)
+        .with_claims(claims);
+    Ok(question.client.iter().cloned().fold(subject, Subject::with_client))
 }

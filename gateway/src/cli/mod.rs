@@ -6,10 +6,15 @@
 mod audit_verify;
 mod check;
 mod explain;
+mod policy_diff;
 mod policy_test;
+mod report;
+mod schema;
 mod serve;
 mod sessions;
+mod source;
 mod tools;
+mod who_can;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -48,9 +53,14 @@ enum Command {
         /// The file.
         #[arg(default_value = DEFAULT_CONFIG)]
         file: PathBuf,
+        /// Answer with JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// Say what the policy decides about one call, and why.
     Explain(explain::Question),
+    /// Say who can reach a tool, a prompt or a resource, and on what terms.
+    WhoCan(who_can::Question),
     /// Work on a policy file.
     Policy {
         #[command(subcommand)]
@@ -62,6 +72,12 @@ enum Command {
     Sessions {
         #[command(subcommand)]
         command: SessionsCommand,
+    },
+    /// Write the JSON Schema of a configuration file, for editors.
+    Schema {
+        /// Of a policy file instead.
+        #[arg(long)]
+        policy: bool,
     },
     /// Work on an audit trail.
     Audit {
@@ -89,7 +105,12 @@ enum PolicyCommand {
         /// A policy file, or a configuration file.
         #[arg(default_value = DEFAULT_CONFIG)]
         file: PathBuf,
+        /// Answer with JSON.
+        #[arg(long)]
+        json: bool,
     },
+    /// Say who gains and who loses what between two policies; exit code 1 when anybody does.
+    Diff(policy_diff::Question),
 }
 
 /// Runs the command of this process's arguments.
@@ -97,9 +118,12 @@ enum PolicyCommand {
 pub fn run() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Serve { config, upgrade, dev_tls } => serve::run(config, Options { upgrade, dev_tls }),
-        Command::Check { file } => check::run(&file),
+        Command::Check { file, json } => check::run(&file, json),
         Command::Explain(question) => explain::run(&question),
-        Command::Policy { command: PolicyCommand::Test { file } } => policy_test::run(&file),
+        Command::WhoCan(question) => who_can::run(&question),
+        Command::Schema { policy } => schema::run(policy),
+        Command::Policy { command: PolicyCommand::Test { file, json } } => policy_test::run(&file, json),
+        Command::Policy { command: PolicyCommand::Diff(question) } => policy_diff::run(&question),
         Command::Tools(question) => tools::run(&question),
         Command::Sessions { command: SessionsCommand::Revoke(question) } => sessions::run(&question),
         Command::Audit { command: AuditCommand::Verify(question) } => audit_verify::run(&question),

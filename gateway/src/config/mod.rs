@@ -9,6 +9,7 @@ pub mod environment;
 pub mod error;
 pub mod names;
 mod resolve;
+mod schema;
 pub mod secret;
 pub mod settings;
 
@@ -16,6 +17,7 @@ use std::path::Path;
 
 pub use environment::Environment;
 pub use error::{ConfigError, Fault};
+pub use schema::json_schema;
 pub use secret::Secret;
 pub use settings::Config;
 

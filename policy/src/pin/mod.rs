@@ -81,7 +81,7 @@ impl Pin {
     }
 
     /// Whether it is for a tool or a prompt of this name.
-    fn is_for(&self, items: PinItems, backend: usize, name: &str) -> bool {
+    pub(crate) fn is_for(&self, items: PinItems, backend: usize, name: &str) -> bool {
         let matches = |(on, pattern): &(usize, Pattern)| {
             *on == backend && matches!(pattern, Pattern::Name(glob) if glob.matches(name))
         };

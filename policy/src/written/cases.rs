@@ -2,8 +2,8 @@
 
 use serde_saphyr::Location;
 
-use super::At;
 use super::reader::{Fields, Reader};
+use super::{At, keys};
 use crate::catalogue::ToolDefinition;
 use crate::document::{Node, Value};
 use crate::names::{BackendName, Tag};
@@ -79,12 +79,8 @@ pub(crate) enum Expect {
     Challenge,
 }
 
-const KEYS: [&str; 10] = ["name", "as", "sees", "call", "prompt", "resource", "with", "expect", "because", "sends"];
-const CALLER: [&str; 11] =
-    ["roles", "groups", "kind", "tid", "oid", "client", "scopes", "guest", "acrs", "auth_time", "claims"];
-
 pub(super) fn read(reader: &mut Reader, node: &Node) -> Tests {
-    let Some(fields) = reader.fields(node, "tests", &["catalogue", "cases", "never"]) else { return Tests::default() };
+    let Some(fields) = reader.fields(node, &keys::TESTS) else { return Tests::default() };
     let catalogue = fields.get("catalogue").map(|node| catalogue(reader, node)).unwrap_or_default();
     let items = |reader: &mut Reader, key| fields.get(key).map(|node| reader.items(node, key)).unwrap_or_default();
     let cases = items(reader, "cases").iter().filter_map(|item| case(reader, item)).collect();
@@ -93,11 +89,10 @@ pub(super) fn read(reader: &mut Reader, node: &Node) -> Tests {
 }
 
 fn never(reader: &mut Reader, node: &Node) -> Option<Never> {
-    let known: Vec<&str> = CALLER.into_iter().chain(["reach"]).collect();
-    let fields = reader.fields(node, "a `never`", &known)?;
+    let fields = reader.fields(node, &keys::NEVER)?;
     let subject = caller(reader, &fields)?;
     let reach = reader.required(&fields, "reach")?;
-    let wanted = reader.fields(reach, "`reach`", &["tags", "tools"])?;
+    let wanted = reader.fields(reach, &keys::REACH)?;
     let tags = wanted.get("tags").map(|node| reader.names(node)).unwrap_or_default();
     let tools = wanted.get("tools").map(|node| reader.items(node, "`backend/tool`")).unwrap_or_default();
     let tools: Vec<_> = tools.iter().filter_map(|item| reader.qualified(item)).collect();
@@ -130,7 +125,7 @@ fn tool(reader: &mut Reader, node: &Node) -> Option<(At<String>, ToolDefinition)
         let definition = ToolDefinition::named(&name.value);
         return Some((name, definition));
     }
-    let fields = reader.fields(node, "a catalogue entry", &["name", "schema", "meta", "annotations"])?;
+    let fields = reader.fields(node, &keys::ENTRY)?;
     let name = reader.required(&fields, "name").and_then(|name| reader.located_text(name))?;
     let json = |key| fields.get(key).map(Node::to_json);
     let (input_schema, meta, annotations) = (json("schema"), json("meta"), json("annotations"));
@@ -139,7 +134,7 @@ fn tool(reader: &mut Reader, node: &Node) -> Option<(At<String>, ToolDefinition)
 }
 
 fn case(reader: &mut Reader, node: &Node) -> Option<Case> {
-    let fields = reader.fields(node, "a test case", &KEYS)?;
+    let fields = reader.fields(node, &keys::CASE)?;
     let name = reader.required(&fields, "name").and_then(|node| reader.located_text(node))?;
     let subject = reader.required(&fields, "as").and_then(|node| subject(reader, node))?;
     let mut sees = Vec::new();
@@ -200,7 +195,7 @@ fn arguments(reader: &mut Reader, node: &Node) -> Option<serde_json::Value> {
 }
 
 fn subject(reader: &mut Reader, node: &Node) -> Option<Subject> {
-    let fields = reader.fields(node, "`as`", &CALLER)?;
+    let fields = reader.fields(node, &keys::CALLER)?;
     caller(reader, &fields)
 }
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::At;
 use super::reader::Reader;
+use super::{At, keys};
 use crate::document::{Node, Value};
 use crate::names::BackendName;
 use crate::rate::Rate;
@@ -80,7 +80,7 @@ pub(crate) enum PinHow {
 }
 
 pub(super) fn step_up(reader: &mut Reader, node: &Node) -> Option<StepUp> {
-    let fields = reader.fields(node, "`step_up`", &["acr", "max_age"])?;
+    let fields = reader.fields(node, &keys::STEP_UP)?;
     let acr = fields.get("acr").and_then(|node| reader.text(node));
     let max_age = fields.get("max_age").and_then(|node| reader.seconds(node)).map(Duration::from_secs);
     if fields.get("acr").is_none() && fields.get("max_age").is_none() {
@@ -91,7 +91,7 @@ pub(super) fn step_up(reader: &mut Reader, node: &Node) -> Option<StepUp> {
 }
 
 pub(super) fn rate(reader: &mut Reader, node: &Node) -> Option<Rate> {
-    let fields = reader.fields(node, "`rate`", &["calls", "per", "burst"])?;
+    let fields = reader.fields(node, &keys::RATE)?;
     let calls = reader.required(&fields, "calls").and_then(|node| reader.count(node, 1..=1_000_000))?;
     let per = reader
         .required(&fields, "per")
@@ -109,8 +109,7 @@ pub(super) fn imports(reader: &mut Reader, node: &Node) -> Vec<Import> {
     let mut imports = Vec::new();
     for (key, value) in reader.entries(node, "backends") {
         let Some(backend) = reader.name::<BackendName>(&key.value, key.referenced) else { continue };
-        let known = ["meta", "annotations", "trust", "unknown"];
-        let Some(fields) = reader.fields(value, "an import", &known) else { continue };
+        let Some(fields) = reader.fields(value, &keys::IMPORT) else { continue };
         let mut flag = |key| fields.get(key).is_some_and(|node| reader.boolean(node));
         let (meta, annotations) = (flag("meta"), flag("annotations"));
         let trust =
@@ -131,8 +130,7 @@ pub(super) fn pins(reader: &mut Reader, node: &Node) -> Vec<Pin> {
 }
 
 fn pin(reader: &mut Reader, node: &Node) -> Option<Pin> {
-    let known = ["id", "tools", "prompts", "resources", "argument", "to", "value", "how", "except"];
-    let fields = reader.fields(node, "a pin", &known)?;
+    let fields = reader.fields(node, &keys::PIN)?;
     let id = reader.required(&fields, "id").and_then(|node| reader.located_text(node));
     let kinds = [("tools", PinItems::Tools), ("prompts", PinItems::Prompts), ("resources", PinItems::Resources)];
     let mut listed = kinds.into_iter().filter_map(|(key, items)| fields.get(key).map(|node| (items, node)));

@@ -5,6 +5,7 @@
 
 mod cases;
 mod extras;
+mod keys;
 mod reader;
 
 use std::collections::BTreeSet;
@@ -13,6 +14,7 @@ use serde_saphyr::Location;
 
 pub(crate) use cases::{Call, Case, CatalogueEntry, Expect, Never, Target, Tests};
 pub(crate) use extras::{Import, Pin, PinHow, PinItems, PinValue, Trust, Unknown};
+pub(crate) use keys::{Form, Key, POLICY, Shape};
 pub(crate) use reader::suggestion;
 use reader::{Fields, Reader};
 
@@ -120,21 +122,6 @@ pub(crate) struct Deny {
     pub(crate) shadow: bool,
 }
 
-const KEYS: [&str; 13] = [
-    "version",
-    "denials",
-    "mode",
-    "tags",
-    "tenants",
-    "roles",
-    "tools",
-    "imports",
-    "prompts",
-    "resources",
-    "deny",
-    "pins",
-    "tests",
-];
 /// Without these a file says nothing; an empty one is more likely half written than meant.
 const ITEMS: [&str; 3] = ["tools", "prompts", "resources"];
 
@@ -143,7 +130,7 @@ impl Written {
     pub(crate) fn read(document: &Document) -> (Self, Vec<Fault>) {
         let mut reader = Reader::default();
         let mut written = Self::default();
-        if let Some(fields) = reader.fields(&document.0, "a policy", &KEYS) {
+        if let Some(fields) = reader.fields(&document.0, &keys::POLICY) {
             written.fill(&mut reader, &fields);
         }
         (written, reader.faults)
@@ -200,7 +187,7 @@ fn tags(reader: &mut Reader, node: &Node) -> Vec<TagDecl> {
     let mut tags = Vec::new();
     for (key, value) in reader.entries(node, "tags") {
         let Some(name) = reader.name(&key.value, key.referenced) else { continue };
-        let Some(fields) = reader.fields(value, "a tag", &["title", "step_up", "mode"]) else { continue };
+        let Some(fields) = reader.fields(value, &keys::TAG) else { continue };
         tags.push(TagDecl {
             name,
             title: fields.get("title").and_then(|node| reader.text(node)),
@@ -214,7 +201,7 @@ fn tags(reader: &mut Reader, node: &Node) -> Vec<TagDecl> {
 fn tenants(reader: &mut Reader, node: &Node) -> Vec<Tenant> {
     let mut tenants = Vec::new();
     for (key, value) in reader.entries(node, "tenants") {
-        let fields = reader.fields(value, "a tenant", &["roles"]);
+        let fields = reader.fields(value, &keys::TENANT);
         let roles = fields.and_then(|fields| fields.get("roles").map(|node| reader.names(node)));
         let Some(id) = reader.guid(&key.value, key.referenced) else { continue };
         if tenants.iter().any(|known: &Tenant| known.id == id) {
@@ -232,8 +219,7 @@ fn roles(reader: &mut Reader, node: &Node) -> Vec<RoleDecl> {
     let mut roles = Vec::new();
     for (key, value) in reader.entries(node, "roles") {
         let Some(name) = reader.name(&key.value, key.referenced) else { continue };
-        let known = ["inherits", "members", "on", "opens", "tools", "rate", "mode"];
-        let Some(fields) = reader.fields(value, "a role", &known) else { continue };
+        let Some(fields) = reader.fields(value, &keys::ROLE) else { continue };
         roles.push(RoleDecl {
             name,
             inherits: fields.get("inherits").map(|node| reader.names(node)).unwrap_or_default(),
@@ -249,7 +235,7 @@ fn roles(reader: &mut Reader, node: &Node) -> Vec<RoleDecl> {
 }
 
 fn members(reader: &mut Reader, node: &Node) -> Option<Members> {
-    let fields = reader.fields(node, "members", &["roles", "apps", "groups"])?;
+    let fields = reader.fields(node, &keys::MEMBERS)?;
     let mut values = |key| -> Vec<String> {
         let values: Vec<At<Role>> = fields.get(key).map(|node| reader.names(node)).unwrap_or_default();
         values.into_iter().map(|value| value.value.to_string()).collect()
@@ -280,7 +266,7 @@ fn opens(reader: &mut Reader, node: &Node) -> Vec<Open> {
     let mut opens = Vec::new();
     for item in reader.items(node, "tags") {
         if matches!(item.value, Value::Mapping(_)) {
-            let Some(fields) = reader.fields(item, "a key", &["tag", "on", "when"]) else { continue };
+            let Some(fields) = reader.fields(item, &keys::OPEN) else { continue };
             let on = fields.get("on").map(|node| on(reader, node));
             let when = fields.get("when").and_then(|node| reader.located_text(node));
             let tag = reader.required(&fields, "tag").and_then(|node| reader.name_of(node));
@@ -295,7 +281,7 @@ fn opens(reader: &mut Reader, node: &Node) -> Vec<Open> {
 fn grants(reader: &mut Reader, node: &Node) -> Vec<Grant> {
     let mut grants = Vec::new();
     for item in reader.items(node, "tools") {
-        let Some(fields) = reader.fields(item, "a tool grant", &["name", "ignoring"]) else { continue };
+        let Some(fields) = reader.fields(item, &keys::GRANT) else { continue };
         let ignoring = fields.get("ignoring").map(|node| reader.names(node)).unwrap_or_default();
         let Some(name) = reader.required(&fields, "name") else { continue };
         let Some(target) = reader.qualified(name) else { continue };
@@ -326,8 +312,7 @@ fn taggings(reader: &mut Reader, node: &Node) -> Vec<Tagging> {
 fn denies(reader: &mut Reader, node: &Node) -> Vec<Deny> {
     let mut denies = Vec::new();
     for item in reader.items(node, "rules") {
-        let known = ["id", "tags", "on", "when", "unless", "reason", "mode"];
-        let Some(fields) = reader.fields(item, "a deny rule", &known) else { continue };
+        let Some(fields) = reader.fields(item, &keys::DENY) else { continue };
         let id = reader.required(&fields, "id").and_then(|node| reader.located_text(node));
         let tags = reader.required(&fields, "tags").map(|node| reader.names(node));
         if tags.as_ref().is_some_and(Vec::is_empty) {

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use serde_saphyr::{Location, Spanned};
 
 use super::At;
+use super::keys::Shape;
 use crate::document::{self, Node, Value};
 use crate::error::Fault;
 use crate::names::{BackendName, NameError};
@@ -18,7 +19,7 @@ pub(super) struct Reader {
 /// The fields of a mapping whose keys are known.
 pub(super) struct Fields<'a> {
     at: Location,
-    what: &'a str,
+    what: &'static str,
     entries: &'a [(Spanned<String>, Node)],
 }
 
@@ -43,16 +44,17 @@ impl Reader {
     }
 
     /// A mapping with known keys.
-    pub(super) fn fields<'a>(&mut self, node: &'a Node, what: &'a str, known: &[&str]) -> Option<Fields<'a>> {
+    pub(super) fn fields<'a>(&mut self, node: &'a Node, shape: &'static Shape) -> Option<Fields<'a>> {
+        let what = shape.what;
         let Value::Mapping(entries) = &node.value else {
             self.expected(node, what);
             return None;
         };
         self.once_each(entries);
         for (key, _) in entries {
-            if !known.contains(&key.value.as_str()) {
-                let hint = suggestion(&key.value, known.iter().copied());
-                let hint = hint.unwrap_or_else(|| format!("known keys are {}", list(known)));
+            if !shape.names().any(|known| known == key.value) {
+                let hint = suggestion(&key.value, shape.names());
+                let hint = hint.unwrap_or_else(|| format!("known keys are {}", list(shape.names())));
                 self.fault(key.referenced, format!("`{}` is not a key of {what}; {hint}", key.value));
             }
         }
@@ -241,6 +243,6 @@ pub(crate) fn suggestion<'a>(text: &str, known: impl Iterator<Item = &'a str>) -
     close.filter(|(distance, name)| *distance <= 1 + name.len() / 4).map(|(_, name)| format!("did you mean `{name}`?"))
 }
 
-fn list(names: &[&str]) -> String {
-    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+fn list<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    names.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }

@@ -76,10 +76,10 @@ impl Scope {
 }
 
 /// A backend, and what it offers now, or why that is not known.
-type Offer<'c> = (&'c settings::Backend, Result<Catalogue, String>);
+pub(super) type Offer<'c> = (&'c settings::Backend, Result<Catalogue, String>);
 
 /// What each backend offers now, or why that is not known.
-fn fetch<'c>(config: &Config, backends: &[&'c settings::Backend]) -> Result<Vec<Offer<'c>>, String> {
+pub(super) fn fetch<'c>(config: &Config, backends: &[&'c settings::Backend]) -> Result<Vec<Offer<'c>>, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("the runtime: {error}"))?;
     let ask = |backend: &&'c settings::Backend| {

@@ -1,0 +1,169 @@
+//! The policy as its author works with it: checked, explained, compared, and completed by an editor.
+
+use std::path::Path;
+use std::process::Output;
+
+use portcullis_tests::process::{binary, file};
+use serde_json::{Value, json};
+
+const OLD: &str = "
+roles:
+  Reader: { opens: [read] }
+  Writer: { opens: [read, { tag: write, when: 'args.env == \"dev\"' }] }
+  Robot: { members: { apps: [Robot] }, opens: [read] }
+tools: { weather: { read: [\"get_*\"], write: [\"add_*\"] } }
+tests:
+  catalogue: { weather: [get_forecast, add_station] }
+  cases:
+    - { name: readers read, as: { roles: [Reader] }, sees: { weather: [get_forecast] } }
+";
+
+async fn command(arguments: &[&str], directory: &Path) -> Output {
+    tokio::process::Command::new(binary("portcullis")).args(arguments).current_dir(directory).output().await.unwrap()
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+fn parsed(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", said(output)))
+}
+
+/// A directory with the policy as it was, and as it is to be.
+fn two_policies(new: &str) -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("old.yaml"), OLD).unwrap();
+    std::fs::write(directory.path().join("new.yaml"), new).unwrap();
+    directory
+}
+
+#[tokio::test]
+async fn who_can_names_everybody_and_on_what_terms() {
+    let directory = two_policies(OLD);
+    let who = async |item: &str, more: &[&str]| {
+        let arguments: Vec<&str> =
+            ["who-can", item, "--config", "old.yaml"].into_iter().chain(more.iter().copied()).collect();
+        command(&arguments, directory.path()).await
+    };
+    let reads = who("weather/get_forecast", &[]).await;
+    assert!(reads.status.success(), "{}", said(&reads));
+    for line in ["users with app role `Reader`", "users with app role `Writer`", "applications with app role `Robot`"] {
+        assert!(said(&reads).contains(line), "{line}: {}", said(&reads));
+    }
+    let writes = parsed(&who("weather/add_station", &["--json"]).await);
+    assert_eq!(writes["tags"], json!(["write"]));
+    assert_eq!(writes["who"][0]["roles"], json!(["Writer"]));
+    assert_eq!(writes["who"][0]["terms"], json!(["tag `write` when args.env == \"dev\""]));
+    assert_eq!(writes["who"].as_array().unwrap().len(), 1);
+    let nobody = who("weather/delete_station", &[]).await;
+    assert_eq!(nobody.status.code(), Some(1));
+    assert!(said(&nobody).contains("nobody"));
+    assert!(said(&who("delete_station", &[]).await).contains("write `backend/delete_station`"));
+}
+
+#[tokio::test]
+async fn a_difference_is_told_by_caller_and_by_tool_and_ends_with_one() {
+    let wider = OLD.replace("Reader: { opens: [read] }", "Reader: { opens: [read, write] }");
+    let narrower = OLD.replace("  Robot: { members: { apps: [Robot] }, opens: [read] }\n", "");
+    for (new, fail_on, code, expected) in [
+        (OLD.to_owned(), "any", 0, "nobody gains or loses anything"),
+        (wider.clone(), "any", 1, "users with app role `Reader`\n  gains       weather/add_station"),
+        (wider.clone(), "gains", 1, "1 gained, 0 lost, 0 on other terms"),
+        (wider.clone(), "never", 0, "1 gained"),
+        (narrower.clone(), "any", 1, "applications with app role `Robot`\n  loses       weather/get_forecast"),
+        (narrower, "gains", 0, "0 gained, 1 lost"),
+        (OLD.replace("dev", "prod"), "gains", 1, "no longer: tag `write` when args.env == \"dev\""),
+    ] {
+        let directory = two_policies(&new);
+        let output = command(&["policy", "diff", "old.yaml", "new.yaml", "--fail-on", fail_on], directory.path()).await;
+        assert_eq!(output.status.code(), Some(code), "{new}: {}", said(&output));
+        assert!(said(&output).contains(expected), "{expected}: {}", said(&output));
+    }
+    let directory = two_policies(&wider);
+    let output = command(&["policy", "diff", "old.yaml", "new.yaml", "--json"], directory.path()).await;
+    let answer = parsed(&output);
+    assert_eq!(answer["ok"], false);
+    let difference = &answer["differences"][0];
+    assert_eq!((&difference["change"], &difference["widens"]), (&json!("gains"), &json!(true)));
+    assert_eq!(difference["item"], json!({ "backend": "weather", "kind": "tool", "name": "add_station" }));
+}
+
+#[tokio::test]
+async fn without_a_catalogue_the_patterns_stand_for_the_tools() {
+    let tests = OLD.find("tests:").unwrap();
+    let directory = two_policies(OLD);
+    std::fs::write(directory.path().join("old.yaml"), &OLD[..tests]).unwrap();
+    let new = OLD[..tests].replace("Reader: { opens: [read] }", "Reader: { opens: [write] }");
+    std::fs::write(directory.path().join("new.yaml"), new).unwrap();
+    let output = command(&["policy", "diff", "old.yaml", "new.yaml"], directory.path()).await;
+    for expected in ["the tools of weather are not known", "gains       weather/add_*", "loses       weather/get_*"] {
+        assert!(said(&output).contains(expected), "{expected}: {}", said(&output));
+    }
+}
+
+#[tokio::test]
+async fn programs_read_every_answer_as_json() {
+    let directory = two_policies(&OLD.replace("sees: { weather: [get_forecast] }", "sees: { weather: [] }"));
+    let run = async |arguments: &[&str]| {
+        let output = command(arguments, directory.path()).await;
+        (output.status.code(), parsed(&output))
+    };
+    let (code, fine) = run(&["check", "old.yaml", "--json"]).await;
+    assert_eq!((code, &fine["ok"], &fine["passed"]), (Some(0), &json!(true), &json!(1)), "{fine}");
+    let (code, failed) = run(&["policy", "test", "new.yaml", "--json"]).await;
+    assert_eq!((code, &failed["ok"], &failed["failed"][0]["name"]), (Some(1), &json!(false), &json!("readers read")));
+    std::fs::write(
+        directory.path().join("bad.yaml"),
+        OLD.replace("opens: [read] }\n  Writer", "open: [read] }\n  Writer"),
+    )
+    .unwrap();
+    let (code, bad) = run(&["check", "bad.yaml", "--json"]).await;
+    assert_eq!(code, Some(1));
+    let fault = &bad["faults"][0];
+    assert_eq!(
+        (&fault["file"], &fault["line"], &fault["severity"]),
+        (&json!("bad.yaml"), &json!(3), &json!("error")),
+        "{bad}"
+    );
+    let question = ["explain", "--config", "old.yaml", "--role", "Writer", "--call", "weather/add_station", "--json"];
+    let (code, denied) = run(&question).await;
+    assert_eq!((code, &denied["verdict"]), (Some(1), &json!("deny")), "{denied}");
+    let with = [&question[..], &["--args", "{\"env\": \"dev\"}"]].concat();
+    let (code, allowed) = run(&with).await;
+    assert_eq!(
+        (code, &allowed["verdict"], &allowed["roles"]),
+        (Some(0), &json!("allow"), &json!(["Writer"])),
+        "{allowed}"
+    );
+    let (code, missing) = run(&["who-can", "weather/x", "--config", "missing.yaml", "--json"]).await;
+    assert_eq!((code, &missing["ok"]), (Some(1), &json!(false)));
+}
+
+#[tokio::test]
+async fn the_schemas_are_committed_and_let_every_sample_through() {
+    let root = file("..");
+    for (arguments, committed, samples) in [
+        (&["schema"][..], "docs/schema/gateway.schema.json", &["gateway.yaml", "examples/quickstart/gateway.yaml"][..]),
+        (&["schema", "--policy"], "docs/schema/policy.schema.json", &["examples/policies/task-roles.yaml"]),
+    ] {
+        let output = command(arguments, &root).await;
+        let written = std::fs::read_to_string(root.join(committed)).unwrap();
+        assert!(said(&output) == written, "write it anew: portcullis {} > {committed}", arguments.join(" "));
+        let validator = jsonschema::validator_for(&parsed(&output)).unwrap();
+        for sample in samples {
+            let text = std::fs::read_to_string(root.join(sample)).unwrap();
+            let sample_value: Value = serde_saphyr::from_str(&text).unwrap();
+            let errors: Vec<String> = validator
+                .iter_errors(&sample_value)
+                .map(|error| format!("{}: {error}", error.instance_path()))
+                .collect();
+            assert_eq!(errors, Vec::<String>::new(), "{sample}");
+            let line = text.lines().find_map(|line| line.strip_prefix("# yaml-language-server: $schema="));
+            let schema = line.map(|schema| root.join(sample).parent().unwrap().join(schema));
+            assert!(schema.is_some_and(|schema| schema.exists()), "{sample} names no schema for editors");
+        }
+        let wrong = json!({ "servr": {}, "roles": [] });
+        assert!(!validator.is_valid(&wrong));
+    }
+}
