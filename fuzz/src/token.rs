@@ -44,6 +44,9 @@ pub(crate) static GATEWAY: LazyLock<Gateway> = LazyLock::new(|| {
         roles: vec!["Task.Read".to_owned()],
         groups: Vec::new(),
         auth_time: None,
+        guest: None,
+        claims: std::collections::BTreeMap::new(),
+        grant_id: "99999999-0000-4000-8000-000000000001".to_owned(),
         acrs: Vec::new(),
     };
     let mut settings = Settings::new(Verifier::new(ISSUER, [&key]));

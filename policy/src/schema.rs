@@ -23,7 +23,7 @@ impl Document {
         json!({
             "$schema": "http://json-schema.org/draft-07/schema#",
             "title": "A policy of Portcullis",
-            "$ref": root["$ref"],
+            "$ref": root.get("$ref"),
             "definitions": definitions,
         })
     }

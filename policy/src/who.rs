@@ -279,7 +279,9 @@ fn opened(
         }
     }
     let mut possible = certain;
-    doubtful.iter().for_each(|(bit, _)| possible.insert(*bit));
+    for (bit, _) in &doubtful {
+        possible.insert(*bit);
+    }
     let enough = |keys: Bits| -> Option<Bits> {
         let enforced = locks.without(table.shadow);
         let required = if enforced.meets(keys) { enforced } else { locks };

@@ -1,7 +1,7 @@
 //! The identity provider as it refuses, fails and is slow; and backends with an API of their own behind it.
 
 use std::time::Duration;
-use std::time::Instant;
+use tokio::time::Instant;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -112,7 +112,8 @@ async fn a_backend_gets_a_token_for_its_own_api_and_never_the_clients() {
         .await;
     let tokens = world.sign_in("rita").await;
     let asked = || world.identity.requests().iter().filter(|request| request.contains("requested_token_use")).count();
-    let calls = (0..20).map(|_| world.post(&tokens.access, &call()));
+    let message = call();
+    let calls = (0..20).map(|_| world.post(&tokens.access, &message));
     for answer in futures_util::future::join_all(calls).await {
         assert_eq!(answer.status(), StatusCode::OK);
     }

@@ -58,7 +58,7 @@ enum Command {
         json: bool,
     },
     /// Say what the policy decides about one call, and why.
-    Explain(explain::Question),
+    Explain(Box<explain::Question>),
     /// Say who can reach a tool, a prompt or a resource, and on what terms.
     WhoCan(who_can::Question),
     /// Work on a policy file.

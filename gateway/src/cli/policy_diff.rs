@@ -100,7 +100,7 @@ fn tell(text: &mut String, word: &str, terms: Option<&Terms>, others: Option<&Te
 }
 
 fn as_json(difference: &Difference) -> Value {
-    let terms = |terms: &Option<Terms>| terms.as_ref().map(|terms| terms.iter().collect::<Vec<_>>());
+    let terms = |terms: &Option<Terms>| terms.as_ref().map(|terms| terms.iter().map(str::to_owned).collect::<Vec<_>>());
     json!({
         "who": holder_json(&difference.holder), "item": item_json(&difference.item),
         "change": difference.change().as_str(), "widens": difference.widens(),

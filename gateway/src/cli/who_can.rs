@@ -82,7 +82,9 @@ fn as_text(policy: &Policy, item: &Item, found: &[(Holder, Terms)]) -> String {
 fn as_json(policy: &Policy, item: &Item, found: &[(Holder, Terms)]) -> Value {
     let who = |(holder, terms): &(Holder, Terms)| {
         let mut who = holder_json(holder);
-        who["terms"] = terms.iter().collect();
+        if let Some(members) = who.as_object_mut() {
+            members.insert("terms".to_owned(), terms.iter().collect());
+        }
         who
     };
     let tags = policy.tool_tags(&item.backend, &item.name).into_iter();

@@ -92,7 +92,8 @@ fn comments(source: &str) -> BTreeMap<(String, String), String> {
     let (mut all, mut of, mut text) = (BTreeMap::new(), String::new(), String::new());
     for line in source.lines().map(str::trim) {
         if let Some(comment) = line.strip_prefix("///") {
-            text = format!("{text} {}", comment.trim()).trim().to_owned();
+            let more = format!("{text} {}", comment.trim());
+            more.trim().clone_into(&mut text);
             continue;
         }
         if line.starts_with('#') {

@@ -437,7 +437,8 @@ mod tests {
     fn a_key_that_is_not_in_the_table_is_refused_where_it_stands() {
         for (shape, around) in shapes() {
             let empty = around.rfind("{}").unwrap();
-            let said = faults(&format!("{}{{ novel: 1 }}{}", &around[..empty], &around[empty + 2..]));
+            let said =
+                faults(&format!("{}{{ novel: 1 }}{}", around.get(..empty).unwrap(), around.get(empty + 2..).unwrap()));
             assert!(said.contains(&format!("`novel` is not a key of {}", shape.what)), "{around}: {said}");
         }
     }
