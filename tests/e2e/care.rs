@@ -29,9 +29,9 @@ fn calls(backend: &Backend) -> usize {
     backend.requests().iter().filter(|request| request.json()["method"] == "tools/call").count()
 }
 
-/// Asks until the answer is the wanted one; a second or two at most.
+/// Asks until the answer is the wanted one; most of the time a second or two.
 async fn until(what: &str, mut is: impl AsyncFnMut() -> bool) {
-    for _ in 0..200 {
+    for _ in 0..1000 {
         if is().await {
             return;
         }

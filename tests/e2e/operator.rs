@@ -84,8 +84,8 @@ async fn a_duplicate_role_or_an_unknown_key_is_an_error() {
     for (text, fault) in [
         ("roles: { A: { opens: [a] }, A: { opens: [b] } }\ntools: { w: { a: [x], b: [y] } }\n", "1:"),
         ("roles: { A: { opens: [a] } }\ntols: { w: { a: [x] } }\n", "did you mean `tools`?"),
-        ("roles: { A: { opens: [{ tag: a, when: 'true' }] } }\ntools: { w: { a: [x] } }\n", "`when` is not supported"),
-        ("roles: { A: { opens: [a], rate: { calls: 1 } } }\ntools: { w: { a: [x] } }\n", "`rate` is not supported"),
+        ("roles: { A: { opens: [{ tag: a, wen: 'true' }] } }\ntools: { w: { a: [x] } }\n", "did you mean `when`?"),
+        ("roles: { A: { opens: [a], rate: { calls: 1 } } }\ntools: { w: { a: [x] } }\n", "`rate` needs `per`"),
     ] {
         std::fs::write(directory.path().join("p.yaml"), text).unwrap();
         let output = command(&["check", "p.yaml"], directory.path()).await;

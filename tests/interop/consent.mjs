@@ -9,11 +9,18 @@ const browser = await chromium.launch({
   args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'],
 });
 
+// The client, where the redirect leads.
+const client = createServer((request, response) => {
+  response.setHeader('content-type', 'text/html');
+  response.end('<p>done</p>');
+});
+await new Promise((listening) => client.listen(new URL(redirect).port, '127.0.0.1', listening));
+
 // A browser of its own, without scripts; `landed` collects where the client's redirect led.
 async function person(options = {}) {
   const context = await browser.newContext({ viewport: { width: 900, height: 860 }, javaScriptEnabled: false, ...options });
   const landed = [];
-  await context.route(`${redirect}*`, (route) => { landed.push(route.request().url()); return route.fulfill({ contentType: 'text/html', body: 'done' }); });
+  context.on('request', (request) => { if (request.url().startsWith(redirect)) landed.push(request.url()); });
   return { context, landed, end: () => context.close() };
 }
 
@@ -48,6 +55,7 @@ async function backButton() {
   await page.goto(authorize);
   await press(page, 1);
   await until(() => landed.length === 1);
+  await page.waitForURL((url) => url.href.startsWith(redirect));
   await page.goBack();
   await page.locator('h1').waitFor();
   await press(page, 1);
@@ -74,7 +82,17 @@ async function twoTabs() {
 async function secondBrowser() {
   const victim = await person();
   let callback;
-  await victim.context.route(`${gateway}/auth/callback*`, (route) => { callback = route.request().url(); return route.fulfill({ body: 'held' }); });
+  await victim.context.route(`${gateway}/**`, async (route) => {
+    if (route.request().method() !== 'POST') return route.continue();
+    const cookie = (await victim.context.cookies(gateway)).map(({ name, value }) => `${name}=${value}`).join('; ');
+    let answer = await route.fetch({ maxRedirects: 0, headers: { ...route.request().headers(), cookie } });
+    for (let hops = 0; hops < 9 && !callback; hops += 1) {
+      const next = new URL(answer.headers().location, answer.url()).href;
+      if (next.startsWith(`${gateway}/auth/callback`)) callback = next;
+      else answer = await victim.context.request.get(next, { maxRedirects: 0 });
+    }
+    return route.fulfill({ body: 'held' });
+  });
   const page = await victim.context.newPage();
   await page.goto(authorize);
   await press(page, 1);
@@ -128,4 +146,5 @@ const elsewhere = await secondBrowser();
 const { framed, control } = await inFrames();
 const [light, dark] = [await colours('light'), await colours('dark')];
 await browser.close();
+client.close();
 console.log(JSON.stringify({ text: approved.text, scripts: approved.scripts, approved: approved.landed, denied: denied.landed, fewer: fewer.landed, back, tabs, elsewhere, framed, control, light, dark }));

@@ -99,7 +99,7 @@ async fn a_request_of_two_readings_is_refused_and_its_connection_closed() {
 async fn a_path_that_pingora_repairs_is_not_the_path_that_was_meant() {
     let world = World::start().await;
     let request = with_length(&call("echo", 0)).replace("POST /mcp", "POST /mcp /x");
-    assert_eq!(world.raw(request).await.status(), 404, "a space becomes `%20`, and there is no such path");
+    assert_eq!(world.raw(request).await.status(), 400, "a space would become `%20`, and the path another");
     assert_eq!(world.backend.log().connections, 0);
     world.still_serves().await;
 }

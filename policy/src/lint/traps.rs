@@ -288,8 +288,8 @@ fn shared_work(policy: &Policy, written: &Written, findings: &mut Vec<Fault>) {
         let Some((index, table)) = policy.backend(&entry.backend.value) else { continue };
         let tool = &entry.tool.value;
         let locks = table.tool_locks(tool);
-        if !super::reachable(policy, index, tool, locks) || !policy.tool_openers(&entry.backend.value, tool).is_empty()
-        {
+        let opened = || !policy.tool_openers(&entry.backend.value, tool).is_empty();
+        if locks.is_empty() || !super::reachable(policy, index, tool, locks) || opened() {
             continue;
         }
         let tags: Vec<String> =

@@ -305,7 +305,9 @@ impl<'de> de::Deserializer<'de> for Nowhere {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Refused> {
-        visitor.visit_map(Zeros(fields.iter()))
+        // The other parts of a place are not needed.
+        let needed = fields.iter().filter(|field| matches!(**field, "line" | "column"));
+        visitor.visit_map(Zeros(needed.copied().collect::<Vec<_>>().into_iter()))
     }
 
     forward_to_deserialize_any! {
@@ -314,7 +316,7 @@ impl<'de> de::Deserializer<'de> for Nowhere {
     }
 }
 
-struct Zeros(std::slice::Iter<'static, &'static str>);
+struct Zeros(std::vec::IntoIter<&'static str>);
 
 impl<'de> MapAccess<'de> for Zeros {
     type Error = Refused;
