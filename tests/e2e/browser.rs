@@ -31,8 +31,9 @@ async fn a_person_consents_by_keyboard_and_the_page_cannot_be_framed() {
     let flow = Flow::register(&world).await;
     let url = Url::parse_with_params(&format!("{}/authorize", world.url()), flow.parameters("rita")).unwrap();
     assert!(tool("interop/node_modules").exists());
+    let (callback, _) = flow.at_callback("rita").await;
     let mut command = Command::new(node());
-    command.arg(file("interop/consent.mjs")).args([url.as_str(), REDIRECT]).arg(file("../docs")).arg(world.url());
+    command.arg(file("interop/consent.mjs")).args([url.as_str(), REDIRECT]).arg(file("../docs")).arg(callback.as_str());
     let output = command.output().await.unwrap();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     let found: Value = serde_json::from_str(said.lines().last().unwrap_or_default())

@@ -93,9 +93,8 @@ pub(super) fn step_up(reader: &mut Reader, node: &Node) -> Option<StepUp> {
 pub(super) fn rate(reader: &mut Reader, node: &Node) -> Option<Rate> {
     let fields = reader.fields(node, &keys::RATE)?;
     let calls = reader.required(&fields, "calls").and_then(|node| reader.count(node, 1..=1_000_000));
-    let per = reader
-        .required(&fields, "per")
-        .and_then(|node| reader.one_of(node, "period", &["second", "minute", "hour"]));
+    let per =
+        reader.required(&fields, "per").and_then(|node| reader.one_of(node, "period", &["second", "minute", "hour"]));
     let (calls, per) = (calls?, per?);
     let burst = match fields.get("burst") {
         Some(node) => reader.count(node, 1..=1_000_000)?,

@@ -427,7 +427,8 @@ mod tests {
             for key in shape.keys {
                 let asked = said.contains(&format!("{} needs `{}`", shape.what, key.name));
                 // A reader may stop at the first that is missing; and what has the items is one of several.
-                let another = shape.keys.iter().any(|key| key.needed && said.contains(&format!("needs `{}`", key.name)));
+                let another =
+                    shape.keys.iter().any(|key| key.needed && said.contains(&format!("needs `{}`", key.name)));
                 let items = ["tools", "prompts", "resources"].contains(&key.name) && shape.what == "a policy";
                 let stopped = key.needed && (another || shape.what == "a pin");
                 let told = if items { key.needed } else { asked || stopped };
