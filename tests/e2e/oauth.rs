@@ -238,7 +238,7 @@ async fn a_code_is_good_once_for_the_one_it_was_issued_to() {
         ("redirect_uri", "http://127.0.0.1:1/callback", "invalid_grant"),
         ("resource", "https://evil.example", "invalid_target"),
         ("grant_type", "password", "unsupported_grant_type"),
-        ("grant_type", "client_credentials", "unsupported_grant_type"),
+        ("grant_type", "client_credentials", "unauthorized_client"),
         ("client_secret", "x", "invalid_client"),
         ("code", "unknown", "invalid_grant"),
     ] {
@@ -331,11 +331,10 @@ async fn a_token_for_less_is_challenged_for_what_it_lacks() {
         let field = |name: &str| {
             page.split_once(&format!("name=\"{name}\" value=\"")).unwrap().1.split('"').next().unwrap().to_owned()
         };
-        let consent = portcullis_tests::flow::Consent {
-            fields: [("transaction".to_owned(), field("transaction")), ("csrf".to_owned(), field("csrf"))].into(),
-            page: page.clone(),
-            cookie: shown,
-        };
+        let mut fields: std::collections::BTreeMap<String, String> =
+            ["transaction", "csrf"].map(|name| (name.to_owned(), field(name))).into();
+        fields.extend(portcullis_tests::flow::boxes(&page).into_iter().map(|name| (name, "1".to_owned())));
+        let consent = portcullis_tests::flow::Consent { fields, page: page.clone(), cookie: shown };
         let approved = flow.decide(&consent, "approve").await;
         let cookie = approved.headers()[SET_COOKIE].to_str().unwrap().split(';').next().unwrap().to_owned();
         let signed_in = world.http().get(location(&approved)).send().await.unwrap();
