@@ -32,6 +32,8 @@ const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const FIRST_READ: usize = 4096;
 /// How long a client that is turned away has for reading so.
 const TURN_AWAY: Duration = Duration::from_millis(250);
+/// How long an idle connection is listened to when the gateway stops; less than `drained` waits for a sign of life.
+const LAST_REQUEST: Duration = Duration::from_millis(150);
 
 /// Answers requests.
 #[async_trait]
@@ -134,8 +136,9 @@ impl<H: Handler> Serving<H> {
             // slow.
             let mut first = BytesMut::with_capacity(FIRST_READ);
             let read = tokio::select! {
+                biased;
                 read = timeout(self.deadlines.keep_alive, stream.read_buf(&mut first)) => read,
-                () = stopped(&mut stopping) => return,
+                () = left(&mut stopping) => return,
             };
             if !matches!(read, Ok(Ok(bytes)) if bytes > 0) {
                 return;
@@ -179,14 +182,14 @@ impl<H: Handler> Serving<H> {
     }
 }
 
-/// Returns when the gateway is told to stop.
-async fn stopped(stopping: &mut ShutdownWatch) {
-    while stopping.changed().await.is_ok() {
-        if *stopping.borrow() {
-            return;
-        }
+/// Returns when the gateway is told to stop, and whoever did not know has had the time for one more request.
+///
+/// A client that was not told by `Connection: close` may be sending; cut at once, it would not know what became of that.
+async fn left(stopping: &mut ShutdownWatch) {
+    if stopping.wait_for(|stop| *stop).await.is_err() {
+        std::future::pending::<()>().await;
     }
-    std::future::pending::<()>().await;
+    tokio::time::sleep(LAST_REQUEST).await;
 }
 
 /// Tells a client of a connection that there is no place for.
