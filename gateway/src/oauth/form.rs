@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use http::{HeaderMap, header};
 
+use super::error::OAuthError;
+
 /// Longer than any parameter but a code of the identity provider.
 const MAX_VALUE: usize = 16 * 1024;
 
@@ -41,6 +43,22 @@ impl Parameters {
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
+}
+
+/// The parameters of a request to an endpoint that clients call, all of them in its body.
+///
+/// # Errors
+///
+/// `invalid_request` where there is a query, whose secrets would end up in logs (RFC 6749 section 3.2), or no form.
+pub(super) fn read(headers: &HeaderMap, query: Option<&str>, body: &[u8]) -> Result<Parameters, OAuthError> {
+    if !is_form(headers) || query.is_some_and(|query| !query.is_empty()) {
+        return Err(OAuthError::InvalidRequest(
+            "The parameters belong into a body of application/x-www-form-urlencoded",
+        ));
+    }
+    let malformed = OAuthError::InvalidRequest("A parameter is there twice, or too long");
+    let body = std::str::from_utf8(body).map_err(|_error| malformed)?;
+    Parameters::parse(body).map_err(|_malformed| malformed)
 }
 
 /// Whether a request's body is a form.

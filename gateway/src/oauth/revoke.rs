@@ -10,8 +10,7 @@ use axum::extract::{RawQuery, State};
 use http::{HeaderMap, StatusCode};
 
 use super::error::OAuthError;
-use super::form::{self, Parameters};
-use super::{State as Server, client_auth};
+use super::{State as Server, client_auth, form};
 use crate::audit::{Authorization, Step};
 use crate::jose::access_token::Verifier;
 use crate::jose::jwt;
@@ -23,14 +22,7 @@ pub(super) async fn revoke(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<StatusCode, OAuthError> {
-    if !form::is_form(&headers) || query.is_some_and(|query| !query.is_empty()) {
-        return Err(OAuthError::InvalidRequest(
-            "The parameters belong into a body of application/x-www-form-urlencoded",
-        ));
-    }
-    let malformed = OAuthError::InvalidRequest("A parameter is there twice, or too long");
-    let body = std::str::from_utf8(&body).map_err(|_error| malformed)?;
-    let parameters = Parameters::parse(body).map_err(|_malformed| malformed)?;
+    let parameters = form::read(&headers, query.as_deref(), &body)?;
     let known = client_auth::authenticate(&server, &headers, &parameters).await?;
     let token = parameters.get("token").ok_or(OAuthError::InvalidRequest("token is missing"))?;
     let (client, now) = (known.client.client_id.as_str(), server.clock.now());

@@ -25,15 +25,7 @@ pub(super) async fn token(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, OAuthError> {
-    // A secret in a query ends up in logs, so it is not even looked at (RFC 6749 section 3.2).
-    if !form::is_form(&headers) || query.is_some_and(|query| !query.is_empty()) {
-        return Err(OAuthError::InvalidRequest(
-            "The parameters belong into a body of application/x-www-form-urlencoded",
-        ));
-    }
-    let malformed = OAuthError::InvalidRequest("A parameter is there twice, or too long");
-    let body = std::str::from_utf8(&body).map_err(|_error| malformed)?;
-    let parameters = Parameters::parse(body).map_err(|_malformed| malformed)?;
+    let parameters = form::read(&headers, query.as_deref(), &body)?;
     let known = client_auth::authenticate(&server, &headers, &parameters).await?;
     match parameters.get("grant_type") {
         Some("authorization_code") => by_code(&server, &known.client, &parameters).await,
