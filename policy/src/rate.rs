@@ -27,12 +27,15 @@ impl Rate {
 
 impl Policy {
     /// The most generous rate that the caller's roles give on a backend; `None` where none of them speaks of it.
-    /// Rates are not inherited.
+    /// Rates are not inherited, and a role in shadow gives none.
     #[must_use]
     pub fn rate(&self, subject: &Subject, backend: &BackendName) -> Option<Rate> {
+        if self.0.roles.iter().all(|role| role.rate.is_none()) {
+            return None;
+        }
         let (index, _) = self.backend(backend)?;
         let held = self.0.roles_of(subject).into_iter().filter_map(|role| self.0.roles.get(role));
-        let rates = held.filter(|role| role.on.contains(&index)).filter_map(|role| role.rate);
+        let rates = held.filter(|role| !role.shadow && role.on.contains(&index)).filter_map(|role| role.rate);
         rates.reduce(|best, rate| if rate.is_above(best) { rate } else { best })
     }
 }

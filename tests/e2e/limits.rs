@@ -54,6 +54,34 @@ async fn a_caller_who_asks_too_often_is_told_when_to_come_back_and_others_are_no
 }
 
 #[tokio::test]
+async fn a_rate_of_roles_takes_the_place_of_the_limit_and_the_most_generous_counts() {
+    const POLICY: &str = "  roles:
+    reader: { opens: [read], members: { roles: [Task.Read] }, rate: { calls: 5, per: hour } }
+    all: { opens: [read], members: { roles: [Task.All] }, rate: { calls: 6, per: hour, burst: 1 } }
+    admin: { opens: [read], members: { roles: [MCPServer.Admin] }, rate: { calls: 2, per: second, burst: 7 } }
+    none: { opens: [read], members: { roles: [Task.Delete] } }
+    hidden: { opens: [read], members: { roles: [Task.Delete] }, mode: shadow, rate: { calls: 1000, per: second } }
+  tools: { weather: { read: [get_forecast] } }
+";
+    let backend = Backend::plain().await;
+    let world = WorldBuilder::new(&backend).policy(POLICY).more(LIMITS).start().await;
+    // Rita reads; Alice has `all`; Max has `all` and `admin`; Dora's only rate is in shadow, so that the limit counts.
+    for (person, burst) in [("rita", 5), ("alice", 1), ("max", 7), ("dora", 3)] {
+        let token = world.identity.mint(person, &Value::Null);
+        for _ in 0..burst {
+            assert_eq!(world.post(&token, &call(&json!(1), "get_forecast")).await.status(), 200, "{person}");
+        }
+        // Two a second is the one rate that could let another through by now.
+        let refused = futures_util::future::join_all((0..9).map(|_| async {
+            let response = world.post(&token, &call(&json!(1), "get_forecast")).await;
+            (response.status() == 429).then(|| retry_after(&response))
+        }));
+        let refused: Vec<u64> = refused.await.into_iter().flatten().collect();
+        assert!(refused.len() >= if person == "max" { 5 } else { 9 }, "{person}: {refused:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_new_token_is_the_same_caller() {
     let (world, _backend) = world("").await;
     for _ in 0..3 {

@@ -14,10 +14,12 @@ use governor::nanos::Nanos;
 use governor::state::{InMemoryState, NotKeyed, StateStore};
 use governor::{Quota, RateLimiter};
 
-use super::{Rate, TooOften};
+use super::TooOften;
 
 /// Slots for callers: 8 bytes each.
 pub const CALLERS: usize = 1 << 20;
+/// Slots for the callers of one rate that roles give.
+pub const MEMBERS: usize = 1 << 17;
 /// Slots for addresses.
 pub const ADDRESSES: usize = 1 << 17;
 
@@ -32,14 +34,13 @@ pub struct Gcra<C: Clock = MonotonicClock> {
 impl Gcra {
     /// A limit with this many slots.
     #[must_use]
-    pub fn new(rate: Rate, slots: usize) -> Self {
-        Self::with_clock(rate, slots, MonotonicClock)
+    pub fn new(quota: impl Into<Quota>, slots: usize) -> Self {
+        Self::with_clock(quota.into(), slots, MonotonicClock)
     }
 }
 
 impl<C: Clock + Clone> Gcra<C> {
-    fn with_clock(rate: Rate, slots: usize, clock: C) -> Self {
-        let quota = Quota::per_minute(rate.per_minute).allow_burst(rate.burst);
+    fn with_clock(quota: Quota, slots: usize, clock: C) -> Self {
         let table = Slots((0..slots.max(1)).map(|_| InMemoryState::default()).collect());
         let limiter = RateLimiter::new(quota, table, clock.clone());
         Self { limiter, slots, clock, hasher: RandomState::default() }
@@ -88,12 +89,13 @@ mod tests {
     use governor::clock::FakeRelativeClock;
 
     use super::*;
+    use crate::limit::Rate;
 
     fn limit(per_minute: u32, burst: u32) -> (Gcra<FakeRelativeClock>, FakeRelativeClock) {
         let clock = FakeRelativeClock::default();
         let of = |count| NonZeroU32::new(count).unwrap();
         let rate = Rate { per_minute: of(per_minute), burst: of(burst) };
-        (Gcra::with_clock(rate, 1024, clock.clone()), clock)
+        (Gcra::with_clock(rate.into(), 1024, clock.clone()), clock)
     }
 
     #[test]

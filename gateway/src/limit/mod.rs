@@ -10,6 +10,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 pub use address::{ClientAddress, TrustedProxies};
+use governor::Quota;
 use local::Gcra;
 
 /// How often: a steady rate, and how much may come at once.
@@ -26,6 +27,12 @@ impl Rate {
     #[must_use]
     pub fn per_minute(count: u32) -> Option<Self> {
         NonZeroU32::new(count).map(|count| Self { per_minute: count, burst: count })
+    }
+}
+
+impl From<Rate> for Quota {
+    fn from(rate: Rate) -> Self {
+        Self::per_minute(rate.per_minute).allow_burst(rate.burst)
     }
 }
 

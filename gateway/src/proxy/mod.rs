@@ -70,7 +70,6 @@ pub use route::RouteTable;
 use crate::audit::Auditor;
 use crate::authn::Authenticator;
 use crate::clock::Clock;
-use crate::limit::local::{CALLERS, Gcra};
 use crate::limit::{Rate, TrustedProxies};
 use crate::metrics::Metrics;
 use crate::store::Sealer;
@@ -80,6 +79,7 @@ use budget::Budgets;
 use exchange::{BodyFault, Exchange, Gone};
 use list_cache::ListCache;
 use listener::Handler;
+use rate::Calls;
 use route::Route;
 use standing::{Current, Standing};
 
@@ -104,7 +104,7 @@ pub struct Door {
     asked: Arc<Asked>,
     began: Arc<Began>,
     lists: ListCache,
-    calls: Option<Arc<Gcra>>,
+    calls: Arc<Calls>,
 }
 
 /// What the data plane was told.
@@ -118,7 +118,7 @@ pub struct Settings {
     pub list_cache: usize,
     /// Origins whose browsers may call.
     pub allowed_origins: Vec<String>,
-    /// How often a caller may ask a backend.
+    /// How often a caller may ask a backend whose roles say nothing of it.
     pub calls: Option<Rate>,
     /// Proxies whose word on a client's address counts.
     pub trusted_proxies: TrustedProxies,
@@ -161,10 +161,7 @@ impl Door {
         let asked = before.map_or_else(Arc::default, |before| Arc::clone(&before.asked));
         let began = before.map_or_else(Arc::default, |before| Arc::clone(&before.began));
         let calls = before.filter(|before| before.settings.calls == settings.calls);
-        let calls = calls.map_or_else(
-            || settings.calls.map(|rate| Arc::new(Gcra::new(rate, CALLERS))),
-            |before| before.calls.clone(),
-        );
+        let calls = calls.map_or_else(|| Arc::new(Calls::new(settings.calls)), |before| Arc::clone(&before.calls));
         Self {
             routes,
             authenticator,

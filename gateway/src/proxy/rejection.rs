@@ -190,7 +190,9 @@ impl Rejection {
             Self::Unauthenticated(failure) => failure.to_string(),
             Self::Unreadable(refusal) => format!("{} ({})", refusal.message(), refusal.code()),
             Self::BadBatch => "a batch initializes, or uses an id twice".to_owned(),
-            Self::TooOften { .. } => "the caller asks too often; see `limits.calls_per_minute`".to_owned(),
+            Self::TooOften { .. } => {
+                "the caller asks too often; see `limits.calls_per_minute`, and `rate` of roles".to_owned()
+            }
             Self::TooManyStreams { .. } => {
                 "the caller has too many event streams; see `limits.streams_per_caller`".to_owned()
             }

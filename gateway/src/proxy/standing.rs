@@ -1,14 +1,14 @@
 //! What requests are decided by at one moment: the policy, and of every backend that needs it the tools that exist.
 //! One immutable snapshot, swapped whole, so that what is listed and what can be called come out of the same one.
 //!
-//! INVARIANT: the policy is reached through [`Standing::authorize`] and [`Standing::view`] only: a tool that is
+//! INVARIANT: what the policy opens is reached through [`Standing::authorize`] and [`Standing::view`] only: a tool that is
 //! quarantined, or that its backend does not list, is as unknown to a call as to a list.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use portcullis_policy::{Act, Action, BackendName, Denial, Mask, Permitted, Policy, Subject, View};
+use portcullis_policy::{Act, Action, BackendName, Denial, Mask, Permitted, Policy, Rate, Subject, View};
 
 use crate::backend::catalogue::Keeper;
 use crate::backend::pinning::{Place, Surface};
@@ -95,6 +95,11 @@ impl Standing {
     /// What a caller sees of a backend.
     pub(super) fn view(&self, subject: &Subject, backend: &BackendName) -> Seen<'_> {
         Seen { view: self.policy.view(subject, backend), kept: self.kept.get(backend) }
+    }
+
+    /// How often the caller's roles let them ask a backend; `None` where they say nothing of it.
+    pub(super) fn rate(&self, subject: &Subject, backend: &BackendName) -> Option<Rate> {
+        self.policy.rate(subject, backend)
     }
 
     /// The backend says that its tools have changed.
