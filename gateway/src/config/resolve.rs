@@ -12,6 +12,7 @@ mod clients;
 mod credential;
 mod entra;
 mod limits;
+mod revocation;
 mod tls;
 mod values;
 
@@ -142,25 +143,13 @@ fn oauth(resolver: &mut Resolver<'_>, written: &document::OAuth) -> OAuth {
             "a consent is remembered between `1m` and `90d`; leave the key out to ask each time",
         );
     }
-    let revocation_staleness = staleness(resolver, written.revocation_staleness.as_ref());
+    let revocation_staleness = revocation::staleness(resolver, written.revocation_staleness.as_ref());
     OAuth {
         access_token_lifetime: access,
         refresh_token_lifetime: refresh,
         remember_consent: remember,
         revocation_staleness,
     }
-}
-
-/// Longer than a store takes to restart or to fail over; shorter than an access token lives.
-fn staleness(resolver: &mut Resolver<'_>, written: Option<&document::Text>) -> Option<Duration> {
-    if written.is_some_and(|text| text.value == "unbounded") {
-        return None;
-    }
-    let bound = resolver.duration(written, 5 * MINUTE);
-    if bound < Duration::from_secs(5) {
-        resolver.fault(written, "a revocation is read within a second; write `5s` or more, or `unbounded`");
-    }
-    Some(bound)
 }
 
 fn policy(
