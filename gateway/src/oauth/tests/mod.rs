@@ -4,6 +4,7 @@
 
 mod authorization;
 mod callback;
+mod client_auth;
 mod consent;
 mod identity;
 mod metadata;
