@@ -1,0 +1,84 @@
+//! Tokens that end before their time, as clients and operators see it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use portcullis_tests::backend::{Backend, Request, json_answer, mcp};
+use portcullis_tests::flow::Flow;
+use portcullis_tests::world::{World, WorldBuilder};
+use serde_json::{Value, json};
+
+const HELD: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nx-held: 1\r\n\r\n";
+
+/// Directory and object of who a token is about, as operators write it.
+fn user(token: &str) -> String {
+    let payload = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap();
+    let claims: Value = serde_json::from_slice(&payload).unwrap();
+    format!("{}:{}", claims["tid"].as_str().unwrap(), claims["oid"].as_str().unwrap())
+}
+
+fn list() -> Value {
+    json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/list" })
+}
+
+async fn status(world: &World, token: &str) -> u16 {
+    world.post(token, &list()).await.status().as_u16()
+}
+
+/// Asks until the token is refused.
+async fn until_refused(world: &World, token: &str) {
+    for _ in 0..400 {
+        if status(world, token).await == 401 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    panic!("the token is believed still");
+}
+
+#[tokio::test]
+async fn an_operator_ends_sessions_and_calls_and_streams_end_too() {
+    // A call is answered by a stream that says nothing.
+    let script = |request: &Request| {
+        let message = request.json();
+        if message["method"] == "tools/call" { HELD.into() } else { json_answer(&mcp(&message)) }
+    };
+    let backend = Backend::start(Arc::new(script)).await;
+    let world = WorldBuilder::new(&backend).start().await;
+    let (rita, walt) = (world.sign_in("rita").await, world.sign_in("walt").await);
+    let call = json!({ "jsonrpc": "2.0", "id": 7, "method": "tools/call",
+        "params": { "name": "get_forecast", "arguments": {} } });
+    let stream = world.post(&rita.access, &call).await;
+    assert_eq!(stream.headers()["content-type"], "text/event-stream");
+    assert_eq!((status(&world, &rita.access).await, status(&world, &walt.access).await), (200, 200), "the control");
+    let ended = world.command(&["sessions", "revoke", "--user", &user(&rita.access)]).await;
+    let said = String::from_utf8_lossy(&ended.stdout).into_owned();
+    assert!(ended.status.success() && said.contains("1 grant(s) ended"), "{said}{ended:?}");
+    let text = stream.text().await.unwrap();
+    assert!(text.contains("-31402") && text.contains(r#""id":7"#), "{text}");
+    until_refused(&world, &rita.access).await;
+    assert_eq!(status(&world, &walt.access).await, 200, "nobody else's session ends");
+    let wrong = world.command(&["sessions", "revoke", "--user", "rita"]).await;
+    assert_eq!(wrong.status.code(), Some(2));
+}
+
+#[tokio::test]
+async fn a_token_that_is_given_back_is_refused_and_stays_so_after_a_restart() {
+    let backend = Backend::plain().await;
+    let mut world = WorldBuilder::new(&backend).start().await;
+    let (id, given, kept) = {
+        let flow = Flow::register(&world).await;
+        let code = flow.code("rita").await;
+        (flow.client_id.clone(), flow.tokens(&code).await, world.sign_in("walt").await)
+    };
+    assert_eq!(status(&world, &given.access).await, 200, "the control");
+    let form = [("client_id", id.as_str()), ("token", given.refresh.as_str())];
+    let answer = world.http().post(format!("{}/revoke", world.url())).form(&form).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    until_refused(&world, &given.access).await;
+    world.restart().await;
+    assert_eq!((status(&world, &given.access).await, status(&world, &kept.access).await), (401, 200));
+    assert!(world.probe("/metrics").await.contains("portcullis_revocations_age_seconds"));
+}
