@@ -69,7 +69,7 @@ pub fn run(config: Config, source: Source, options: Options) -> Result<(), Start
     let (lasting, feed) = runtime.block_on(Lasting::open(&config))?;
     runtime.spawn(feed.follow());
     let (lifecycle, auditor) = (Arc::clone(&lasting.lifecycle), Arc::clone(&lasting.auditor));
-    lasting.metrics.configuration.taken(lasting.clock.now().as_secs());
+    lasting.metrics.configuration.taken(config.policy.hash(), lasting.clock.now().as_secs());
     lasting.start_background(runtime.handle());
     let certificates = Arc::new(Certificates::open(&config, &lasting, options.dev_tls)?);
     let running = Arc::new(Running::start(lasting, &config, runtime.handle().clone())?);

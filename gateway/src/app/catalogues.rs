@@ -31,6 +31,7 @@ pub(super) struct Catalogues {
     kept: Vec<(Arc<Keeper>, Rule)>,
     auditor: Arc<Auditor>,
     clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
     current: Current,
     /// What the trail has been told, by backend and tool.
     told: Mutex<BTreeMap<(BackendName, String), Drift>>,
@@ -79,7 +80,7 @@ impl Catalogues {
     pub(super) fn new(
         config: &Config,
         replicas: &[Arc<Replicas>],
-        (auditor, clock): (Arc<Auditor>, Arc<dyn Clock>),
+        (auditor, clock, metrics): (Arc<Auditor>, Arc<dyn Clock>, Arc<Metrics>),
         before: Option<&Self>,
     ) -> Result<Arc<Self>, StartError> {
         let keepers = || before.into_iter().flat_map(|before| &before.kept).map(|(keeper, _)| keeper);
@@ -99,7 +100,7 @@ impl Catalogues {
         let current = Arc::new(ArcSwap::from_pointee(nothing));
         let told = before.map(|before| before.told.lock().unwrap_or_else(PoisonError::into_inner).clone());
         let told = Mutex::new(told.unwrap_or_default());
-        let catalogues = Self { policy, kept, auditor, clock, current, told };
+        let catalogues = Self { policy, kept, auditor, clock, metrics, current, told };
         catalogues.swap();
         Ok(Arc::new(catalogues))
     }
@@ -186,6 +187,7 @@ impl Catalogues {
     }
 
     fn record(&self, drift: ToolDrift) {
+        self.metrics.catalogue.drifted(&drift.backend, drift.change);
         let event = Event { time: self.clock.now(), request_id: None, kind: Kind::Drift(Box::new(drift)) };
         if let Err(error) = self.auditor.record(event) {
             tracing::error!(%error, "an audit event was not taken");

@@ -23,7 +23,7 @@ use crate::proxy::budget::Budgets;
 use crate::proxy::host::Hosts;
 use crate::proxy::standing::Current;
 use crate::proxy::{self, Door, Exchanger, Lifecycle, Mount, RouteTable};
-use crate::store::{Sealer, Store};
+use crate::store::{Observed, Sealer, Store};
 
 const PURGE_EVERY: Duration = Duration::from_secs(600);
 /// The name of the key that arguments are digested under; one for all runs, so that digests can be compared.
@@ -52,6 +52,7 @@ impl Lasting {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let metrics = Arc::new(Metrics::new().map_err(start("the metrics"))?);
         let (store, sealer) = state::open(&config.state).await?;
+        let store: Arc<dyn Store> = Arc::new(Observed::new(store, metrics.store.clone()));
         let signing_key = state::signing_key(state::SIGNING_KEY, &*store, &sealer).await?;
         let assertion_key = state::signing_key(state::ASSERTION_KEY, &*store, &sealer).await?;
         let outbound = Outbound::new(&outbound::Settings::default()).map_err(start("the HTTP client"))?;
@@ -88,7 +89,8 @@ impl Lasting {
         (servers, standing): (&[Arc<Replicas>], Current),
         before: Option<&Door>,
     ) -> Result<Door, StartError> {
-        let entra = Arc::new(self.provider.sign_in(config, &self.outbound, &self.clock)?);
+        let entra = self.provider.sign_in(config, &self.outbound, &self.clock)?;
+        let entra = Arc::new(entra.observed(Arc::clone(&self.metrics)));
         let (store, sealer) = (Arc::clone(&self.store), self.sealer.clone());
         let exchanger = Arc::new(Exchanger::new(Arc::clone(&entra), store, sealer, Arc::clone(&self.clock)));
         let state = oauth::State::new(
@@ -101,14 +103,16 @@ impl Lasting {
         );
         let state = state.with_clients(super::mounts::clients(&config.clients, &self.clock)?);
         let state = state.with_auditor(Arc::clone(&self.auditor)).with_assertion_key(&self.assertion_key);
+        let state = state.with_metrics(Arc::clone(&self.metrics));
         let issuer = config.server.public_url.clone();
         let mut trusted = authn::Settings::new(access_token::Verifier::new(issuer, [&self.signing_key]));
         trusted.entra = Some(self.provider.verifier(config));
         trusted.revocations = Arc::clone(&self.revocations);
         trusted.cache_for = config.limits.token_cache;
         let mounts = config.backends.iter().zip(servers);
-        let mounts =
-            mounts.map(|(backend, replicas)| Arc::new(mount(config, backend, replicas, (&self.asserter, &exchanger))));
+        let mounts = mounts.map(|(backend, replicas)| {
+            Arc::new(mount(config, backend, replicas, (&self.asserter, &exchanger), &self.metrics))
+        });
         let mounts: Vec<Arc<Mount>> = mounts.collect();
         let parts = proxy::Parts {
             routes: RouteTable::new(mounts, Hosts::public(&config.server.public_url, &config.server.hosts)),
@@ -119,7 +123,7 @@ impl Lasting {
             metrics: Arc::clone(&self.metrics),
             local: oauth::router(
                 Arc::new(state),
-                oauth::Limits::new(&config.limits.rates, self.metrics.limited.clone()),
+                oauth::Limits::new(&config.limits.rates, self.metrics.identity.limited.clone()),
             ),
             clock: Arc::clone(&self.clock),
             lifecycle: Arc::clone(&self.lifecycle),

@@ -11,6 +11,7 @@ use crate::backend::caller::{Asserter, Caller};
 use crate::clock::Clock;
 use crate::config::{Config, settings};
 use crate::entra::StepUp;
+use crate::metrics::Metrics;
 use crate::oauth;
 use crate::outbound::guarded::Guarded;
 use crate::proxy::{Exchanger, Mount, OnBehalfOf};
@@ -40,6 +41,7 @@ pub(super) fn mount(
     backend: &settings::Backend,
     replicas: &Arc<Replicas>,
     (asserter, exchanger): (&Arc<Asserter>, &Arc<Exchanger>),
+    metrics: &Metrics,
 ) -> Mount {
     let on_behalf_of = |scope: &String| OnBehalfOf { exchanger: Arc::clone(exchanger), scope: scope.as_str().into() };
     let usual = scopes(config, backend).into_iter().filter(|scope| scope.step_up.is_none());
@@ -53,6 +55,7 @@ pub(super) fn mount(
         caller: Caller::new(backend.identity, backend.url.to_string(), Arc::clone(asserter)),
         on_behalf_of: backend.on_behalf_of.as_ref().map(on_behalf_of),
         features: backend.features,
+        series: metrics.backend(backend.name.as_ref()),
         replicas: Arc::clone(replicas),
     }
 }

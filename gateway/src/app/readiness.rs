@@ -11,7 +11,7 @@ use super::running::Running;
 use crate::admin::Readiness;
 use crate::backend::Replicas;
 use crate::jose::key_set::KeySet;
-use crate::metrics::Metrics;
+use crate::metrics::{KeySetFigures, Metrics};
 use crate::proxy::Stage;
 
 /// A listener on this machine answers at once or not at all.
@@ -73,10 +73,13 @@ impl Readiness for Ready {
         self.running.catalogues().observe(metrics);
         let lasting = self.running.lasting();
         let age = lasting.revocations.age(lasting.clock.now());
-        metrics.revocations_age.set(i64::try_from(age.as_secs()).unwrap_or(i64::MAX));
-        if let Some(age) = self.entra_keys.age() {
-            metrics.jwks_age.with_label_values(&["entra"]).set(i64::try_from(age.as_secs()).unwrap_or(i64::MAX));
+        metrics.identity.revocations_age.set(i64::try_from(age.as_secs()).unwrap_or(i64::MAX));
+        for (number, keys) in lasting.provider.all_keys().enumerate() {
+            let (fetched, failed) = keys.fetches();
+            metrics.identity.observe_keys(number + 1, &KeySetFigures { age: keys.age(), fetched, failed });
         }
+        let (waiting, room) = lasting.auditor.waiting();
+        metrics.trail.observe(waiting, room);
     }
 }
 

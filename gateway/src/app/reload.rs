@@ -166,6 +166,8 @@ impl Reloader {
         let reload = Reload { event: "config_reloaded", policy_hash: hash, before: Some(before), faults: 0, backends };
         let same_policy = reload.before.as_ref() == Some(&reload.policy_hash);
         self.running.swap(&new, same_policy, || self.record(reload.clone())).map_err(|error| error.to_string())?;
+        let lasting = self.running.lasting();
+        lasting.metrics.configuration.taken(&reload.policy_hash, lasting.clock.now().as_secs());
         tracing::info!(policy = reload.policy_hash, before = reload.before, backends = ?reload.backends, "the configuration is reloaded");
         current.config = Arc::new(new);
         Ok(())

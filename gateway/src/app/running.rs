@@ -127,7 +127,7 @@ fn make(
     let servers = backends.prepare(config)?;
     let replicas = servers.all();
     let (door, known) = before.unzip();
-    let trail = (Arc::clone(&lasting.auditor), Arc::clone(&lasting.clock));
+    let trail = (Arc::clone(&lasting.auditor), Arc::clone(&lasting.clock), Arc::clone(&lasting.metrics));
     let catalogues = Catalogues::new(config, &replicas, trail, known)?;
     let door = lasting.door(config, (&replicas, catalogues.current()), door)?;
     Ok(Made { servers, catalogues, door })

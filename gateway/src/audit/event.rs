@@ -161,6 +161,15 @@ pub enum Step {
     GrantRevoked,
 }
 
+impl Step {
+    /// Its name, as in the trail.
+    #[must_use]
+    pub fn name(self) -> String {
+        let name = serde_json::to_value(self).ok();
+        name.as_ref().and_then(|name| name.as_str()).unwrap_or_default().to_owned()
+    }
+}
+
 impl Authorization {
     /// A step of this client, about nobody yet.
     #[must_use]

@@ -15,7 +15,7 @@ mod writer;
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, channel, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -61,6 +61,8 @@ struct Shared {
     stopping: AtomicBool,
     /// Events that the full queue did not take, and that are lost.
     overflowed: AtomicU64,
+    /// Events in the queue.
+    queued: AtomicUsize,
 }
 
 /// When an event counts as recorded, and what becomes of requests when it cannot be.
@@ -162,9 +164,21 @@ impl Auditor {
         false
     }
 
+    /// How many events wait to be written, and how many may.
+    #[must_use]
+    pub fn waiting(&self) -> (usize, usize) {
+        (self.shared.queued.load(Ordering::Relaxed), QUEUE)
+    }
+
     fn send(&self, item: Item) -> Result<(), NotRecorded> {
         let queue = self.queue.as_ref().ok_or(NotRecorded)?;
-        match (queue.try_send(item), self.on_failure) {
+        // Before it is there, for the writer may be quicker than the count.
+        self.shared.queued.fetch_add(1, Ordering::Relaxed);
+        let sent = queue.try_send(item);
+        if sent.is_err() {
+            self.shared.queued.fetch_sub(1, Ordering::Relaxed);
+        }
+        match (sent, self.on_failure) {
             (Ok(()), _) => Ok(()),
             (Err(TrySendError::Full(_)), OnFailure::Continue) => {
                 self.shared.overflowed.fetch_add(1, Ordering::Relaxed);

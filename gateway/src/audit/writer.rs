@@ -91,6 +91,9 @@ impl Writer {
             let mut sink = destination.open().map_err(named(label))?;
             let last = sink.last().map_err(named(label))?;
             after = after.or(last);
+            if let Some(metrics) = &options.metrics {
+                metrics.trail.has(label);
+            }
             sinks.push(Open { label, sink, failing: false, lost: 0 });
         }
         let instance = format!("{:016x}", rand::random::<u64>());
@@ -176,6 +179,7 @@ impl Writer {
     fn item(&mut self, item: Item, entries: &mut Vec<Entry>, waiting: &mut Vec<oneshot::Sender<()>>) -> bool {
         waiting.extend(item.written);
         let Some(event) = item.event else { return true };
+        self.shared.queued.fetch_sub(1, Ordering::Relaxed);
         match self.entry(event) {
             Ok(entry) => entries.push(entry),
             // INVARIANT: what cannot be written is not confirmed: whoever waits for it is refused.
@@ -234,7 +238,7 @@ impl Writer {
         let result = open.sink.write(&self.instance, entries, self.durable);
         let outcome = if result.is_ok() { "written" } else { "failed" };
         if let Some(metrics) = &self.metrics {
-            metrics.audit_events.with_label_values(&[open.label, outcome]).inc_by(entries.len() as u64);
+            metrics.trail.given(open.label, outcome, entries.len() as u64);
         }
         match result {
             Ok(()) if open.failing => tracing::info!(sink = open.label, "the audit trail is written again"),
@@ -261,7 +265,7 @@ impl Writer {
 
     fn count(&self, sink: &'static str, outcome: &'static str, lines: u64) {
         if let Some(metrics) = &self.metrics {
-            metrics.audit_events.with_label_values(&[sink, outcome]).inc_by(lines);
+            metrics.trail.given(sink, outcome, lines);
         }
     }
 

@@ -79,6 +79,22 @@ pub enum AuthnError {
     Unavailable,
 }
 
+impl AuthnError {
+    /// Its label in metrics, of a closed set.
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Malformed => "malformed",
+            Self::Unavailable => "unavailable",
+            Self::Invalid(Reason::Token(error)) => error.label(),
+            Self::Invalid(Reason::UnknownIssuer) => "issuer",
+            Self::Invalid(Reason::NotAcceptedHere) => "not_accepted",
+            Self::Invalid(Reason::Revoked) => "revoked",
+        }
+    }
+}
+
 /// Why a token is not believed; for logs and metrics, never for the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Reason {

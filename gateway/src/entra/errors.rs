@@ -150,6 +150,12 @@ pub fn find(code: u32) -> Advice {
     TABLE.iter().find(|advice| advice.code == code).copied().unwrap_or(Advice { code, ..UNKNOWN })
 }
 
+/// Whether there are words for this number.
+#[must_use]
+pub fn has_advice(code: u32) -> bool {
+    TABLE.iter().any(|advice| advice.code == code)
+}
+
 /// The AADSTS number in a description; 0 when there is none.
 #[must_use]
 pub fn code(description: &str) -> u32 {

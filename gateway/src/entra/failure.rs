@@ -33,6 +33,27 @@ pub enum EntraError {
 }
 
 impl EntraError {
+    /// Its label in metrics.
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Refused { .. } => "refused",
+            Self::Misconfigured { .. } => "misconfigured",
+            Self::Unavailable(_) => "unavailable",
+            Self::Unacceptable(_) => "unacceptable",
+            Self::Credential(_) => "credential",
+        }
+    }
+
+    /// The AADSTS number, where the identity provider refused.
+    #[must_use]
+    pub fn code(&self) -> Option<u32> {
+        match self {
+            Self::Refused { advice, .. } | Self::Misconfigured { advice, .. } => Some(advice.code),
+            Self::Unavailable(_) | Self::Unacceptable(_) | Self::Credential(_) => None,
+        }
+    }
+
     /// What an error answer means. Nothing of its text is kept: it is not ours to log or to show.
     #[must_use]
     pub fn answered(error: &str, description: &str) -> Self {

@@ -21,6 +21,7 @@ use crate::clock::Clock;
 use crate::jose::VerifyError;
 use crate::jose::claims::EntraIdentity;
 use crate::jose::entra_token::Verifier;
+use crate::metrics::Metrics;
 pub use certificate::Certificate;
 use cloud::Authority;
 pub use credential::Credential;
@@ -94,6 +95,13 @@ impl Entra {
             verifier,
             clock,
         }
+    }
+
+    /// The same, counting what the token endpoint answers.
+    #[must_use]
+    pub fn observed(mut self, metrics: Arc<Metrics>) -> Self {
+        self.endpoint.observe(metrics);
+        self
     }
 
     /// Whether this is the issuer of a directory whose members sign in here.

@@ -12,9 +12,11 @@ use tokio::sync::Semaphore;
 
 use super::cloud::Authority;
 use super::credential::Credential;
+use super::errors;
 use super::failure::EntraError;
-use crate::clock::Clock;
+use crate::clock::{Clock, Stopwatch};
 use crate::json;
+use crate::metrics::Metrics;
 
 /// Tokens of Entra are long, but not this long.
 const MAX_ANSWER: usize = 256 * 1024;
@@ -30,6 +32,7 @@ pub(super) struct TokenEndpoint {
     http: reqwest::Client,
     waiting: Semaphore,
     clock: Arc<dyn Clock>,
+    metrics: Option<Arc<Metrics>>,
 }
 
 /// What it gave. Does not print.
@@ -59,11 +62,29 @@ impl TokenEndpoint {
         http: reqwest::Client,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { authority, client_id, credential, http, waiting: Semaphore::new(MAX_WAITING), clock }
+        Self { authority, client_id, credential, http, waiting: Semaphore::new(MAX_WAITING), clock, metrics: None }
+    }
+
+    /// Counts what it answers here, from now on.
+    pub(super) fn observe(&mut self, metrics: Arc<Metrics>) {
+        self.metrics = Some(metrics);
     }
 
     /// Asks the endpoint of this directory, or the one of several directories.
     pub(super) async fn ask(&self, tenant: Option<&str>, fields: &[(&str, &str)]) -> Result<Tokens, EntraError> {
+        let started = Stopwatch::start();
+        let result = self.exchange(tenant, fields).await;
+        if let Some(metrics) = &self.metrics {
+            let outcome = result.as_ref().err().map_or("ok", EntraError::label);
+            metrics.identity.asked_entra(grant(fields), outcome, started.elapsed());
+            if let Some(code) = result.as_ref().err().and_then(EntraError::code) {
+                metrics.identity.entra_refused(errors::has_advice(code).then_some(code));
+            }
+        }
+        result
+    }
+
+    async fn exchange(&self, tenant: Option<&str>, fields: &[(&str, &str)]) -> Result<Tokens, EntraError> {
         let unavailable = |error: reqwest::Error| EntraError::Unavailable(error.without_url().to_string());
         let full = |_full| EntraError::Unavailable("too many requests wait for it".to_owned());
         let _place = self.waiting.try_acquire().map_err(full)?;
@@ -93,6 +114,16 @@ impl TokenEndpoint {
             tracing::warn!("the identity provider asks for a stronger sign-in (Conditional Access)");
         }
         Err(EntraError::answered(&refusal.error, &refusal.error_description))
+    }
+}
+
+/// What is asked for, of a closed set.
+fn grant(fields: &[(&str, &str)]) -> &'static str {
+    match fields.iter().find(|(name, _)| *name == "grant_type").map(|(_, value)| *value) {
+        Some("authorization_code") => "authorization_code",
+        Some("refresh_token") => "refresh_token",
+        Some("urn:ietf:params:oauth:grant-type:jwt-bearer") => "on_behalf_of",
+        _ => "other",
     }
 }
 

@@ -12,6 +12,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -80,6 +81,14 @@ pub struct KeySet {
     last_attempt: ArcSwapOption<Attempt>,
     fetching: Mutex<()>,
     waiting: Arc<Semaphore>,
+    fetches: Counted,
+}
+
+/// Fetches since the start.
+#[derive(Debug, Default)]
+struct Counted {
+    good: AtomicU64,
+    bad: AtomicU64,
 }
 
 struct Fetched {
@@ -104,6 +113,7 @@ impl KeySet {
             last_attempt: ArcSwapOption::empty(),
             fetching: Mutex::new(()),
             waiting: Arc::new(Semaphore::new(MAX_WAITING)),
+            fetches: Counted::default(),
         }
     }
 
@@ -138,6 +148,12 @@ impl KeySet {
     #[must_use]
     pub fn age(&self) -> Option<Duration> {
         self.current.load().as_ref().map(|fetched| self.clock.now().since(fetched.at))
+    }
+
+    /// How many fetches went well since the start, and how many did not.
+    #[must_use]
+    pub fn fetches(&self) -> (u64, u64) {
+        (self.fetches.good.load(Ordering::Relaxed), self.fetches.bad.load(Ordering::Relaxed))
     }
 
     /// Whether there is a set that may be used.
@@ -180,6 +196,8 @@ impl KeySet {
         let at = self.clock.now();
         let error = fetched.as_ref().err().map(ToString::to_string);
         let good = error.is_none();
+        let count = if good { &self.fetches.good } else { &self.fetches.bad };
+        count.fetch_add(1, Ordering::Relaxed);
         match fetched {
             Ok(keys) => self.current.store(Some(Arc::new(Fetched { keys, at }))),
             Err(error) => {

@@ -19,3 +19,22 @@ pub enum VerifyError {
     #[error("the issuer's keys are not available")]
     Unavailable,
 }
+
+impl VerifyError {
+    /// Its label in metrics, of a closed set.
+    #[must_use]
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Jwt(JwtError::Signature | JwtError::ForeignKey) => "signature",
+            Self::Jwt(_) => "form",
+            Self::Claims(ClaimsError::Expired) => "expired",
+            Self::Claims(ClaimsError::NotYet) => "not_yet",
+            Self::Claims(ClaimsError::Audience) => "audience",
+            Self::Claims(ClaimsError::Issuer) => "issuer",
+            Self::Claims(ClaimsError::Tenant) => "tenant",
+            Self::Claims(_) => "claims",
+            Self::UnknownKey => "unknown_key",
+            Self::Unavailable => "unavailable",
+        }
+    }
+}

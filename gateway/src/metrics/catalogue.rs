@@ -2,17 +2,17 @@
 
 use std::time::Duration;
 
-use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry};
+use prometheus::{Error, IntCounterVec, IntGaugeVec};
+
+use super::register::{Registrar, whole};
 
 /// The series, each beside its meaning.
 #[derive(Debug)]
 pub struct Catalogue {
-    /// Age of a backend's catalogue in seconds, by `backend`; absent until the first.
     age: IntGaugeVec,
-    /// Tools of a backend by `backend` and `state` (listed, quarantined, drifted).
     tools: IntGaugeVec,
-    /// Catalogues that could not be read, by `backend`.
     failures: IntCounterVec,
+    drift: IntCounterVec,
 }
 
 /// What is known of one backend.
@@ -31,33 +31,46 @@ pub struct Figures {
 }
 
 impl Catalogue {
-    pub(super) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let gauge = |name: &str, help: &str, labels: &[&str]| -> Result<IntGaugeVec, prometheus::Error> {
-            let gauge = IntGaugeVec::new(Opts::new(name, help), labels)?;
-            registry.register(Box::new(gauge.clone()))?;
-            Ok(gauge)
-        };
-        let failures = Opts::new("portcullis_catalogue_failures_total", "Catalogues that could not be read.");
-        let failures = IntCounterVec::new(failures, &["backend"])?;
-        registry.register(Box::new(failures.clone()))?;
+    pub(super) fn register(registrar: &mut Registrar) -> Result<Self, Error> {
         Ok(Self {
-            age: gauge("portcullis_catalogue_age_seconds", "Age of a backend's catalogue.", &["backend"])?,
-            tools: gauge("portcullis_catalogue_tools", "Tools of a backend.", &["backend", "state"])?,
-            failures,
+            age: registrar.gauges(
+                "portcullis_catalogue_age_seconds",
+                "Age of a backend's catalogue; absent until the first, and for backends that need none.",
+                &["backend"],
+            )?,
+            tools: registrar.gauges(
+                "portcullis_catalogue_tools",
+                "Tools of a backend. `state` is listed, drifted (not as approved) or quarantined (drifted, and withheld).",
+                &["backend", "state"],
+            )?,
+            failures: registrar.counters(
+                "portcullis_catalogue_failures_total",
+                "Catalogues that could not be read.",
+                &["backend"],
+            )?,
+            drift: registrar.counters(
+                "portcullis_tool_drift_total",
+                "Tools that were found to be others than before. `change` is new, changed, gone or settled.",
+                &["backend", "change"],
+            )?,
         })
     }
 
     /// Sets the series of a backend.
     pub fn observe(&self, backend: &str, figures: &Figures) {
-        let whole = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         if let Some(age) = figures.age {
             self.age.with_label_values(&[backend]).set(whole(age.as_secs()));
         }
         let states = [("listed", figures.listed), ("quarantined", figures.quarantined), ("drifted", figures.drifted)];
         for (state, number) in states {
-            self.tools.with_label_values(&[backend, state]).set(whole(number as u64));
+            self.tools.with_label_values(&[backend, state]).set(whole(number));
         }
         let failures = self.failures.with_label_values(&[backend]);
         failures.inc_by(figures.failures.saturating_sub(failures.get()));
+    }
+
+    /// A tool of a backend is another; `change` is of a closed set.
+    pub fn drifted(&self, backend: &str, change: &'static str) {
+        self.drift.with_label_values(&[backend, change]).inc();
     }
 }

@@ -1,52 +1,61 @@
-//! The series of what the gateway runs by: reloads, and the certificate.
+//! The series of what the gateway runs by: its version, the policy, reloads, and the certificate.
 
-use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{Error, IntCounterVec, IntGauge, IntGaugeVec};
+
+use super::register::{Registrar, whole};
 
 /// The series, each beside its meaning.
 #[derive(Debug)]
 pub struct Configuration {
-    /// Reloads by `result` (applied, refused).
+    build: IntGaugeVec,
+    policy: IntGaugeVec,
     reloads: IntCounterVec,
-    /// When the configuration that counts was taken, in seconds since the Unix epoch.
     last_success: IntGauge,
-    /// Certificates by `result` (applied, refused).
     certificates: IntCounterVec,
-    /// When the certificate that counts ends, in seconds since the Unix epoch; 0 without TLS.
     certificate_expiry: IntGauge,
 }
 
 impl Configuration {
-    pub(super) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let counter = |name: &str, help: &str| -> Result<IntCounterVec, prometheus::Error> {
-            let counter = IntCounterVec::new(Opts::new(name, help), &["result"])?;
-            registry.register(Box::new(counter.clone()))?;
-            for result in ["applied", "refused"] {
-                counter.with_label_values(&[result]);
-            }
-            Ok(counter)
-        };
-        let gauge = |name: &str, help: &str| -> Result<IntGauge, prometheus::Error> {
-            let gauge = IntGauge::new(name, help)?;
-            registry.register(Box::new(gauge.clone()))?;
-            Ok(gauge)
-        };
-        Ok(Self {
-            reloads: counter("portcullis_config_reloads_total", "Reloads of the configuration.")?,
-            last_success: gauge(
-                "portcullis_config_last_reload_success_timestamp",
-                "When the configuration that counts was taken.",
+    pub(super) fn register(registrar: &mut Registrar) -> Result<Self, Error> {
+        let series = Self {
+            build: registrar.gauges("portcullis_build_info", "1; `version` is the gateway's.", &["version"])?,
+            policy: registrar.gauges(
+                "portcullis_policy_info",
+                "1; `hash` is of the policy that counts, as in the audit trail.",
+                &["hash"],
             )?,
-            certificates: counter("portcullis_tls_reloads_total", "Reloads of the certificate.")?,
-            certificate_expiry: gauge(
+            reloads: registrar.counters(
+                "portcullis_config_reloads_total",
+                "Reloads of the configuration. `result` is applied or refused.",
+                &["result"],
+            )?,
+            last_success: registrar.gauge(
+                "portcullis_config_last_reload_success_timestamp_seconds",
+                "When the configuration that counts was taken, in seconds since the Unix epoch.",
+            )?,
+            certificates: registrar.counters(
+                "portcullis_tls_reloads_total",
+                "Reloads of the certificate. `result` is applied or refused.",
+                &["result"],
+            )?,
+            certificate_expiry: registrar.gauge(
                 "portcullis_tls_certificate_expiry_timestamp_seconds",
-                "When the certificate that counts ends.",
+                "When the certificate that counts ends, in seconds since the Unix epoch; 0 without TLS.",
             )?,
-        })
+        };
+        series.build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        for result in ["applied", "refused"] {
+            series.reloads.with_label_values(&[result]);
+            series.certificates.with_label_values(&[result]);
+        }
+        Ok(series)
     }
 
-    /// A configuration counts from now on (seconds since the Unix epoch).
-    pub fn taken(&self, now: u64) {
-        self.last_success.set(i64::try_from(now).unwrap_or(i64::MAX));
+    /// A configuration with the policy of this hash counts from now on (seconds since the Unix epoch).
+    pub fn taken(&self, policy: &str, now: u64) {
+        self.policy.reset();
+        self.policy.with_label_values(&[policy]).set(1);
+        self.last_success.set(whole(now));
     }
 
     /// A reload was applied, or refused.

@@ -1,6 +1,8 @@
 //! What the gateway knows of the servers behind it.
 
-use prometheus::{IntGaugeVec, Opts, Registry};
+use prometheus::{Error, IntGaugeVec};
+
+use super::register::Registrar;
 
 /// The series of servers; `server` is host and port.
 #[derive(Debug)]
@@ -14,17 +16,25 @@ pub struct Servers {
 }
 
 impl Servers {
-    pub(super) fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let gauge = |name: &str, help: &str, labels: &[&str]| -> Result<IntGaugeVec, prometheus::Error> {
-            let gauge = IntGaugeVec::new(Opts::new(name, help), labels)?;
-            registry.register(Box::new(gauge.clone()))?;
-            Ok(gauge)
-        };
-        let of_server = ["backend", "server"];
+    pub(super) fn register(registrar: &mut Registrar) -> Result<Self, Error> {
+        let of_server = &["backend", "server"];
         Ok(Self {
-            up: gauge("portcullis_backend_up", "Whether a server is in use.", &of_server)?,
-            left_alone: gauge("portcullis_backend_left_alone", "Whether exchanges with a server fail.", &of_server)?,
-            waiting: gauge("portcullis_backend_waiting", "Requests that wait for a backend's answers.", &["backend"])?,
+            up: registrar.gauges(
+                "portcullis_backend_up",
+                "Whether a server is in use (1), or left out (0) because it takes no connections or fails its health \
+                 check. `server` is host and port.",
+                of_server,
+            )?,
+            left_alone: registrar.gauges(
+                "portcullis_backend_left_alone",
+                "Whether exchanges with a server fail and its circuit is open (1).",
+                of_server,
+            )?,
+            waiting: registrar.gauges(
+                "portcullis_backend_waiting",
+                "Requests that wait for a backend's answers.",
+                &["backend"],
+            )?,
         })
     }
 }

@@ -16,6 +16,7 @@ mod configured;
 mod consent;
 mod cookie;
 mod cors;
+mod counted;
 mod error;
 mod form;
 mod hosts;
@@ -58,6 +59,7 @@ use crate::audit::{Auditor, Authorization, Event, Kind};
 use crate::clock::Clock;
 use crate::entra::{Entra, StepUp};
 use crate::jose::signing_key::SigningKey;
+use crate::metrics::Metrics;
 use crate::store::{Sealer, Store};
 
 /// Bodies of every endpoint here; nothing honest is larger.
@@ -134,6 +136,8 @@ pub struct State {
     pub auditor: Option<Arc<Auditor>>,
     /// Who may be a client, beside those that register.
     pub clients: Clients,
+    /// Counts what is answered, and the steps.
+    pub metrics: Option<Arc<Metrics>>,
     /// The public half of the key that signs assertions for backends.
     pub assertion_key: Option<serde_json::Value>,
 }
@@ -161,6 +165,7 @@ impl State {
             refreshing,
             auditor: None,
             clients,
+            metrics: None,
             assertion_key: None,
         }
     }
@@ -169,6 +174,12 @@ impl State {
     #[must_use]
     pub fn with_auditor(self, auditor: Arc<Auditor>) -> Self {
         Self { auditor: Some(auditor), ..self }
+    }
+
+    /// Counting here.
+    #[must_use]
+    pub fn with_metrics(self, metrics: Arc<Metrics>) -> Self {
+        Self { metrics: Some(metrics), ..self }
     }
 
     /// With these rules for clients, in place of the usual ones.
@@ -185,6 +196,9 @@ impl State {
 
     /// Records a step; false when it could not be, and nothing must come of it.
     fn record(&self, step: Authorization) -> bool {
+        if let Some(metrics) = &self.metrics {
+            metrics.identity.step(&step.event.name());
+        }
         let Some(auditor) = &self.auditor else { return true };
         let event = Event { time: self.clock.now(), request_id: None, kind: Kind::OAuth(Box::new(step)) };
         let taken = auditor.record(event);
@@ -207,6 +221,7 @@ impl State {
 /// The endpoints, ready to be called in process.
 pub fn router(state: Arc<State>, limits: Limits) -> Router {
     let limits = middleware::from_fn_with_state(Arc::new(limits), limited::check);
+    let count = middleware::from_fn_with_state(Arc::clone(&state), counted::count);
     let open = Router::new()
         .route("/.well-known/oauth-protected-resource", get(protected_resource::root))
         .route("/.well-known/oauth-protected-resource/{*path}", get(protected_resource::of_path))
@@ -227,6 +242,7 @@ pub fn router(state: Arc<State>, limits: Limits) -> Router {
         .route("/auth/callback", get(callback::arrive).head(no_head))
         .merge(open)
         .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(count)
         .with_state(state)
 }
 

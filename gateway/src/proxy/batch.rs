@@ -12,6 +12,7 @@ use super::reader::Reader;
 use super::rejection::Rejection;
 use super::session::Session;
 use crate::authn::VerifiedIdentity;
+use crate::clock::Stopwatch;
 use crate::mcp::sse::Splitter;
 use crate::mcp::{ClientMessage, Kind, Method};
 
@@ -29,7 +30,11 @@ impl Visit<'_> {
         let mut answers = Vec::with_capacity(messages.len());
         for message in messages {
             let wants = message.kind() == Kind::Request;
-            match self.element(exchange, identity, message, &session).await {
+            self.error = None;
+            self.begin(&message, Stopwatch::start());
+            let result = self.element(exchange, identity, message, &session).await;
+            self.done(&result);
+            match result {
                 Ok(answer) => answers.extend(answer.filter(|_| wants)),
                 Err(Failure::Rejected(rejection)) if wants => {
                     answers.push(rejection.response(self.mount).into_body());
@@ -65,11 +70,13 @@ impl Visit<'_> {
         };
         let reader = Reader::of_message((self.door, self.mount), permitted.act(), identity, session);
         let reader = reader.answered_by(answer.upstream());
-        tokio::select! {
+        let collected = tokio::select! {
             biased;
-            collected = self.collect(answer, &reader) => Ok(collected?),
-            gone = exchange.gone() => Err(gone.into()),
-        }
+            collected = self.collect(answer, &reader) => collected?,
+            gone = exchange.gone() => return Err(gone.into()),
+        };
+        self.note(&reader.told);
+        Ok(collected)
     }
 
     /// The answer to one message, whole, from JSON or out of a stream.

@@ -72,9 +72,11 @@ impl Visit<'_> {
         };
         let body = body.map_err(|error| self.failed(&error, reader.id.clone()))?;
         let rewritten = reader.rewrite_answer(&body);
+        self.note(&reader.told);
         let Ok(body) = rewritten else {
             return Err(self.unusable(reader, "it is not the answer to this request").into());
         };
+        self.heard();
         let status = answer.status();
         let headers = self.answer_headers(&answer, reader, "application/json");
         Ok(exchange.answer(response(status, headers, body)).await?)
@@ -137,6 +139,8 @@ impl Visit<'_> {
                     Ok(Passed::On(bytes)) => exchange.send(bytes).await?,
                     Ok(Passed::Dropped) => {}
                     Ok(Passed::Last(bytes)) => {
+                        self.note(&reader.told);
+                        self.heard();
                         exchange.send(bytes).await?;
                         return Ok(());
                     }

@@ -51,6 +51,7 @@ impl<'d> Visit<'d> {
                 }
             };
             self.forwarded = true;
+            self.sent();
             let request = request(upstream, exchange.headers());
             let answer = tokio::select! {
                 biased;
@@ -66,7 +67,10 @@ impl<'d> Visit<'d> {
                     self.error = None;
                     return Ok(answer.holding(Hold { slot: slot.take(), passage: Some(passage) }));
                 }
-                Err(error @ ForwardError::Connect(_)) => rejection = self.failed(&error, errand.id.clone()),
+                Err(error @ ForwardError::Connect(_)) => {
+                    rejection = self.failed(&error, errand.id.clone());
+                    self.heard();
+                }
                 Err(error) => {
                     passage.failed();
                     return Err(self.failed(&error, errand.id.clone()).into());
@@ -131,7 +135,7 @@ impl<'d> Visit<'d> {
         }
     }
 
-    fn count_error(&self, label: &str) {
-        self.door.metrics.backend_errors.with_label_values(&[self.mount.name.as_ref(), label]).inc();
+    fn count_error(&self, label: &'static str) {
+        self.mount.series.failed(label);
     }
 }

@@ -14,6 +14,7 @@ use super::dispatch::Errand;
 use super::exchange::{BodyFault, Exchange, Gone};
 use super::forward::{BackendAnswer, UpstreamRequest};
 use super::mount::Mount;
+use super::operation::Operation;
 use super::reader::Reader;
 use super::rejection::Rejection;
 use super::session::Session;
@@ -22,7 +23,7 @@ use crate::authn::VerifiedIdentity;
 use crate::backend::Upstream;
 use crate::backend::caller::Field;
 use crate::clock::Stopwatch;
-use crate::mcp::{self, ClientMessage, EndSession, OpenStream, RequestMetadata, Seals, Terms};
+use crate::mcp::{self, ClientMessage, EndSession, Fault, OpenStream, RequestMetadata, Seals, Terms};
 
 const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
@@ -64,8 +65,13 @@ pub(super) struct Visit<'d> {
     pub(super) door: &'d Door,
     pub(super) mount: &'d Mount,
     pub(super) id: RequestId,
+    pub(super) started: Stopwatch,
     pub(super) forwarded: bool,
     pub(super) error: Option<&'static str>,
+    /// The message that is on its way.
+    pub(super) operation: Option<Operation>,
+    /// What its answer says went wrong.
+    pub(super) fault: Option<Fault>,
     /// The server that gave the state or task which the request names (see `Replicas::mark`).
     pub(super) given_by: Option<String>,
 }
@@ -73,20 +79,25 @@ pub(super) struct Visit<'d> {
 impl Door {
     /// Takes a request through every step, answers it, and records what came of it.
     pub(super) async fn serve(&self, exchange: &mut Exchange, mount: &Arc<Mount>) -> Result<(), Gone> {
-        let started = Stopwatch::start();
-        let mut visit =
-            Visit { door: self, mount, id: RequestId::next(), forwarded: false, error: None, given_by: None };
-        let result = match visit.steps(exchange).await {
+        let mut visit = Visit::new(self, mount, RequestId::next());
+        let result = visit.steps(exchange).await;
+        visit.done(&result);
+        let result = match result {
             Ok(()) => Ok(()),
             Err(Failure::Gone) => Err(Gone),
             Err(Failure::Rejected(rejection)) => exchange.answer(rejection.response(mount)).await,
         };
-        visit.end(exchange, started, result.is_err());
+        visit.end(exchange, result.is_err());
         result
     }
 }
 
 impl<'d> Visit<'d> {
+    fn new(door: &'d Door, mount: &'d Mount, id: RequestId) -> Self {
+        let (operation, fault, given_by, error) = (None, None, None, None);
+        Self { door, mount, id, started: Stopwatch::start(), forwarded: false, error, operation, fault, given_by }
+    }
+
     async fn steps(&mut self, exchange: &mut Exchange) -> Result<(), Failure> {
         self.check_headers(exchange)?;
         // What a browser asks on its own, before any bearer. An origin that is there is a listed one by now.
@@ -145,7 +156,11 @@ impl<'d> Visit<'d> {
 
     async fn authenticate(&self, exchange: &Exchange) -> Result<Arc<VerifiedIdentity>, Failure> {
         let result = self.door.authenticator.authenticate(exchange.headers(), &self.mount.audience).await;
+        if result.is_ok() {
+            self.mount.series.verified.inc();
+        }
         result.map_err(|failure| {
+            self.mount.series.not_verified(failure.label());
             tracing::debug!(request_id = %self.id, backend = %self.mount.name, reason = %failure, "not authenticated");
             self.refuse(None, exchange.method().as_str(), Rejection::Unauthenticated(failure))
         })
@@ -156,6 +171,7 @@ impl<'d> Visit<'d> {
             Body::Batch(messages) => return self.batch(exchange, identity, messages).await,
             Body::Message(message) => *message,
         };
+        self.begin(&message, self.started);
         self.check_rate(identity, std::slice::from_ref(&message))?;
         let method = message.method().map_or("response", mcp::Method::as_str);
         let session = self.session_of(exchange, identity, method, message.era() == mcp::Era::Legacy)?;
@@ -322,19 +338,14 @@ impl<'d> Visit<'d> {
             .ok_or_else(|| self.refuse(Some(identity), method, Rejection::UnknownSession))
     }
 
-    fn end(&self, exchange: &Exchange, started: Stopwatch, gone: bool) {
+    fn end(&self, exchange: &Exchange, gone: bool) {
         let (status, bytes) = exchange.answered();
-        let elapsed = started.elapsed();
+        let elapsed = self.started.elapsed();
         let error = if gone && self.error.is_none() { Some("client_gone") } else { self.error };
+        let error = error.or(self.fault.map(|fault| fault.label));
         let milliseconds = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
         self.emit(Kind::Outcome(Outcome { status, forwarded: self.forwarded, error, bytes, milliseconds }));
-        let class = match status {
-            200..=299 => "2xx",
-            400..=499 => "4xx",
-            500..=599 => "5xx",
-            _ => "none",
-        };
-        self.door.metrics.requests.with_label_values(&[self.mount.name.as_ref(), class]).inc();
+        self.mount.series.answered(status);
         self.door.metrics.duration.observe(elapsed.as_secs_f64());
     }
 }

@@ -38,6 +38,7 @@ mod list_cache;
 pub mod listener;
 mod mount;
 mod on_behalf_of;
+mod operation;
 mod rate;
 mod raw_head;
 mod reader;

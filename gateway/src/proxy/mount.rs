@@ -9,6 +9,7 @@ use crate::authn::Audience;
 use crate::backend::Replicas;
 use crate::backend::caller::Caller;
 use crate::mcp::Features;
+use crate::metrics;
 
 /// One backend under one path.
 #[derive(Debug)]
@@ -29,6 +30,8 @@ pub struct Mount {
     pub on_behalf_of: Option<OnBehalfOf>,
     /// What may pass between its server and clients, beside calls and lists.
     pub features: Features,
+    /// What is counted of it.
+    pub series: Arc<metrics::Backend>,
     /// Where it is.
     pub replicas: Arc<Replicas>,
 }

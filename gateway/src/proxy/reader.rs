@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::Door;
 use super::mount::Mount;
+use super::operation::Told;
 use super::seals::CallerSeals;
 use super::session::Session;
 use super::standing::{Seen, Standing};
@@ -17,7 +18,7 @@ use crate::mcp::capabilities::{self, Reach};
 use crate::mcp::list_filter::{self, Fate, Filtered, ListKind, Unreadable};
 use crate::mcp::outcome::{Question, settle_answer};
 use crate::mcp::sse::Event;
-use crate::mcp::{ClientMessage, Era, Kind, Method, Place, RequestId, Seals, Target, Terms};
+use crate::mcp::{ClientMessage, Era, Fault, Kind, Method, Place, RequestId, Seals, Target, Terms};
 
 /// Whose answer it is: what was asked, by whom, in which session.
 pub(super) struct Reader<'a> {
@@ -32,6 +33,8 @@ pub(super) struct Reader<'a> {
     target: Option<&'a Target>,
     /// The server that answers, where there are several.
     server: Option<&'a str>,
+    /// What the answer says went wrong.
+    pub(super) told: Told,
 }
 
 /// What becomes of one event.
@@ -62,7 +65,7 @@ impl<'a> Reader<'a> {
     ) -> Self {
         let id = if message.kind() == Kind::Request { message.id().cloned() } else { None };
         let (method, era, target) = (message.method(), message.era(), message.target());
-        Self { door, mount, identity, session, id, method, era, target, server: None }
+        Self { door, mount, identity, session, id, method, era, target, server: None, told: Told::new() }
     }
 
     /// The answer is this server's: what it gives comes back to it.
@@ -77,7 +80,8 @@ impl<'a> Reader<'a> {
         identity: &'a VerifiedIdentity,
         session: &'a Session,
     ) -> Self {
-        Self { door, mount, identity, session, id: None, method: None, era: Era::Legacy, target: None, server: None }
+        let (id, method, target, server) = (None, None, None, None);
+        Self { door, mount, identity, session, id, method, era: Era::Legacy, target, server, told: Told::new() }
     }
 
     /// The list that the answer holds, if it is one that is filtered.
@@ -110,10 +114,26 @@ impl<'a> Reader<'a> {
             return self.filter(body, kind, id);
         }
         match answer::read(body) {
-            Some(Answer::Response { id: Some(answered), is_result: true }) if answered == *id => self.settle(body),
-            Some(Answer::Response { id: Some(answered), .. }) if answered == *id => Ok(body.clone()),
-            Some(Answer::Response { id: None, .. }) => answer::address_error(body, id).ok_or(Unreadable),
+            Some(Answer::Response { id: Some(answered), is_result: true }) if answered == *id => {
+                self.tells(Fault::of_result(body, self.method));
+                self.settle(body)
+            }
+            Some(Answer::Response { id: Some(answered), .. }) if answered == *id => {
+                self.tells(Some(Fault::of_error(body)));
+                Ok(body.clone())
+            }
+            Some(Answer::Response { id: None, .. }) => {
+                self.tells(Some(Fault::of_error(body)));
+                answer::address_error(body, id).ok_or(Unreadable)
+            }
             _ => Err(Unreadable),
+        }
+    }
+
+    fn tells(&self, fault: Option<Fault>) {
+        if let Some(fault) = fault {
+            // An answer is read once.
+            let _ = self.told.set(fault);
         }
     }
 
@@ -128,6 +148,9 @@ impl<'a> Reader<'a> {
         }
         let filtered =
             list_filter::filter_items(body, kind, id, self.era, &mut |name, item| shows(&view, kind, name, item))?;
+        if filtered.shown + filtered.hidden == 0 {
+            self.tells(Fault::of_either(body));
+        }
         if let Some(sight) = sight {
             self.door.lists.insert(sight, id, &filtered);
         }
@@ -150,10 +173,8 @@ impl<'a> Reader<'a> {
     }
 
     fn counted(&self, filtered: Filtered) -> Bytes {
-        for (outcome, number) in [("shown", filtered.shown), ("hidden", filtered.hidden)] {
-            let labels = [self.mount.name.as_ref(), outcome];
-            self.door.metrics.list_items.with_label_values(&labels).inc_by(number as u64);
-        }
+        self.mount.series.shown.inc_by(filtered.shown as u64);
+        self.mount.series.hidden.inc_by(filtered.hidden as u64);
         filtered.body
     }
 

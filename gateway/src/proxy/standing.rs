@@ -102,6 +102,13 @@ impl Standing {
         self.policy.rate(subject, backend)
     }
 
+    /// Whether a tool is one that the policy spells out or the backend lists, and not just a name that somebody sent.
+    pub(super) fn knows_tool(&self, backend: &BackendName, name: &str) -> bool {
+        let surface = self.kept.get(backend).and_then(|kept| kept.surface.as_ref());
+        let listed = surface.is_some_and(|surface| !matches!(surface.place(name), Place::Unknown));
+        listed || self.policy.names_tool(backend, name)
+    }
+
     /// The backend says that its tools have changed.
     pub(super) fn changed(&self, backend: &BackendName) {
         if let Some(kept) = self.kept.get(backend) {

@@ -61,9 +61,9 @@ impl Visit<'_> {
         (method, name, params): (String, Option<String>, Option<Bytes>),
         permit: Permit,
     ) -> bool {
-        self.count(Verdict::Allow, metrics::Reason::None);
+        self.mount.series.allowed.inc();
         if !permit.shadow().is_empty() {
-            self.door.metrics.shadow.with_label_values(&[self.mount.name.as_ref()]).inc();
+            self.mount.series.shadow.inc();
         }
         // Recorded as they leave.
         let changed = permit.arguments().map(|arguments| Bytes::from(format!("{{\"arguments\":{arguments}}}")));
@@ -101,8 +101,11 @@ impl Visit<'_> {
     }
 
     fn count(&self, verdict: Verdict, reason: metrics::Reason) {
-        let labels = [self.mount.name.as_ref(), verdict.as_str(), reason.as_str()];
-        self.door.metrics.decisions.with_label_values(&labels).inc();
+        match verdict {
+            Verdict::Allow => self.mount.series.allowed.inc(),
+            Verdict::Deny => self.mount.series.denied(reason),
+            Verdict::Challenge => self.mount.series.challenged.inc(),
+        }
     }
 
     fn record(
@@ -131,7 +134,7 @@ impl Visit<'_> {
     /// Whether an event was taken; that it was not is counted and said.
     fn taken(&self, taken: Result<(), NotRecorded>) -> bool {
         if let Err(error) = &taken {
-            self.door.metrics.audit_refused.with_label_values(&[self.mount.name.as_ref()]).inc();
+            self.mount.series.audit_refused.inc();
             tracing::error!(request_id = %self.id, %error, "an audit event was not taken");
         }
         taken.is_ok()

@@ -6,6 +6,7 @@
 //! stored.
 
 mod embedded;
+mod observed;
 mod record;
 mod revocation;
 mod seal;
@@ -16,6 +17,7 @@ use async_trait::async_trait;
 use sha2::{Digest, Sha256};
 
 pub use embedded::SqliteStore;
+pub use observed::Observed;
 pub use record::{Client, ClientKeys, CodeRecord, Grant, Login, Presented, Refused, SpentCode, Successor};
 pub use revocation::{Revocation, Revocations, Whose};
 pub use seal::{SealError, Sealer};

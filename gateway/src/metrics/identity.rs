@@ -1,0 +1,126 @@
+//! The series of who is who: the identity provider, its keys, and the authorization server.
+
+use std::time::Duration;
+
+use prometheus::{Error, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec};
+
+use super::register::{Registrar, whole};
+
+/// An identity provider answers in a tenth of a second, or is slow.
+const BUCKETS: [f64; 10] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+/// The series, each beside its meaning.
+#[derive(Debug)]
+pub struct Identity {
+    jwks_age: IntGaugeVec,
+    jwks_refreshes: IntCounterVec,
+    /// Seconds since the log of revocations was last read.
+    pub revocations_age: IntGauge,
+    requests: IntCounterVec,
+    steps: IntCounterVec,
+    /// Requests to the authorization server that were refused for coming too often, by `endpoint`.
+    pub limited: IntCounterVec,
+    entra: HistogramVec,
+    entra_errors: IntCounterVec,
+}
+
+/// How a key set is doing.
+#[derive(Clone, Copy, Debug)]
+pub struct KeySetFigures {
+    /// How old it is; nothing before the first.
+    pub age: Option<Duration>,
+    /// Fetches that gave one.
+    pub fetched: u64,
+    /// Fetches that did not.
+    pub failed: u64,
+}
+
+impl Identity {
+    pub(super) fn register(registrar: &mut Registrar) -> Result<Self, Error> {
+        Ok(Self {
+            jwks_age: registrar.gauges(
+                "portcullis_jwks_age_seconds",
+                "Age of the identity provider's signing keys. `issuer` is entra, and entra-2, entra-3 and so on for \
+                 further directories and versions, in the order of `entra.tenants`.",
+                &["issuer"],
+            )?,
+            jwks_refreshes: registrar.counters(
+                "portcullis_jwks_refreshes_total",
+                "Fetches of the identity provider's signing keys. `result` is fetched or failed.",
+                &["issuer", "result"],
+            )?,
+            revocations_age: registrar
+                .gauge("portcullis_revocations_age_seconds", "Seconds since the log of revocations was last read.")?,
+            requests: registrar.counters(
+                "portcullis_oauth_requests_total",
+                "Requests to the authorization server. `endpoint` is authorize, consent, callback, register, token, \
+                 revoke, jwks, metadata, auth, device or other; `status` the class of the answer's HTTP status.",
+                &["endpoint", "status"],
+            )?,
+            steps: registrar.counters(
+                "portcullis_oauth_steps_total",
+                "What happened at the authorization server, as in the audit trail. `step` is client_registered, \
+                 consent_given, consent_refused, signed_in, sign_in_failed, tokens_issued, tokens_refreshed, \
+                 grant_revoked and the like.",
+                &["step"],
+            )?,
+            limited: registrar.counters(
+                "portcullis_limited_total",
+                "Requests to the authorization server that were refused for coming too often. Refusals of calls are \
+                 decisions with the reason rate.",
+                &["endpoint"],
+            )?,
+            entra: registrar.histograms(
+                "portcullis_entra_request_duration_seconds",
+                "Requests to the identity provider's token endpoint. `grant` is authorization_code, refresh_token, \
+                 on_behalf_of or other; `result` ok, refused, misconfigured, unavailable, unacceptable or credential.",
+                &["grant", "result"],
+                &BUCKETS,
+            )?,
+            entra_errors: registrar.counters(
+                "portcullis_entra_errors_total",
+                "What the identity provider refuses. `code` is the AADSTS number, of those that have advice, or other.",
+                &["code"],
+            )?,
+        })
+    }
+
+    /// Sets the series of a key set, the first being number 1.
+    pub fn observe_keys(&self, number: usize, figures: &KeySetFigures) {
+        let issuer = if number == 1 { "entra".to_owned() } else { format!("entra-{number}") };
+        if let Some(age) = figures.age {
+            self.jwks_age.with_label_values(&[&issuer]).set(whole(age.as_secs()));
+        }
+        for (result, total) in [("fetched", figures.fetched), ("failed", figures.failed)] {
+            let counter = self.jwks_refreshes.with_label_values(&[issuer.as_str(), result]);
+            counter.inc_by(total.saturating_sub(counter.get()));
+        }
+    }
+
+    /// The authorization server has answered; `endpoint` is of a closed set.
+    pub fn answered(&self, endpoint: &'static str, status: u16) {
+        let class = match status {
+            200..=299 => "2xx",
+            300..=399 => "3xx",
+            400..=499 => "4xx",
+            _ => "5xx",
+        };
+        self.requests.with_label_values(&[endpoint, class]).inc();
+    }
+
+    /// A step was taken; `step` is of a closed set.
+    pub fn step(&self, step: &str) {
+        self.steps.with_label_values(&[step]).inc();
+    }
+
+    /// The identity provider's token endpoint has answered, or not; both words are of closed sets.
+    pub fn asked_entra(&self, grant: &'static str, result: &'static str, took: Duration) {
+        self.entra.with_label_values(&[grant, result]).observe(took.as_secs_f64());
+    }
+
+    /// The identity provider has refused; `None` for a number without advice.
+    pub fn entra_refused(&self, code: Option<u32>) {
+        let code = code.map_or_else(|| "other".to_owned(), |code| code.to_string());
+        self.entra_errors.with_label_values(&[code]).inc();
+    }
+}

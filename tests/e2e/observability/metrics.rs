@@ -1,0 +1,147 @@
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use portcullis_tests::backend::{Request, json_answer, mcp};
+use portcullis_tests::process::file;
+use portcullis_tests::{Backend, World, WorldBuilder};
+use serde_json::{Value, json};
+
+/// As the usual one, with tools that are spelt out.
+const POLICY: &str = "
+  roles: { Task.Read: { opens: [read] }, Task.All: { opens: [read, write] } }
+  tools: { weather: { read: [get_forecast, 'list_*'], write: [add_station] } }
+";
+
+fn lines(metrics: &str) -> Vec<&str> {
+    metrics.lines().filter(|line| !line.starts_with('#')).collect()
+}
+
+async fn call(world: &World, token: &str, tool: &str) -> Value {
+    world.ask(token, "tools/call", json!({ "name": tool, "arguments": {} })).await
+}
+
+/// A backend whose tool `add_station` always fails, and `list_stations` does not exist.
+async fn moody() -> Backend {
+    Backend::start(Arc::new(|request: &Request| {
+        let message = request.json();
+        let mut answer = mcp(&message);
+        match message["params"]["name"].as_str() {
+            Some("add_station") => answer["result"]["isError"] = json!(true),
+            Some("list_stations") => {
+                answer = json!({ "jsonrpc": "2.0", "id": message["id"], "error": { "code": -32602, "message": "no" } });
+            }
+            _ => {}
+        }
+        json_answer(&answer)
+    }))
+    .await
+}
+
+#[tokio::test]
+async fn names_that_callers_invent_make_no_series_and_nothing_of_theirs_is_in_one() {
+    let world = WorldBuilder::new(&Backend::plain().await).policy(POLICY).start().await;
+    let token = world.identity.mint("walt", &Value::Null);
+    let post = async |message: Value| {
+        let _ = world.post(&token, &message).await.bytes().await;
+    };
+    let flood = async |from: usize, to: usize| {
+        for number in from..to {
+            // Refused, matched by a pattern, and no method at all.
+            call(&world, &token, &format!("invented-{number}")).await;
+            call(&world, &token, &format!("list_invented_{number}")).await;
+            post(json!({ "jsonrpc": "2.0", "id": 1, "method": format!("invented/{number}") })).await;
+            post(json!({ "jsonrpc": "2.0", "id": 1, "method": "prompts/get", "params": { "name": format!("invented-{number}") } })).await;
+            post(json!({ "jsonrpc": "2.0", "id": 1, "method": "resources/read", "params": { "uri": format!("invented://{number}") } })).await;
+            let path = format!("{}/invented/{number}", world.url());
+            let _ = world.http().get(path).send().await.unwrap();
+        }
+    };
+    call(&world, &token, "get_forecast").await;
+    flood(0, 1).await;
+    let before = world.probe("/metrics").await;
+    flood(1, 400).await;
+    let after = world.probe("/metrics").await;
+    let names = |metrics: &str| -> BTreeSet<String> {
+        lines(metrics).iter().filter_map(|line| Some(line.rsplit_once(' ')?.0.to_owned())).collect()
+    };
+    assert_eq!(names(&before), names(&after));
+    for secret in [&token, "invented", "walt", "0a5c0000", "11111111-2222", "aaaaaaaa-0000"] {
+        assert!(!after.contains(secret), "`{secret}` is in the metrics");
+    }
+    let known = r#"mcp_server_operation_duration_seconds_count{backend="weather",error_type="",gen_ai_tool_name="get_forecast",mcp_method_name="tools/call"} 1"#;
+    assert!(after.lines().any(|line| line == known), "{after}");
+}
+
+#[tokio::test]
+async fn what_came_of_an_operation_is_told_apart() {
+    let backend = moody().await;
+    let world = WorldBuilder::new(&backend).policy(POLICY).start().await;
+    let (reader, writer) = (world.identity.mint("rita", &Value::Null), world.identity.mint("alice", &Value::Null));
+    call(&world, &writer, "get_forecast").await;
+    call(&world, &writer, "add_station").await;
+    call(&world, &writer, "list_stations").await;
+    call(&world, &reader, "add_station").await;
+    world.ask(&reader, "tools/list", json!({})).await;
+    let _ = world.post("no-token", &json!({ "jsonrpc": "2.0", "id": 1, "method": "ping" })).await;
+    backend.stop().await;
+    call(&world, &writer, "get_forecast").await;
+    let metrics = world.probe("/metrics").await;
+    for (side, error, tool, method) in [
+        ("server", "", "get_forecast", "tools/call"),
+        ("client", "", "get_forecast", "tools/call"),
+        ("server", "tool_error", "add_station", "tools/call"),
+        ("client", "tool_error", "add_station", "tools/call"),
+        // The caller asked for what is not there; the backend is not to blame for that.
+        ("server", "", "other", "tools/call"),
+        ("client", "-32602", "other", "tools/call"),
+        ("server", "policy", "add_station", "tools/call"),
+        ("server", "", "", "tools/list"),
+        ("client", "", "", "tools/list"),
+        ("server", "connect", "get_forecast", "tools/call"),
+        ("client", "connect", "get_forecast", "tools/call"),
+    ] {
+        let line = format!(
+            "mcp_{side}_operation_duration_seconds_count{{backend=\"weather\",error_type=\"{error}\",gen_ai_tool_name=\"{tool}\",mcp_method_name=\"{method}\"}} 1"
+        );
+        assert!(metrics.lines().any(|found| found == line), "`{line}` is not in\n{metrics}");
+    }
+    for line in [
+        "portcullis_authentications_total{backend=\"weather\",outcome=\"verified\"} 6",
+        "portcullis_authentications_total{backend=\"weather\",outcome=\"form\"} 1",
+        "portcullis_decisions_total{backend=\"weather\",decision=\"deny\",reason=\"policy\"} 1",
+        "portcullis_decisions_total{backend=\"weather\",decision=\"allow\",reason=\"none\"} 5",
+        "portcullis_backend_errors_total{backend=\"weather\",error=\"connect\"} 1",
+    ] {
+        assert!(metrics.lines().any(|found| found == line), "`{line}` is not in\n{metrics}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_exported_is_documented_and_a_login_is_counted() {
+    let world = WorldBuilder::new(&Backend::plain().await).start().await;
+    world.sign_in("rita").await;
+    let metrics = world.probe("/metrics").await;
+    let documented = std::fs::read_to_string(file("../docs/metrics.md")).unwrap();
+    let mut found = 0;
+    for name in metrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()) {
+        let is_there = documented.contains(&format!("| `{name}` |")) || documented.contains(&format!("`{name}`"));
+        assert!(is_there, "`{name}` is not in docs/metrics.md");
+        found += 1;
+    }
+    assert!(found > 30, "{metrics}");
+    for line in [
+        "portcullis_oauth_steps_total{step=\"client_registered\"} 1",
+        "portcullis_oauth_steps_total{step=\"consent_given\"} 1",
+        "portcullis_oauth_steps_total{step=\"signed_in\"} 1",
+        "portcullis_oauth_steps_total{step=\"tokens_issued\"} 1",
+        "portcullis_oauth_requests_total{endpoint=\"token\",status=\"2xx\"} 1",
+        "portcullis_entra_request_duration_seconds_count{grant=\"authorization_code\",result=\"ok\"} 1",
+        "portcullis_jwks_refreshes_total{issuer=\"entra\",result=\"fetched\"} 1",
+        "portcullis_store_operation_duration_seconds_count{operation=\"redeem_code\"} 1",
+        "portcullis_store_errors_total{operation=\"redeem_code\"} 0",
+        "portcullis_audit_events_total{outcome=\"lost\",sink=\"file\"} 0",
+    ] {
+        assert!(metrics.lines().any(|found| found == line), "`{line}` is not in\n{metrics}");
+    }
+    assert!(metrics.contains("portcullis_policy_info{hash=\"") && metrics.contains("portcullis_audit_queue "));
+}
