@@ -141,7 +141,7 @@ impl Outbound {
 }
 
 /// Compressed answers are never asked for, so the cap is on what arrives.
-async fn read(mut response: Response, url: &str, cap: usize) -> Result<Bytes, OutboundError> {
+pub(crate) async fn read(mut response: Response, url: &str, cap: usize) -> Result<Bytes, OutboundError> {
     let mut body = BytesMut::new();
     while let Some(chunk) = response.chunk().await.map_err(|source| unreachable(url, source))? {
         if body.len() + chunk.len() > cap {

@@ -55,6 +55,48 @@ impl World {
         let code = flow.code(person).await;
         flow.tokens(&code).await
     }
+
+    /// Posts the consent form with a decision.
+    pub async fn decide(&self, consent: &Consent, decision: &str) -> Response {
+        let mut form = consent.fields.clone();
+        form.insert("decision".to_owned(), decision.to_owned());
+        let request = self.http().post(format!("{}/consent", self.url()));
+        request.header(COOKIE, &consent.cookie).form(&form).send().await.unwrap()
+    }
+
+    /// What a browser shows at the end of a login that somebody approved.
+    pub async fn approve(&self, consent: &Consent) -> Response {
+        let approved = self.decide(consent, "approve").await;
+        assert_eq!(approved.status(), StatusCode::SEE_OTHER);
+        let cookie = cookie(&approved);
+        let signed_in = self.http().get(location(&approved)).send().await.unwrap();
+        self.http().get(location(&signed_in)).header(COOKIE, cookie).send().await.unwrap()
+    }
+
+    /// The code that a person gets who signs in by a link.
+    pub async fn code_by_link(&self, link: Url) -> String {
+        let shown = self.http().get(link).send().await.unwrap();
+        let page = self.approve(&Consent::read(shown).await).await.text().await.unwrap();
+        let code = page.split_once("id=\"auth_code\">").and_then(|(_, rest)| rest.split_once('<'));
+        code.map_or_else(|| panic!("no code on the page: {page}"), |(code, _)| code.to_owned())
+    }
+}
+
+impl Consent {
+    /// The page in an answer.
+    pub async fn read(response: Response) -> Self {
+        assert_eq!(response.status(), StatusCode::OK);
+        let cookie = cookie(&response);
+        let page = response.text().await.unwrap();
+        let field = |name: &str| {
+            let marker = format!("name=\"{name}\" value=\"");
+            let (_, rest) = page.split_once(&marker).expect("the form has no such field");
+            (name.to_owned(), rest.split('"').next().unwrap_or_default().to_owned())
+        };
+        let mut fields = BTreeMap::from([field("transaction"), field("csrf")]);
+        fields.extend(boxes(&page).into_iter().map(|name| (name, "1".to_owned())));
+        Self { page, fields, cookie }
+    }
 }
 
 impl<'w> Flow<'w> {
@@ -94,26 +136,12 @@ impl<'w> Flow<'w> {
 
     /// The consent page of an honest request.
     pub async fn consent(&self, person: &str) -> Consent {
-        let response = self.authorize(&self.parameters(person)).await;
-        assert_eq!(response.status(), StatusCode::OK);
-        let cookie = cookie(&response);
-        let page = response.text().await.unwrap();
-        let field = |name: &str| {
-            let marker = format!("name=\"{name}\" value=\"");
-            let (_, rest) = page.split_once(&marker).expect("the form has no such field");
-            (name.to_owned(), rest.split('"').next().unwrap_or_default().to_owned())
-        };
-        let mut fields = BTreeMap::from([field("transaction"), field("csrf")]);
-        fields.extend(boxes(&page).into_iter().map(|name| (name, "1".to_owned())));
-        Consent { page, fields, cookie }
+        Consent::read(self.authorize(&self.parameters(person)).await).await
     }
 
     /// Posts the consent form with a decision.
     pub async fn decide(&self, consent: &Consent, decision: &str) -> Response {
-        let mut form = consent.fields.clone();
-        form.insert("decision".to_owned(), decision.to_owned());
-        let request = self.world.http().post(format!("{}/consent", self.world.url()));
-        request.header(COOKIE, &consent.cookie).form(&form).send().await.unwrap()
+        self.world.decide(consent, decision).await
     }
 
     /// From an approved consent to the gateway's callback: the URL and the browser's cookie.

@@ -123,6 +123,7 @@ async fn walk(url: &str) -> Result<(), Failure> {
 async fn stay(url: &str, state: &Path) -> Result<(), Failure> {
     say(&format!("The gateway is up. Give this URL to an MCP client: {url}/mcp"));
     say("It will open a browser: approve, then choose nora, rita, walt, dora, alice or max.");
+    say(&format!("Or get a token for curl: portcullis login {url}"));
     say(&format!("The audit trail is in {}. Stop with Ctrl-C.", state.join("audit.jsonl").display()));
     tokio::signal::ctrl_c().await?;
     std::fs::remove_dir_all(state)?;

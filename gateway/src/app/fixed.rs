@@ -38,6 +38,8 @@ fn of_server(now: &Server, new: &Server) -> Vec<&'static str> {
         hosts: _,
         admin_hosts,
         trusted_proxies,
+        auth_endpoints: _,
+        default_backend: _,
     } = now;
     let same = [
         ("server.listen", *listen == new.listen),

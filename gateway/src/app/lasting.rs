@@ -181,6 +181,7 @@ fn data_plane(config: &Config) -> proxy::Settings {
         allowed_origins: config.server.allowed_origins.clone(),
         calls: config.limits.rates.calls,
         trusted_proxies: config.server.trusted_proxies.clone(),
+        auth_endpoints: config.server.auth_endpoints,
     }
 }
 
@@ -197,5 +198,7 @@ fn oauth_settings(config: &Config) -> oauth::Settings {
         access_token_lifetime: config.oauth.access_token_lifetime,
         refresh_token_lifetime: config.oauth.refresh_token_lifetime,
         remember_consent: config.oauth.remember_consent,
+        auth_endpoints: config.server.auth_endpoints,
+        default_resource: config.default_backend().map(|backend| backend.resource.clone()),
     }
 }

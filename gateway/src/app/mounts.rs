@@ -8,6 +8,7 @@ use super::{StartError, start};
 use crate::authn::Audience;
 use crate::backend::Replicas;
 use crate::backend::caller::{Asserter, Caller};
+use crate::backend::catalogue::Listing;
 use crate::clock::Clock;
 use crate::config::{Config, settings};
 use crate::entra::StepUp;
@@ -56,6 +57,11 @@ pub(super) fn mount(
         on_behalf_of: backend.on_behalf_of.as_ref().map(on_behalf_of),
         features: backend.features,
         series: metrics.backend(backend.name.as_ref()),
+        listing: config.server.auth_endpoints.then(|| Arc::new(listing(config, backend, replicas))),
         replicas: Arc::clone(replicas),
     }
+}
+
+fn listing(config: &Config, backend: &settings::Backend, replicas: &Arc<Replicas>) -> Listing {
+    Listing::new(super::catalogues::client(config, backend, Arc::clone(replicas)), backend.catalogue_refresh)
 }

@@ -193,6 +193,12 @@ impl Authenticator {
         }
     }
 
+    /// Whether tokens can be judged: the identity provider's keys are there, and what was revoked is known.
+    #[must_use]
+    pub fn is_ready(&self, now: Timestamp) -> bool {
+        self.entra.as_ref().is_none_or(|entra| entra.keys().is_ready()) && !self.revocations.is_stale(now)
+    }
+
     /// Waits until the token of a caller is revoked; forever for one that the gateway did not issue.
     pub async fn revoked(&self, identity: &VerifiedIdentity) {
         match identity.revocable() {

@@ -6,6 +6,7 @@
 mod audit_verify;
 mod check;
 mod explain;
+mod login;
 mod policy_diff;
 mod policy_test;
 mod report;
@@ -73,6 +74,8 @@ enum Command {
         #[command(subcommand)]
         command: SessionsCommand,
     },
+    /// Sign in by a browser and print an access token, for a script.
+    Login(login::Question),
     /// Write the JSON Schema of a configuration file, for editors.
     Schema {
         /// Of a policy file instead.
@@ -121,6 +124,7 @@ pub fn run() -> ExitCode {
         Command::Check { file, json } => check::run(&file, json),
         Command::Explain(question) => explain::run(&question),
         Command::WhoCan(question) => who_can::run(&question),
+        Command::Login(question) => login::run(&question),
         Command::Schema { policy } => schema::run(policy),
         Command::Policy { command: PolicyCommand::Test { file, json } } => policy_test::run(&file, json),
         Command::Policy { command: PolicyCommand::Diff(question) } => policy_diff::run(&question),

@@ -80,6 +80,11 @@ pub struct Server {
     /// Whether a policy may be `mode: shadow` as a whole.
     #[serde(default)]
     pub allow_shadow_policy: bool,
+    /// Whether there are endpoints for scripts and for people without an MCP client.
+    #[serde(default)]
+    pub auth_endpoints: bool,
+    /// The backend of a login there that names none.
+    pub default_backend: Option<Text>,
 }
 
 /// TLS towards clients.

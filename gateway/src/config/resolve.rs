@@ -16,6 +16,7 @@ mod revocation;
 mod tls;
 mod values;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -43,7 +44,7 @@ pub(super) fn resolve(mut document: Document, path: &Path, environment: &Environ
     let mut resolver = Resolver::new(path, environment);
     let names::Found { faults, warnings } = names::apply(&mut document, environment);
     resolver.report(faults, warnings);
-    let server = server(&mut resolver, &document.server);
+    let server = server(&mut resolver, &document.server, &document.backends);
     let entra = entra::resolve(&mut resolver, &document.entra);
     let oauth = oauth(&mut resolver, &document.oauth);
     let public_url = server.as_ref().map_or("", |server| server.public_url.as_str());
@@ -79,7 +80,11 @@ pub(super) fn resolve(mut document: Document, path: &Path, environment: &Environ
     }
 }
 
-fn server(resolver: &mut Resolver<'_>, written: &document::Server) -> Option<Server> {
+fn server(
+    resolver: &mut Resolver<'_>,
+    written: &document::Server,
+    backends: &BTreeMap<String, document::Backend>,
+) -> Option<Server> {
     let listen = resolver.address(written.listen.as_ref(), DEFAULT_LISTEN);
     let admin_listen = resolver.address(written.admin_listen.as_ref(), DEFAULT_ADMIN_LISTEN);
     let threads = written.threads.as_ref().map_or_else(cores, |threads| threads.value.max(1));
@@ -97,6 +102,7 @@ fn server(resolver: &mut Resolver<'_>, written: &document::Server) -> Option<Ser
     let drain_delay = resolver.duration(written.drain_delay.as_ref(), Duration::ZERO);
     let tls = tls::resolve(resolver, written, listen, &public_url);
     let trusted_proxies = limits::trusted_proxies(resolver, written, &public_url);
+    let default_backend = backends::default(resolver, written.default_backend.as_ref(), backends);
     Some(Server {
         listen,
         public_url,
@@ -109,6 +115,8 @@ fn server(resolver: &mut Resolver<'_>, written: &document::Server) -> Option<Ser
         tls,
         allowed_origins,
         trusted_proxies,
+        auth_endpoints: written.auth_endpoints,
+        default_backend,
     })
 }
 

@@ -52,6 +52,15 @@ pub struct Config {
     pub warnings: Vec<String>,
 }
 
+impl Config {
+    /// The backend of a login that names none, where the operator named one.
+    #[must_use]
+    pub fn default_backend(&self) -> Option<&Backend> {
+        let name = self.server.default_backend.as_ref()?;
+        self.backends.iter().find(|backend| backend.name == *name)
+    }
+}
+
 /// The audit trail.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Audit {
@@ -101,6 +110,10 @@ pub struct Server {
     pub allowed_origins: Vec<String>,
     /// Proxies whose word on a client's address counts.
     pub trusted_proxies: TrustedProxies,
+    /// Whether there are endpoints for scripts and for people without an MCP client.
+    pub auth_endpoints: bool,
+    /// The backend of a login there that names none.
+    pub default_backend: Option<BackendName>,
 }
 
 /// How the gateway proves to the identity provider that it is the app registration.

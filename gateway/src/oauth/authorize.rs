@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::extract::{RawQuery, State};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, StatusCode};
 
 use super::clients::{self, Known, Source};
 use super::consent::depart;
@@ -17,8 +17,8 @@ use super::cookie::{Cookie, Purpose, fingerprint};
 use super::error::PageError;
 use super::form::{self, Parameters};
 use super::page::{self, Consent};
-use super::{LOGIN_LIFETIME, Resource, State as Server, client_name, redirect_uri, remembered, scope, secret};
-use crate::store::{Client, Digest256, Login};
+use super::{LOGIN_LIFETIME, Resource, State as Server, client_name, outcome, redirect_uri, remembered, scope, secret};
+use crate::store::{Client, Digest256, Login, Way};
 
 const MAX_STATE: usize = 2048;
 const MAX_HINT: usize = 256;
@@ -76,7 +76,9 @@ async fn authorize(server: &Server, parameters: &Parameters, headers: &HeaderMap
             Some(account) => depart(server, Login { remembered_of: Some(account), ..login }).await,
             None => ask(server, login, &known, resource).await,
         },
-        Err((error, text)) => Ok(back(server, requested, state, &[("error", error), ("error_description", text)])),
+        Err((error, text)) => {
+            Ok(outcome::back(server, requested, state, &[("error", error), ("error_description", text)]))
+        }
     }
 }
 
@@ -108,7 +110,7 @@ fn login<'s>(
         return Err((INVALID, "PKCE with S256 is required"));
     }
     let challenge = parameters.get("code_challenge").filter(|text| is_challenge(text));
-    let code_challenge = challenge.ok_or((INVALID, "The PKCE challenge is missing or malformed"))?.to_owned();
+    let code_challenge = challenge.ok_or((INVALID, "The PKCE challenge is missing or malformed"))?;
     let resource = match (parameters.get("resource"), server.settings.resources.as_slice()) {
         (Some(url), _) => server.resource(url).ok_or(("invalid_target", "The resource is not known here"))?,
         (None, [single]) => single,
@@ -124,7 +126,7 @@ fn login<'s>(
         document: matches!(known.source, Source::Document { .. }).then(|| Box::new(known.client.clone())),
         redirect_uri: redirect_uri.to_owned(),
         state: parameters.get("state").map(str::to_owned),
-        code_challenge,
+        code_challenge: Some(code_challenge.to_owned()),
         resource: resource.url.clone(),
         scopes,
         hints: hints(parameters),
@@ -134,6 +136,7 @@ fn login<'s>(
         verifier: None,
         remember: false,
         remembered_of: None,
+        way: Way::Redirect,
     };
     Ok((login, resource))
 }
@@ -151,12 +154,12 @@ fn remembered(
 }
 
 /// A SHA-256 as base64url (RFC 7636 section 4.2): 43 characters.
-fn is_challenge(text: &str) -> bool {
+pub(super) fn is_challenge(text: &str) -> bool {
     URL_SAFE_NO_PAD.decode(text).is_ok_and(|digest| digest.len() == 32)
 }
 
 /// The few parameters that the identity provider gets to see.
-fn hints(parameters: &Parameters) -> Vec<(String, String)> {
+pub(super) fn hints(parameters: &Parameters) -> Vec<(String, String)> {
     let prompt = passed_on(parameters.get("prompt").unwrap_or_default());
     let text = |name: &'static str| {
         let plain = |value: &&str| value.len() <= MAX_HINT && !value.chars().any(char::is_control);
@@ -184,44 +187,21 @@ pub(super) async fn ask(
     login.csrf = fingerprint(&csrf);
     let expires = server.clock.now().plus(LOGIN_LIFETIME);
     server.store.begin_login(Digest256::of(&transaction), &login, expires).await?;
-    let (redirect_host, is_loopback) = redirect_uri::shown(&login.redirect_uri);
+    let place = outcome::shown(&login);
     let asked = resource.scopes.iter().filter(|scope| login.scopes.contains(&scope.name));
     let page = Consent {
         style: page::STYLE,
         client_name: &client_name::shown(known.client.client_name.as_deref()),
         vouched_by: known.source.voucher(),
-        redirect_host: &redirect_host,
-        is_loopback,
+        place: &place.name,
+        warning: place.warning,
         resource: &resource.url,
         scopes: asked.collect(),
-        remember: server.settings.remember_consent.map(remembered::shown),
+        remember: server.settings.remember_consent.filter(|_| login.way == Way::Redirect).map(remembered::shown),
         transaction: &transaction,
         csrf: &csrf,
     };
     let mut response = page::page(StatusCode::OK, &page);
     Cookie::new(server, Purpose::Consent, &transaction).set(&mut response, &csrf);
     Ok(response)
-}
-
-/// Sends the browser back to the client, with `state` as it came and `iss` (RFC 9207).
-pub(super) fn back(server: &Server, redirect_uri: &str, state: Option<&str>, answer: &[(&str, &str)]) -> Response {
-    let mut pairs = answer.to_vec();
-    pairs.extend(state.map(|state| ("state", state)));
-    pairs.push(("iss", &server.settings.issuer));
-    let target = Parameters::append(redirect_uri, &pairs);
-    if redirect_uri::is_web(redirect_uri) {
-        return see_other(&target);
-    }
-    let failure = answer.iter().find(|(name, _)| *name == "error_description").map(|(_, text)| *text);
-    page::to_application(&target, failure)
-}
-
-/// A redirect that turns a POST into a GET, and is not kept.
-pub(super) fn see_other(url: &str) -> Response {
-    let Ok(location) = HeaderValue::from_str(url) else { return PageError::LoginOver.into_response() };
-    let mut response = StatusCode::SEE_OTHER.into_response();
-    response.headers_mut().insert(header::LOCATION, location);
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response.headers_mut().insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    response
 }

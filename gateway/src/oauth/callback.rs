@@ -9,11 +9,12 @@ use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use http::HeaderMap;
 
-use super::authorize::{ask, back};
+use super::authorize::ask;
 use super::consent::upstream_leg;
 use super::cookie::{Cookie, Purpose};
 use super::error::PageError;
 use super::form::Parameters;
+use super::outcome::{Outcome, tell};
 use super::{CODE_LIFETIME, State as Server, clients, remembered, secret, step_up};
 use crate::audit::{Authorization, Step};
 use crate::clock::Timestamp;
@@ -105,7 +106,7 @@ async fn issue(server: &Server, login: &Login, signed_in: SignedIn) -> Result<Re
     server.store.issue_code(Digest256::of(&code), &record, &grant, expires).await?;
     tracing::info!(subject = %grant.oid, tenant = %grant.tid, client = %grant.client_id, "signed in");
     server.record(Authorization::of(Step::SignedIn, &grant));
-    let mut response = back(server, &login.redirect_uri, login.state.as_deref(), &[("code", &code)]);
+    let mut response = tell(server, login, Outcome::Code(&code));
     remembered::keep(server, &client, login, &account, &mut response);
     Ok(response)
 }
@@ -131,8 +132,7 @@ fn too_weak(server: &Server, login: &Login, subject: &str) -> Response {
     );
     let step = Authorization::new(Step::SignInFailed, &login.client_id);
     server.record(step.because("the sign-in does not meet the step-up of the scopes"));
-    let answer = [("error", "access_denied"), ("error_description", TEXT)];
-    back(server, &login.redirect_uri, login.state.as_deref(), &answer)
+    tell(server, login, Outcome::Failed("access_denied", TEXT))
 }
 
 /// What an upstream token is sealed for.
@@ -158,5 +158,5 @@ fn failed(server: &Server, login: &Login, error: &EntraError) -> Response {
     } else {
         tracing::error!(client = %login.client_id, %error, "a sign-in failed");
     }
-    back(server, &login.redirect_uri, login.state.as_deref(), &[("error", code), ("error_description", text)])
+    tell(server, login, Outcome::Failed(code, text))
 }

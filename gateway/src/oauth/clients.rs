@@ -13,12 +13,12 @@ use serde_json::Value;
 use super::configured::Configured;
 use super::hosts::{CLIENT_DOMAINS, Hosts, REDIRECT_HOSTS};
 use super::remote::{NotAvailable, Remote};
-use super::{State as Server, client_metadata};
+use super::{State as Server, client_metadata, plain};
 use crate::clock::Clock;
 use crate::jose::client_assertion;
 use crate::json::{self, MAX_DEPTH};
 use crate::outbound::guarded::Guarded;
-use crate::store::{Client, ClientKeys, Login, StoreError};
+use crate::store::{Client, ClientKeys, Login, StoreError, Way};
 
 /// A client that shows a new key is not asked for its keys more often than this.
 const KEYS_COOL_DOWN: Duration = Duration::from_secs(30);
@@ -54,6 +54,8 @@ pub(super) enum Source {
     Document { host: String },
     /// The store.
     Registered,
+    /// The gateway itself (`plain`).
+    Own,
 }
 
 impl Source {
@@ -63,7 +65,7 @@ impl Source {
         match self {
             Self::Configured(_) => Some("your administrator"),
             Self::Document { host } => Some(host),
-            Self::Registered => None,
+            Self::Registered | Self::Own => None,
         }
     }
 }
@@ -172,6 +174,9 @@ async fn by_document(server: &Server, id: &str) -> Option<Known> {
 
 /// The client of a login that came back, as it was when the login began. A document is kept for what comes later.
 pub(super) async fn of_login(server: &Server, login: &Login) -> Result<Option<Client>, StoreError> {
+    if login.way == Way::Page {
+        return Ok(Some(plain::client()));
+    }
     let Some(document) = &login.document else {
         return Ok(find(server, &login.client_id).await?.map(|known| known.client));
     };

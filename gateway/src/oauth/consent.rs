@@ -12,10 +12,10 @@ use axum::extract::State;
 use axum::response::Response;
 use http::{HeaderMap, HeaderName, header};
 
-use super::authorize::{back, see_other};
 use super::cookie::{self, Cookie, Purpose, fingerprint};
 use super::error::PageError;
 use super::form::{self, Parameters};
+use super::outcome::{Outcome, see_other, tell};
 use super::{LOGIN_LIFETIME, State as Server, secret, step_up};
 use crate::audit::{Authorization, Step};
 use crate::store::{Digest256, Login};
@@ -77,8 +77,7 @@ fn is_same_origin(headers: &HeaderMap, server: &Server) -> bool {
 fn refuse(server: &Server, login: &Login) -> Response {
     tracing::info!(client = %login.client_id, "consent was refused");
     server.record(Authorization::new(Step::ConsentRefused, &login.client_id));
-    let answer = [("error", "access_denied"), ("error_description", "The request was declined")];
-    back(server, &login.redirect_uri, login.state.as_deref(), &answer)
+    tell(server, login, Outcome::Failed("access_denied", "The request was declined"))
 }
 
 /// Goes to the identity provider, and binds the login to this browser.

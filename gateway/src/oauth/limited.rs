@@ -1,4 +1,5 @@
-//! How often an address may ask the endpoints that cost something: `/authorize`, `/register`, `/token`.
+//! How often an address may ask the endpoints that cost something: `/authorize`, `/register`, `/token`, and the plain
+//! ones that do the same work.
 
 use std::sync::Arc;
 
@@ -36,9 +37,9 @@ impl Limits {
 
     fn of(&self, path: &str) -> Option<(&'static str, &Endpoint)> {
         match path {
-            "/authorize" => Some(("authorize", &self.authorize)),
+            "/authorize" | "/auth/authorize" | "/auth/login" => Some(("authorize", &self.authorize)),
             "/register" => Some(("register", &self.register)),
-            "/token" => Some(("token", &self.token)),
+            "/token" | "/auth/exchange" | "/auth/refresh" | "/auth/logout" => Some(("token", &self.token)),
             _ => None,
         }
     }

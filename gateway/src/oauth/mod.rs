@@ -23,7 +23,9 @@ mod hosts;
 mod jwks;
 mod limited;
 mod metadata;
+mod outcome;
 mod page;
+mod plain;
 mod protected_resource;
 mod redirect_uri;
 mod refresh;
@@ -53,6 +55,7 @@ pub use clients::Clients;
 pub use configured::{Configured, Credential, Grants};
 pub use hosts::{CLIENT_DOMAINS, Hosts, NotAHost, REDIRECT_HOSTS};
 pub use limited::Limits;
+pub use plain::CLIENT as PLAIN_CLIENT;
 pub use redirect_uri::check as check_redirect_uri;
 
 use crate::audit::{Auditor, Authorization, Event, Kind};
@@ -82,6 +85,10 @@ pub struct Settings {
     pub refresh_token_lifetime: Duration,
     /// How long a consent is remembered; never when absent.
     pub remember_consent: Option<Duration>,
+    /// Whether there are endpoints for scripts and for people without an MCP client.
+    pub auth_endpoints: bool,
+    /// The resource of a login that names none, by its URL; where there is one only, it is that.
+    pub default_resource: Option<String>,
 }
 
 /// A protected resource: one backend.
@@ -213,6 +220,14 @@ impl State {
         self.settings.resources.iter().find(|resource| resource.url == url)
     }
 
+    fn default_resource(&self) -> Option<&Resource> {
+        match (&self.settings.default_resource, self.settings.resources.as_slice()) {
+            (Some(url), _) => self.resource(url),
+            (None, [single]) => Some(single),
+            (None, _) => None,
+        }
+    }
+
     fn is_secure(&self) -> bool {
         self.settings.issuer.starts_with("https://")
     }
@@ -222,6 +237,7 @@ impl State {
 pub fn router(state: Arc<State>, limits: Limits) -> Router {
     let limits = middleware::from_fn_with_state(Arc::new(limits), limited::check);
     let count = middleware::from_fn_with_state(Arc::clone(&state), counted::count);
+    let plain = if state.settings.auth_endpoints { plain::routes().layer(limits.clone()) } else { Router::new() };
     let open = Router::new()
         .route("/.well-known/oauth-protected-resource", get(protected_resource::root))
         .route("/.well-known/oauth-protected-resource/{*path}", get(protected_resource::of_path))
@@ -241,6 +257,7 @@ pub fn router(state: Arc<State>, limits: Limits) -> Router {
         .route("/consent", post(consent::decide))
         .route("/auth/callback", get(callback::arrive).head(no_head))
         .merge(open)
+        .merge(plain)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(count)
         .with_state(state)

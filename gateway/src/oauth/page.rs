@@ -28,8 +28,8 @@ pub(super) struct Consent<'a> {
     pub(super) style: &'static str,
     pub(super) client_name: &'a str,
     pub(super) vouched_by: Option<&'a str>,
-    pub(super) redirect_host: &'a str,
-    pub(super) is_loopback: bool,
+    pub(super) place: &'a str,
+    pub(super) warning: Option<&'static str>,
     pub(super) resource: &'a str,
     pub(super) scopes: Vec<&'a Scope>,
     pub(super) remember: Option<String>,
@@ -51,6 +51,14 @@ struct Application<'a> {
     style: &'static str,
     target: &'a str,
     failure: Option<&'a str>,
+}
+
+#[derive(Debug, Template)]
+#[template(path = "code.html")]
+struct Code<'a> {
+    style: &'static str,
+    text: &'a str,
+    has_challenge: bool,
 }
 
 /// A page with the headers that every page carries.
@@ -81,6 +89,11 @@ pub(super) fn to_application(target: &str, failure: Option<&str>) -> Response {
         response.headers_mut().insert(header::REFRESH, refresh);
     }
     response
+}
+
+/// A page with a code for the person to hand on; with a challenge, only the program that made it can use the code.
+pub(super) fn code(code: &str, has_challenge: bool) -> Response {
+    page(StatusCode::OK, &Code { style: STYLE, text: code, has_challenge })
 }
 
 /// A page that says what went wrong.

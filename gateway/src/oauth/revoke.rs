@@ -25,15 +25,21 @@ pub(super) async fn revoke(
     let parameters = form::read(&headers, query.as_deref(), &body)?;
     let known = client_auth::authenticate(&server, &headers, &parameters).await?;
     let token = parameters.get("token").ok_or(OAuthError::InvalidRequest("token is missing"))?;
-    let (client, now) = (known.client.client_id.as_str(), server.clock.now());
     // The hint is of no use: one look tells the two apart (section 2.1).
-    if let Some(grant) = access_token_grant(&server, token, client) {
+    end(&server, token, &known.client.client_id).await?;
+    Ok(StatusCode::OK)
+}
+
+/// Ends the grant of a token, if it is this client's; does nothing otherwise.
+pub(super) async fn end(server: &Server, token: &str, client: &str) -> Result<(), OAuthError> {
+    let now = server.clock.now();
+    if let Some(grant) = access_token_grant(server, token, client) {
         server.store.revoke(&Whose::Grant(grant), now).await?;
         server.record(Authorization::new(Step::GrantRevoked, client).because("the client gave an access token back"));
     } else if let Some(grant) = server.store.revoke_refresh_token(Digest256::of(token), client, now).await? {
         server.record(Authorization::of(Step::GrantRevoked, &grant).because("the client gave a refresh token back"));
     }
-    Ok(StatusCode::OK)
+    Ok(())
 }
 
 /// The grant of an access token of ours that this client holds.

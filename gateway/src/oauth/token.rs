@@ -44,22 +44,39 @@ async fn by_code(server: &Server, client: &Client, parameters: &Parameters) -> R
     let presented = Presented {
         client_id: &client.client_id,
         redirect_uri,
-        code_verifier: verifier,
+        code_verifier: Some(verifier),
         resource: resource.as_deref(),
     };
-    let grant = match server.store.redeem_code(Digest256::of(code), &presented, server.clock.now()).await? {
-        Redemption::Spent(spent) => spent.into_grant(),
-        Redemption::Refused(Refused::Target) => return Err(OAuthError::InvalidTarget),
+    match redeem(server, Digest256::of(code), &presented).await? {
+        Some(grant) => first_tokens(server, &grant).await,
+        None => Err(OAuthError::InvalidGrant),
+    }
+}
+
+/// Spends a code; `None` where there is none, or it is over.
+pub(super) async fn redeem(
+    server: &Server,
+    code: Digest256,
+    presented: &Presented<'_>,
+) -> Result<Option<Grant>, OAuthError> {
+    match server.store.redeem_code(code, presented, server.clock.now()).await? {
+        Redemption::Spent(spent) => Ok(Some(spent.into_grant())),
+        Redemption::Refused(Refused::Target) => Err(OAuthError::InvalidTarget),
         Redemption::Replayed => {
-            tracing::warn!(client = %client.client_id, "a code was redeemed twice; its grant is revoked");
-            let step = Authorization::new(Step::GrantRevoked, &client.client_id);
+            tracing::warn!(client = %presented.client_id, "a code was redeemed twice; its grant is revoked");
+            let step = Authorization::new(Step::GrantRevoked, presented.client_id);
             server.record(step.because("a code was redeemed twice"));
-            return Err(OAuthError::InvalidGrant);
+            Err(OAuthError::InvalidGrant)
         }
-        Redemption::Unknown | Redemption::Refused(Refused::Grant) => return Err(OAuthError::InvalidGrant),
-    };
+        Redemption::Refused(Refused::Grant) => Err(OAuthError::InvalidGrant),
+        Redemption::Unknown => Ok(None),
+    }
+}
+
+/// The first tokens of a grant whose code was spent.
+pub(super) async fn first_tokens(server: &Server, grant: &Grant) -> Result<Response, OAuthError> {
     // The sign-in was a minute ago at most; what it is no longer enough for is asked for anew.
-    if step_up::covered(server, &grant, &grant.scopes, server.clock.now()) != grant.scopes {
+    if step_up::covered(server, grant, &grant.scopes, server.clock.now()) != grant.scopes {
         return Err(OAuthError::InvalidGrant);
     }
     let refresh_token = if grant.may_refresh {
@@ -70,14 +87,14 @@ async fn by_code(server: &Server, client: &Client, parameters: &Parameters) -> R
     } else {
         None
     };
-    if !server.record(Authorization::of(Step::TokensIssued, &grant)) {
+    if !server.record(Authorization::of(Step::TokensIssued, grant)) {
         return Err(OAuthError::TemporarilyUnavailable);
     }
-    answer(server, &grant, IdType::User, &grant.scopes, refresh_token)
+    answer(server, grant, IdType::User, &grant.scopes, refresh_token)
 }
 
 /// RFC 7636 section 4.1.
-fn is_verifier(text: &str) -> bool {
+pub(super) fn is_verifier(text: &str) -> bool {
     let unreserved = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~');
     (43..=128).contains(&text.len()) && text.bytes().all(unreserved)
 }

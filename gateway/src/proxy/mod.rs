@@ -39,6 +39,7 @@ pub mod listener;
 mod mount;
 mod on_behalf_of;
 mod operation;
+mod plain;
 mod rate;
 mod raw_head;
 mod reader;
@@ -123,6 +124,8 @@ pub struct Settings {
     pub calls: Option<Rate>,
     /// Proxies whose word on a client's address counts.
     pub trusted_proxies: TrustedProxies,
+    /// Whether callers may ask who they are (`plain`).
+    pub auth_endpoints: bool,
 }
 
 /// The parts that a door is made of.
@@ -236,7 +239,10 @@ impl Handler for Door {
     async fn handle(&self, exchange: &mut Exchange) -> Result<(), Gone> {
         match self.routes.find(exchange.host(), exchange.path()) {
             Route::Backend(mount) => self.serve(exchange, &Arc::clone(mount)).await,
-            Route::Local => self.local(exchange).await,
+            Route::Local => match self.plain(exchange).await {
+                Some(answer) => exchange.answer(answer).await,
+                None => self.local(exchange).await,
+            },
             Route::Misdirected => exchange.answer(status(StatusCode::MISDIRECTED_REQUEST)).await,
         }
     }

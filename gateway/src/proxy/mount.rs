@@ -8,6 +8,7 @@ use super::on_behalf_of::OnBehalfOf;
 use crate::authn::Audience;
 use crate::backend::Replicas;
 use crate::backend::caller::Caller;
+use crate::backend::catalogue::Listing;
 use crate::mcp::Features;
 use crate::metrics;
 
@@ -32,6 +33,8 @@ pub struct Mount {
     pub features: Features,
     /// What is counted of it.
     pub series: Arc<metrics::Backend>,
+    /// Its tools as the gateway itself reads them, for who asks what is open to them; where anybody may ask.
+    pub listing: Option<Arc<Listing>>,
     /// Where it is.
     pub replicas: Arc<Replicas>,
 }

@@ -30,7 +30,7 @@ impl Calls {
         Self { everybodys: everybodys.map(|rate| Gcra::new(rate, CALLERS)), of_roles: RwLock::default() }
     }
 
-    fn check(&self, rate: Option<RoleRate>, caller: &impl Hash) -> Result<(), TooOften> {
+    pub(super) fn check(&self, rate: Option<RoleRate>, caller: &impl Hash) -> Result<(), TooOften> {
         match rate {
             Some(rate) => self.of_role(rate).check(caller),
             None => self.everybodys.as_ref().map_or(Ok(()), |limit| limit.check(caller)),

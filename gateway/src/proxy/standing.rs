@@ -10,7 +10,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use portcullis_policy::{Act, Action, BackendName, Denial, Mask, Permitted, Policy, Rate, Subject, View};
 
-use crate::backend::catalogue::Keeper;
+use crate::backend::catalogue::{Field, Keeper, Tool};
 use crate::backend::pinning::{Place, Surface};
 use crate::mcp;
 use crate::mcp::list_filter::Fate;
@@ -143,6 +143,22 @@ impl Seen<'_> {
             // Its schema does not have what is pinned any more: what would be sent is not what it takes.
             Err(()) => Fate::Hidden,
         }
+    }
+
+    /// Who keeps the catalogue that calls are decided by, where there is one.
+    pub(super) fn keeper(&self) -> Option<&Arc<Keeper>> {
+        self.kept.map(|kept| &kept.keeper)
+    }
+
+    /// Whether lists show a tool that is as its catalogue has it.
+    pub(super) fn lists(&self, tool: &Tool) -> bool {
+        let exists =
+            |kept: &Kept| kept.surface.as_ref().is_some_and(|surface| surface.place(tool.name()) == Place::Exists);
+        let fits = || {
+            let schema = tool.get(Field::InputSchema).unwrap_or(&serde_json::Value::Null);
+            self.view.tool_schema(tool.name(), &schema.to_string()).is_ok()
+        };
+        self.view.tool(tool.name()) && self.kept.is_none_or(exists) && (!self.view.has_pins() || fits())
     }
 
     /// An item of a list of prompts: without the arguments that are set for callers.

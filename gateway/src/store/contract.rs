@@ -40,13 +40,18 @@ fn record() -> CodeRecord {
     CodeRecord {
         client_id: "client".to_owned(),
         redirect_uri: "http://127.0.0.1/cb".to_owned(),
-        code_challenge: URL_SAFE_NO_PAD.encode(Sha256::digest(VERIFIER)),
+        code_challenge: Some(URL_SAFE_NO_PAD.encode(Sha256::digest(VERIFIER))),
         resource: "https://r".to_owned(),
     }
 }
 
 fn presented() -> Presented<'static> {
-    Presented { client_id: "client", redirect_uri: "http://127.0.0.1/cb", code_verifier: VERIFIER, resource: None }
+    Presented {
+        client_id: "client",
+        redirect_uri: "http://127.0.0.1/cb",
+        code_verifier: Some(VERIFIER),
+        resource: None,
+    }
 }
 
 fn later(seconds: u64) -> Timestamp {
@@ -59,7 +64,7 @@ fn login() -> Login {
         document: None,
         redirect_uri: "r".to_owned(),
         state: None,
-        code_challenge: "x".to_owned(),
+        code_challenge: Some("x".to_owned()),
         resource: "https://r".to_owned(),
         scopes: vec![],
         hints: vec![],
@@ -69,6 +74,7 @@ fn login() -> Login {
         verifier: None,
         remember: false,
         remembered_of: None,
+        way: Way::Redirect,
     }
 }
 
@@ -123,8 +129,9 @@ async fn what_a_code_was_not_issued_for_leaves_it_as_it_was() {
     for wrong in [
         Presented { client_id: "other", ..presented() },
         Presented { redirect_uri: "http://127.0.0.1/other", ..presented() },
-        Presented { code_verifier: "another-verifier-that-is-long-enough-to-be-one", ..presented() },
-        Presented { code_verifier: "", ..presented() },
+        Presented { code_verifier: Some("another-verifier-that-is-long-enough-to-be-one"), ..presented() },
+        Presented { code_verifier: Some(""), ..presented() },
+        Presented { code_verifier: None, ..presented() },
     ] {
         assert!(matches!(store.redeem_code(code, &wrong, NOW).await.unwrap(), Redemption::Refused(Refused::Grant)));
     }
@@ -132,6 +139,20 @@ async fn what_a_code_was_not_issued_for_leaves_it_as_it_was() {
     assert!(matches!(store.redeem_code(code, &other, NOW).await.unwrap(), Redemption::Refused(Refused::Target)));
     assert!(matches!(store.redeem_code(Digest256::of("no"), &presented(), NOW).await.unwrap(), Redemption::Unknown));
     assert!(matches!(store.redeem_code(code, &presented(), NOW).await.unwrap(), Redemption::Spent(_)));
+}
+
+#[tokio::test]
+async fn a_code_without_a_challenge_is_good_without_a_verifier_only() {
+    let (_directory, store) = store().await;
+    let code = Digest256::of("code");
+    let record = CodeRecord { code_challenge: None, ..record() };
+    store.issue_code(code, &record, &grant("g"), later(60)).await.unwrap();
+    for verifier in [VERIFIER, ""] {
+        let wrong = Presented { code_verifier: Some(verifier), ..presented() };
+        assert!(matches!(store.redeem_code(code, &wrong, NOW).await.unwrap(), Redemption::Refused(Refused::Grant)));
+    }
+    let right = Presented { code_verifier: None, ..presented() };
+    assert!(matches!(store.redeem_code(code, &right, NOW).await.unwrap(), Redemption::Spent(_)));
 }
 
 #[tokio::test]

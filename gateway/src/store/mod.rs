@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 
 pub use embedded::SqliteStore;
 pub use observed::Observed;
-pub use record::{Client, ClientKeys, CodeRecord, Grant, Login, Presented, Refused, SpentCode, Successor};
+pub use record::{Client, ClientKeys, CodeRecord, Grant, Login, Presented, Refused, SpentCode, Successor, Way};
 pub use revocation::{Revocation, Revocations, Whose};
 pub use seal::{SealError, Sealer};
 

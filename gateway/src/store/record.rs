@@ -56,8 +56,8 @@ pub struct Login {
     pub redirect_uri: String,
     /// The client's `state`, given back as it came.
     pub state: Option<String>,
-    /// The S256 challenge (RFC 7636).
-    pub code_challenge: String,
+    /// The S256 challenge (RFC 7636); only where the way does without may it be absent.
+    pub code_challenge: Option<String>,
     /// The resource that was asked for (RFC 8707).
     pub resource: String,
     /// The scopes that will be granted.
@@ -78,6 +78,22 @@ pub struct Login {
     /// Whose remembered consent stands for the consent page: tenant and object, joined by a colon.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remembered_of: Option<String>,
+    /// How what comes of it gets to who asked.
+    #[serde(default)]
+    pub way: Way,
+}
+
+/// How what comes of a login gets to who asked for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Way {
+    /// By a redirect to the `redirect_uri`.
+    #[default]
+    Redirect,
+    /// On a page, as a code that the person hands on.
+    Page,
+    /// To the device that waits (RFC 8628): the SHA-256 of its code, as base64url.
+    Device(String),
 }
 
 /// What a code was issued for.
@@ -87,8 +103,8 @@ pub struct CodeRecord {
     pub client_id: String,
     /// Where it was sent.
     pub redirect_uri: String,
-    /// The S256 challenge that the verifier must meet.
-    pub code_challenge: String,
+    /// The S256 challenge that the verifier must meet; without one there must be no verifier.
+    pub code_challenge: Option<String>,
     /// The resource that the token will be for.
     pub resource: String,
 }
@@ -101,7 +117,7 @@ pub struct Presented<'a> {
     /// `redirect_uri`.
     pub redirect_uri: &'a str,
     /// `code_verifier`.
-    pub code_verifier: &'a str,
+    pub code_verifier: Option<&'a str>,
     /// `resource`.
     pub resource: Option<&'a str>,
 }
@@ -118,8 +134,14 @@ pub enum Refused {
 impl CodeRecord {
     /// Whether the code was issued for this.
     pub(super) fn check(&self, presented: &Presented<'_>) -> Result<(), Refused> {
-        let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(presented.code_verifier.as_bytes()));
-        let met: bool = challenge.as_bytes().ct_eq(self.code_challenge.as_bytes()).into();
+        let met = match (&self.code_challenge, presented.code_verifier) {
+            (Some(challenge), Some(verifier)) => {
+                let met = URL_SAFE_NO_PAD.encode(Sha256::digest(verifier.as_bytes()));
+                met.as_bytes().ct_eq(challenge.as_bytes()).into()
+            }
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        };
         if !met || presented.client_id != self.client_id || presented.redirect_uri != self.redirect_uri {
             return Err(Refused::Grant);
         }

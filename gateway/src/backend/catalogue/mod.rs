@@ -7,6 +7,7 @@
 mod client;
 mod keeper;
 mod listen;
+mod listing;
 mod pages;
 mod tool;
 pub(super) mod wire;
@@ -20,6 +21,7 @@ use sha2::{Digest, Sha256};
 
 pub use client::{Client, Fetched, Limits};
 pub use keeper::{Keeper, Known, Pinned};
+pub use listing::Listing;
 pub use pages::Unreadable;
 pub use tool::{Field, Fingerprint, Tool};
 pub use wire::FetchError;

@@ -89,6 +89,21 @@ fn one(
     })
 }
 
+/// The backend that is meant where none is named.
+pub(super) fn default(
+    resolver: &mut Resolver<'_>,
+    text: Option<&document::Text>,
+    backends: &BTreeMap<String, document::Backend>,
+) -> Option<BackendName> {
+    let text = text?;
+    let name = resolver.text(text)?;
+    if !backends.contains_key(&name) {
+        resolver.fault(Some(text), format!("`{name}` is none of `backends`; name one of them"));
+        return None;
+    }
+    BackendName::try_from(name.as_str()).ok()
+}
+
 fn drift(resolver: &mut Resolver<'_>, written: Option<&document::Drift>) -> Option<Drift> {
     let written = written?;
     let lock = resolver.path(&written.lock);
@@ -215,7 +230,7 @@ fn path(resolver: &mut Resolver<'_>, text: Option<&document::Text>, name: &str, 
             .fault(Some(text), format!("`{value}` cannot be a path; write `/name/mcp` with letters, digits, `-._~`"));
         return None;
     }
-    if segments.first().is_some_and(|first| RESERVED.contains(first)) {
+    if segments.first().is_some_and(|first| RESERVED.contains(first)) || path == "/health" {
         resolver.fault(Some(text), format!("`{value}` is the gateway's own; choose another first segment"));
         return None;
     }

@@ -9,7 +9,9 @@ use super::values::{Resolver, is_loopback};
 use crate::config::document::{self, Text};
 use crate::config::settings::Clients;
 use crate::jose::client_assertion::ClientKeys;
-use crate::oauth::{CLIENT_DOMAINS, Configured, Credential, Grants, Hosts, REDIRECT_HOSTS, check_redirect_uri};
+use crate::oauth::{
+    CLIENT_DOMAINS, Configured, Credential, Grants, Hosts, PLAIN_CLIENT, REDIRECT_HOSTS, check_redirect_uri,
+};
 use crate::outbound::guarded::Double;
 use crate::store::Digest256;
 
@@ -65,6 +67,9 @@ fn one(
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     if id.len() > MAX_ID || !id.bytes().all(plain) {
         resolver.fault(Some(&written.id), format!("`{id}` cannot be a client's id; use letters, digits and `-._~`"));
+    }
+    if id == PLAIN_CLIENT {
+        resolver.fault(Some(&written.id), format!("`{id}` is the gateway's own client; choose another id"));
     }
     let name = written.name.as_ref().and_then(|name| resolver.text(name));
     let grants = grants(resolver, written);

@@ -8,6 +8,7 @@ mod client_auth;
 mod consent;
 mod identity;
 mod metadata;
+mod plain;
 mod refresh;
 mod registration;
 mod remembered;
@@ -84,6 +85,8 @@ impl World {
             access_token_lifetime: Duration::from_mins(15),
             refresh_token_lifetime: Duration::from_hours(30 * 24),
             remember_consent,
+            auth_endpoints: true,
+            default_resource: None,
         };
         let state = State::new(
             settings,
