@@ -2,16 +2,18 @@
 //!
 //! The suite runs twice against an MCP server with everything it asks for (`conformance/everything.mjs`, on the official
 //! TypeScript SDK): directly, and through a gateway with the token of a person who signed in. What may differ is in
-//! `conformance/stricter.yaml`, each with its reason.
+//! `conformance/stricter.yaml`, each with its reason. Its scenarios for authorization servers run against the gateway's own.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::process::Stdio;
 use std::time::Duration;
 
 use portcullis_tests::process::{file, free_port, node, tool, until_listening};
-use portcullis_tests::{Process, WorldBuilder};
-use serde_json::Value;
+use portcullis_tests::{Backend, Process, World, WorldBuilder};
+use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 
 /// The revisions, and the least number of checks that the suite has for each: none may fall silent.
@@ -62,9 +64,9 @@ fn read(directory: &Path) -> Checks {
     for entry in std::fs::read_dir(directory).unwrap() {
         let entry = entry.unwrap();
         let name = entry.file_name().into_string().unwrap();
-        // server-<scenario>-<when>, where `when` is as long as this one:
-        let long = "server-".len() + "-2026-01-01T00-00-00-000Z".len();
-        let scenario = &name["server-".len()..][..name.len() - long];
+        // <kind>-<scenario>-<when>, where `when` is as long as this one:
+        let long = "-2026-01-01T00-00-00-000Z".len();
+        let scenario = name[..name.len() - long].trim_start_matches("server-");
         let text = std::fs::read_to_string(entry.path().join("checks.json")).unwrap();
         for check in serde_json::from_str::<Vec<Value>>(&text).unwrap() {
             let word = |key: &str| check[key].as_str().unwrap_or_default();
@@ -125,4 +127,47 @@ async fn the_conformance_suite_says_the_same_through_the_gateway() {
     }
     assert!(differences.is_empty(), "{}", differences.join("\n"));
     assert!(stricter.is_empty(), "these no longer differ: {stricter:?}");
+}
+
+/// Runs the scenarios for authorization servers of one revision, with a person at the browser.
+async fn authorize(world: &World, client_id: &str, port: u16, revision: &str) -> (Checks, String) {
+    let written = TempDir::new().unwrap();
+    let mut command = Command::new(node());
+    command.arg(tool("conformance/node_modules/@modelcontextprotocol/conformance/dist/index.js"));
+    command.args(["authorization", "--url", &world.url(), "--client-id", client_id, "--resource", &world.mcp()]);
+    command.args(["--port", &port.to_string(), "--spec-version", revision, "-o"]).arg(written.path());
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut said = String::new();
+    let all = async {
+        while let Some(line) = lines.next_line().await.unwrap() {
+            if let Some(address) = line.split_whitespace().find(|word| word.contains("/authorize?")) {
+                let mut browser = Command::new(node());
+                browser.arg(file("interop/open.mjs")).arg(address).env("PERSON", "rita").env("VISIT", "1");
+                assert!(browser.output().await.unwrap().status.success(), "{address}");
+            }
+            said.push_str(&line);
+            said.push('\n');
+        }
+        child.wait().await.unwrap();
+    };
+    tokio::time::timeout(Duration::from_mins(2), all).await.expect("the suite hangs");
+    (read(written.path()), said)
+}
+
+#[tokio::test]
+async fn the_authorization_server_is_as_the_conformance_suite_wants_it() {
+    let world = WorldBuilder::new(&Backend::plain().await).own_tokens_only().start().await;
+    // Metadata and the code grant for each revision, and for the later two that metadata documents are read.
+    for (revision, count) in [("2025-03-26", 2), ("2025-06-18", 2), ("2025-11-25", 3), ("2026-07-28", 3)] {
+        let port = free_port();
+        let redirect = format!("http://127.0.0.1:{port}/callback");
+        let metadata = json!({ "client_name": "Conformance", "redirect_uris": [redirect],
+            "application_type": "native", "token_endpoint_auth_method": "none" });
+        let response = world.http().post(format!("{}/register", world.url())).json(&metadata).send().await.unwrap();
+        let client: Value = response.json().await.unwrap();
+        let (checks, said) = authorize(&world, client["client_id"].as_str().unwrap(), port, revision).await;
+        let outcomes: Vec<&str> = checks.values().flatten().map(|outcome| outcome.trim()).collect();
+        assert_eq!(outcomes, vec!["SUCCESS"; count], "{revision}: {checks:#?}\n{said}");
+    }
 }

@@ -1,7 +1,8 @@
 // What a person's browser does: shows the consent page, posts its form, follows redirects, keeps cookies.
 
-// Walks from an authorization URL to the client's redirect URI; gives back the final URL.
-export async function approve(authorizationUrl, redirectUri, person) {
+// Walks from an authorization URL to the client's redirect URI, with the boxes of scopes `without` unticked; gives back the
+// final URL.
+export async function approve(authorizationUrl, redirectUri, person, without = []) {
   const start = new URL(authorizationUrl);
   start.searchParams.set('login_hint', person);
   const cookies = new Map();
@@ -9,7 +10,9 @@ export async function approve(authorizationUrl, redirectUri, person) {
   const page = await response.text();
   const field = (name) => new RegExp(`name="${name}" value="([^"]*)"`).exec(page)?.[1];
   const form = new URLSearchParams({ transaction: field('transaction'), csrf: field('csrf'), decision: 'approve' });
-  for (const [, name] of page.matchAll(/<input type="checkbox" name="([^"]*)"[^>]* checked/g)) form.set(name, '1');
+  for (const [, name] of page.matchAll(/<input type="checkbox" name="([^"]*)"[^>]* checked/g)) {
+    if (!without.some((scope) => name === `scope-${scope}`)) form.set(name, '1');
+  }
   response = await visit(new URL('/consent', start), cookies, form);
   for (let hops = 0; hops < 15; hops += 1) {
     const location = response.headers.get('location');
