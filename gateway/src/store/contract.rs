@@ -8,13 +8,50 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::*;
 
+mod servers;
+mod trust;
+
 const NOW: Timestamp = Timestamp::from_secs(1_000_000);
 const VERIFIER: &str = "a-verifier-that-is-long-enough-to-be-one-of-them";
 
-async fn store() -> (tempfile::TempDir, Arc<dyn Store>) {
-    let directory = tempfile::tempdir().unwrap();
-    let store = SqliteStore::open(&directory.path().join("portcullis.db")).await.unwrap();
-    (directory, Arc::new(store))
+/// A kind of store, and a fresh one of it.
+#[derive(Clone, Copy)]
+enum Make {
+    Sqlite,
+    Redis,
+    Cluster,
+}
+
+impl Make {
+    async fn store(self) -> (tempfile::TempDir, Arc<dyn Store>) {
+        self.bounded(MAX_LOGINS, MAX_UNUSED_CLIENTS).await
+    }
+
+    /// One with room for so many logins and unused clients.
+    async fn bounded(self, logins: i64, clients: i64) -> (tempfile::TempDir, Arc<dyn Store>) {
+        let directory = tempfile::tempdir().unwrap();
+        let store: Arc<dyn Store> = match self {
+            Self::Sqlite => {
+                let store = SqliteStore::open(&directory.path().join("portcullis.db")).await.unwrap();
+                Arc::new(store.with_bounds(logins, clients))
+            }
+            Self::Redis | Self::Cluster => {
+                let servers = if matches!(self, Self::Redis) { servers::single() } else { servers::cluster() };
+                let store = RedisStore::open(&servers.settings(), Sealer::new([7; 32])).await.unwrap();
+                Arc::new(store.with_bounds(logins, clients))
+            }
+        };
+        (directory, store)
+    }
+}
+
+/// Every test of the contract with every store.
+macro_rules! contract {
+    ($($name:ident),* $(,)?) => {
+        mod sqlite { use super::Make; $(#[tokio::test] async fn $name() { super::$name(Make::Sqlite).await; })* }
+        mod redis { use super::Make; $(#[tokio::test] async fn $name() { super::$name(Make::Redis).await; })* }
+        mod cluster { use super::Make; $(#[tokio::test] async fn $name() { super::$name(Make::Cluster).await; })* }
+    };
 }
 
 fn grant(id: &str) -> Grant {
@@ -88,9 +125,8 @@ async fn with_code(store: &Arc<dyn Store>) -> Digest256 {
     code
 }
 
-#[tokio::test]
-async fn a_code_is_redeemed_once_and_its_replay_ends_the_grant() {
-    let (_directory, store) = store().await;
+async fn a_code_is_redeemed_once_and_its_replay_ends_the_grant(make: Make) {
+    let (_directory, store) = make.store().await;
     let code = with_code(&store).await;
     let Redemption::Spent(spent) = store.redeem_code(code, &presented(), NOW).await.unwrap() else {
         panic!("not spent")
@@ -103,9 +139,8 @@ async fn a_code_is_redeemed_once_and_its_replay_ends_the_grant() {
     assert!(matches!(presentation, Presentation::Unknown));
 }
 
-#[tokio::test]
-async fn a_hundred_racers_redeem_a_code_once() {
-    let (_directory, store) = store().await;
+async fn a_hundred_racers_redeem_a_code_once(make: Make) {
+    let (_directory, store) = make.store().await;
     let code = with_code(&store).await;
     let racers: Vec<_> = (0..100)
         .map(|_| {
@@ -122,9 +157,8 @@ async fn a_hundred_racers_redeem_a_code_once() {
     assert_eq!(winners, 1);
 }
 
-#[tokio::test]
-async fn what_a_code_was_not_issued_for_leaves_it_as_it_was() {
-    let (_directory, store) = store().await;
+async fn what_a_code_was_not_issued_for_leaves_it_as_it_was(make: Make) {
+    let (_directory, store) = make.store().await;
     let code = with_code(&store).await;
     for wrong in [
         Presented { client_id: "other", ..presented() },
@@ -141,9 +175,8 @@ async fn what_a_code_was_not_issued_for_leaves_it_as_it_was() {
     assert!(matches!(store.redeem_code(code, &presented(), NOW).await.unwrap(), Redemption::Spent(_)));
 }
 
-#[tokio::test]
-async fn a_code_without_a_challenge_is_good_without_a_verifier_only() {
-    let (_directory, store) = store().await;
+async fn a_code_without_a_challenge_is_good_without_a_verifier_only(make: Make) {
+    let (_directory, store) = make.store().await;
     let code = Digest256::of("code");
     let record = CodeRecord { code_challenge: None, ..record() };
     store.issue_code(code, &record, &grant("g"), later(60)).await.unwrap();
@@ -155,16 +188,14 @@ async fn a_code_without_a_challenge_is_good_without_a_verifier_only() {
     assert!(matches!(store.redeem_code(code, &right, NOW).await.unwrap(), Redemption::Spent(_)));
 }
 
-#[tokio::test]
-async fn a_code_dies_after_its_time() {
-    let (_directory, store) = store().await;
+async fn a_code_dies_after_its_time(make: Make) {
+    let (_directory, store) = make.store().await;
     let code = with_code(&store).await;
     assert!(matches!(store.redeem_code(code, &presented(), later(60)).await.unwrap(), Redemption::Unknown));
 }
 
-#[tokio::test]
-async fn a_refresh_token_has_one_successor_and_its_reuse_ends_the_grant() {
-    let (_directory, store) = store().await;
+async fn a_refresh_token_has_one_successor_and_its_reuse_ends_the_grant(make: Make) {
+    let (_directory, store) = make.store().await;
     with_code(&store).await;
     let (first, second) = (Digest256::of("1"), Digest256::of("2"));
     let after_grace = NOW.plus(GRACE);
@@ -182,9 +213,8 @@ async fn a_refresh_token_has_one_successor_and_its_reuse_ends_the_grant() {
     assert!(matches!(store.present_refresh_token(second, "client", NOW).await.unwrap(), Presentation::Unknown));
 }
 
-#[tokio::test]
-async fn a_lost_answer_can_be_asked_for_again_until_its_token_is_used() {
-    let (_directory, store) = store().await;
+async fn a_lost_answer_can_be_asked_for_again_until_its_token_is_used(make: Make) {
+    let (_directory, store) = make.store().await;
     with_code(&store).await;
     let (first, second) = (Digest256::of("1"), Digest256::of("2"));
     store.begin_refresh(first, "g", later(100)).await.unwrap();
@@ -206,9 +236,8 @@ async fn a_lost_answer_can_be_asked_for_again_until_its_token_is_used() {
     ));
 }
 
-#[tokio::test]
-async fn a_revoked_grant_cannot_be_rotated_back_to_life() {
-    let (_directory, store) = store().await;
+async fn a_revoked_grant_cannot_be_rotated_back_to_life(make: Make) {
+    let (_directory, store) = make.store().await;
     with_code(&store).await;
     let first = Digest256::of("1");
     store.begin_refresh(first, "g", later(100)).await.unwrap();
@@ -221,8 +250,7 @@ async fn a_revoked_grant_cannot_be_rotated_back_to_life() {
     assert!(matches!(presentation, Presentation::Unknown));
 }
 
-#[tokio::test]
-async fn whoever_is_named_loses_their_grants_and_nobody_else() {
+async fn whoever_is_named_loses_their_grants_and_nobody_else(make: Make) {
     let named = [
         (Whose::Grant("1".to_owned()), 1),
         (Whose::User { tid: "t".to_owned(), oid: "o".to_owned() }, 2),
@@ -230,7 +258,7 @@ async fn whoever_is_named_loses_their_grants_and_nobody_else() {
         (Whose::Tenant("t".to_owned()), 3),
     ];
     for (whose, count) in named {
-        let (_directory, store) = store().await;
+        let (_directory, store) = make.store().await;
         let grants = [("1", "client", "t", "o"), ("2", "client", "u", "o"), ("3", "c", "t", "o"), ("4", "c", "t", "p")];
         let grants = grants.map(|(id, client, tid, oid)| Grant {
             client_id: client.to_owned(),
@@ -256,9 +284,8 @@ async fn whoever_is_named_loses_their_grants_and_nobody_else() {
     }
 }
 
-#[tokio::test]
-async fn every_end_of_a_grant_is_in_the_log_until_its_tokens_have_ended() {
-    let (_directory, store) = store().await;
+async fn every_end_of_a_grant_is_in_the_log_until_its_tokens_have_ended(make: Make) {
+    let (_directory, store) = make.store().await;
     assert_eq!(store.revocations(0).await.unwrap(), Revocations::default());
     let code = with_code(&store).await;
     store.redeem_code(code, &presented(), NOW).await.unwrap();
@@ -278,9 +305,8 @@ async fn every_end_of_a_grant_is_in_the_log_until_its_tokens_have_ended() {
     assert!(store.revocations(log.newest).await.unwrap().newest > log.newest);
 }
 
-#[tokio::test]
-async fn a_refresh_token_that_is_given_back_ends_the_grant_of_its_client_only() {
-    let (_directory, store) = store().await;
+async fn a_refresh_token_that_is_given_back_ends_the_grant_of_its_client_only(make: Make) {
+    let (_directory, store) = make.store().await;
     with_code(&store).await;
     let (first, second) = (Digest256::of("1"), Digest256::of("2"));
     store.begin_refresh(first, "g", later(100)).await.unwrap();
@@ -294,11 +320,8 @@ async fn a_refresh_token_that_is_given_back_ends_the_grant_of_its_client_only() 
     assert_eq!(store.revocations(0).await.unwrap().lines.len(), 1);
 }
 
-#[tokio::test]
-async fn a_flood_of_registrations_pushes_out_unused_ones_only() {
-    let directory = tempfile::tempdir().unwrap();
-    let store = SqliteStore::open(&directory.path().join("portcullis.db")).await.unwrap();
-    let store: Arc<dyn Store> = Arc::new(store.with_bounds(3, 3));
+async fn a_flood_of_registrations_pushes_out_unused_ones_only(make: Make) {
+    let (_directory, store) = make.bounded(3, 3).await;
     let client = |id: &str| Client {
         client_id: id.to_owned(),
         client_name: None,
@@ -318,10 +341,8 @@ async fn a_flood_of_registrations_pushes_out_unused_ones_only() {
     assert!(!is_there("flood 6").await && !is_there("flood 0").await);
 }
 
-#[tokio::test]
-async fn a_flood_of_logins_pushes_out_the_oldest() {
-    let directory = tempfile::tempdir().unwrap();
-    let store = SqliteStore::open(&directory.path().join("portcullis.db")).await.unwrap().with_bounds(3, 3);
+async fn a_flood_of_logins_pushes_out_the_oldest(make: Make) {
+    let (_directory, store) = make.bounded(3, 3).await;
     for number in 0..10_u64 {
         let id = Digest256::of(&number.to_string());
         store.begin_login(id, &login(), later(600 + number)).await.unwrap();
@@ -330,9 +351,8 @@ async fn a_flood_of_logins_pushes_out_the_oldest() {
     assert!(store.login(Digest256::of("6"), NOW).await.unwrap().is_none());
 }
 
-#[tokio::test]
-async fn a_hundred_racers_rotate_once() {
-    let (_directory, store) = store().await;
+async fn a_hundred_racers_rotate_once(make: Make) {
+    let (_directory, store) = make.store().await;
     with_code(&store).await;
     let token = Digest256::of("1");
     store.begin_refresh(token, "g", later(100)).await.unwrap();
@@ -350,9 +370,8 @@ async fn a_hundred_racers_rotate_once() {
     assert_eq!(winners, 1);
 }
 
-#[tokio::test]
-async fn a_login_is_taken_once_and_in_time() {
-    let (_directory, store) = store().await;
+async fn a_login_is_taken_once_and_in_time(make: Make) {
+    let (_directory, store) = make.store().await;
     let login = login();
     let id = Digest256::of("login");
     store.begin_login(id, &login, later(10)).await.unwrap();
@@ -364,9 +383,8 @@ async fn a_login_is_taken_once_and_in_time() {
     assert_eq!(store.take_login(id, later(10)).await.unwrap(), None);
 }
 
-#[tokio::test]
-async fn what_is_over_is_forgotten_and_a_used_client_is_not() {
-    let (_directory, store) = store().await;
+async fn what_is_over_is_forgotten_and_a_used_client_is_not(make: Make) {
+    let (_directory, store) = make.store().await;
     let client = |id: &str| Client {
         client_id: id.to_owned(),
         client_name: None,
@@ -386,9 +404,8 @@ async fn what_is_over_is_forgotten_and_a_used_client_is_not() {
     assert!(store.client("client").await.unwrap().is_none(), "nobody signed in through it for a year");
 }
 
-#[tokio::test]
-async fn what_a_document_says_now_is_kept_in_place_of_what_it_said() {
-    let (_directory, store) = store().await;
+async fn what_a_document_says_now_is_kept_in_place_of_what_it_said(make: Make) {
+    let (_directory, store) = make.store().await;
     let client = |name: &str| Client {
         client_id: "client".to_owned(),
         client_name: Some(name.to_owned()),
@@ -406,9 +423,8 @@ async fn what_a_document_says_now_is_kept_in_place_of_what_it_said() {
     assert!(store.client("client").await.unwrap().is_some(), "it stays a used one");
 }
 
-#[tokio::test]
-async fn an_assertion_is_spent_once_until_it_expires() {
-    let (_directory, store) = store().await;
+async fn an_assertion_is_spent_once_until_it_expires(make: Make) {
+    let (_directory, store) = make.store().await;
     let (one, other) = (Digest256::of("one"), Digest256::of("other"));
     let racers: Vec<_> = (0..50)
         .map(|_| {
@@ -428,9 +444,56 @@ async fn an_assertion_is_spent_once_until_it_expires() {
     assert!(store.spend_assertion(one, later(600)).await.unwrap(), "it could not be presented any more anyway");
 }
 
+async fn a_key_is_replaced_by_who_saw_it_last(make: Make) {
+    let (_directory, store) = make.store().await;
+    assert_eq!(store.key("a", vec![1]).await.unwrap(), [1]);
+    assert_eq!(store.key("a", vec![2]).await.unwrap(), [1], "the first one stays");
+    assert!(!store.replace_key("a", &[2], vec![3]).await.unwrap(), "another was seen");
+    assert!(!store.replace_key("b", &[1], vec![3]).await.unwrap(), "there is none");
+    assert!(store.replace_key("a", &[1], vec![3, 0, 255]).await.unwrap());
+    assert_eq!(store.key("a", vec![4]).await.unwrap(), [3, 0, 255]);
+}
+
+async fn a_lease_is_one_holders_until_it_is_given_back_or_over(make: Make) {
+    let (_directory, store) = make.store().await;
+    let (one, other) = (Digest256::of("one"), Digest256::of("other"));
+    assert!(store.lease("refresh", one, NOW, later(15)).await.unwrap());
+    assert!(!store.lease("refresh", other, NOW, later(15)).await.unwrap());
+    assert!(store.lease("something else", other, NOW, later(15)).await.unwrap());
+    assert!(store.lease("refresh", one, later(1), later(16)).await.unwrap(), "its holder may prolong it");
+    store.release("refresh", other).await.unwrap();
+    assert!(!store.lease("refresh", other, later(15), later(30)).await.unwrap(), "nobody gives back another's");
+    store.release("refresh", one).await.unwrap();
+    assert!(store.lease("refresh", other, later(1), later(16)).await.unwrap());
+    assert!(store.lease("refresh", one, later(16), later(30)).await.unwrap(), "a holder that died is not waited for");
+}
+
+contract!(
+    a_code_is_redeemed_once_and_its_replay_ends_the_grant,
+    a_hundred_racers_redeem_a_code_once,
+    what_a_code_was_not_issued_for_leaves_it_as_it_was,
+    a_code_without_a_challenge_is_good_without_a_verifier_only,
+    a_code_dies_after_its_time,
+    a_refresh_token_has_one_successor_and_its_reuse_ends_the_grant,
+    a_lost_answer_can_be_asked_for_again_until_its_token_is_used,
+    a_revoked_grant_cannot_be_rotated_back_to_life,
+    whoever_is_named_loses_their_grants_and_nobody_else,
+    every_end_of_a_grant_is_in_the_log_until_its_tokens_have_ended,
+    a_refresh_token_that_is_given_back_ends_the_grant_of_its_client_only,
+    a_flood_of_registrations_pushes_out_unused_ones_only,
+    a_flood_of_logins_pushes_out_the_oldest,
+    a_hundred_racers_rotate_once,
+    a_login_is_taken_once_and_in_time,
+    what_is_over_is_forgotten_and_a_used_client_is_not,
+    what_a_document_says_now_is_kept_in_place_of_what_it_said,
+    an_assertion_is_spent_once_until_it_expires,
+    a_key_is_replaced_by_who_saw_it_last,
+    a_lease_is_one_holders_until_it_is_given_back_or_over,
+);
+
 #[tokio::test]
 async fn the_first_signing_key_stays() {
-    let (directory, store) = store().await;
+    let (directory, store) = Make::Sqlite.store().await;
     assert_eq!(store.key("a", vec![1]).await.unwrap(), [1]);
     assert_eq!(store.key("a", vec![2]).await.unwrap(), [1]);
     drop(store);
@@ -478,4 +541,21 @@ async fn a_file_that_is_not_ours_or_damaged_is_refused() {
         let error = refused(name).await;
         assert!(error.contains(says), "{name}: {error}");
     }
+}
+
+#[tokio::test]
+async fn a_file_of_the_version_before_becomes_one_of_this() {
+    let (directory, store) = Make::Sqlite.store().await;
+    with_code(&store).await;
+    drop(store);
+    let path = directory.path().join("portcullis.db");
+    let pool = sqlx::SqlitePool::connect(&format!("sqlite:{}", path.display())).await.unwrap();
+    sqlx::raw_sql("DROP TABLE lease; PRAGMA user_version = 4").execute(&pool).await.unwrap();
+    let both = tokio::join!(SqliteStore::open(&path), SqliteStore::open(&path));
+    let (one, other) = (both.0.unwrap(), both.1.unwrap());
+    assert!(one.lease("x", Digest256::of("one"), NOW, later(9)).await.unwrap());
+    assert!(!other.lease("x", Digest256::of("other"), NOW, later(9)).await.unwrap());
+    assert_eq!(other.grant("g").await.unwrap(), Some(grant("g")), "and what was in it is there");
+    sqlx::raw_sql("PRAGMA user_version = 99").execute(&pool).await.unwrap();
+    assert!(SqliteStore::open(&path).await.unwrap_err().to_string().contains("another version"));
 }

@@ -2,6 +2,7 @@
 //! here because it is one trait, act by act.
 
 mod ended;
+mod schema;
 
 use std::path::Path;
 use std::time::Duration;
@@ -13,38 +14,10 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{Row, Sqlite, SqlitePool, Transaction};
 
 use super::{
-    Client, CodeRecord, Digest256, GRACE, Grant, Login, Presentation, Presented, Redemption, Revocations, Rotation,
-    SpentCode, Store, StoreError, Successor, Whose,
+    Client, CodeRecord, Digest256, GRACE, Grant, IDLE_CLIENT, Login, MAX_LOGINS, MAX_UNUSED_CLIENTS, Presentation,
+    Presented, Redemption, Revocations, Rotation, SpentCode, Store, StoreError, Successor, UNUSED_CLIENT, Whose,
 };
 use crate::clock::Timestamp;
-
-/// Marks the file as ours (`PRAGMA application_id`): "PCUL".
-const APPLICATION_ID: i64 = 0x5043_554c;
-const SCHEMA_VERSION: i64 = 4;
-/// Logins under way; beyond that the oldest go, so that a flood cannot fill the disk.
-const MAX_LOGINS: i64 = 20_000;
-/// Registrations that were never used; beyond that the oldest go. Used ones are not touched by a flood.
-const MAX_UNUSED_CLIENTS: i64 = 10_000;
-/// Registrations that were never used to sign in live this long.
-const UNUSED_CLIENT: Duration = Duration::from_hours(24);
-/// Registrations that nobody signed in through live this long after the last time.
-const IDLE_CLIENT: Duration = Duration::from_hours(365 * 24);
-
-const SCHEMA: &str = "
-CREATE TABLE client (id TEXT PRIMARY KEY, record TEXT NOT NULL, registered INTEGER NOT NULL, used INTEGER NOT NULL) STRICT;
-CREATE TABLE login (id BLOB PRIMARY KEY, record TEXT NOT NULL, expires INTEGER NOT NULL) STRICT;
-CREATE TABLE consent (id TEXT PRIMARY KEY, client TEXT NOT NULL, record TEXT NOT NULL, expires INTEGER NOT NULL) STRICT;
-CREATE TABLE code (id BLOB PRIMARY KEY, consent TEXT NOT NULL, record TEXT NOT NULL, spent INTEGER NOT NULL, expires INTEGER NOT NULL) STRICT;
-CREATE TABLE refresh (id BLOB PRIMARY KEY, consent TEXT NOT NULL, spent INTEGER, successor BLOB, sealed TEXT, expires INTEGER NOT NULL) STRICT;
-CREATE TABLE assertion (id BLOB PRIMARY KEY, expires INTEGER NOT NULL) STRICT;
-CREATE TABLE revocation (sequence INTEGER PRIMARY KEY AUTOINCREMENT, whose TEXT NOT NULL, before INTEGER NOT NULL, expires INTEGER NOT NULL) STRICT;
-CREATE TABLE key (name TEXT PRIMARY KEY, sealed BLOB NOT NULL) STRICT;
-CREATE INDEX client_unused ON client (used, registered);
-CREATE INDEX login_expires ON login (expires);
-CREATE INDEX consent_client ON consent (client);
-CREATE INDEX code_consent ON code (consent);
-CREATE INDEX refresh_consent ON refresh (consent);
-";
 
 /// One SQLite file.
 #[derive(Clone, Debug)]
@@ -76,9 +49,10 @@ impl SqliteStore {
             ))
         })?;
         if is_new {
-            create(&pool).await?;
+            schema::create(&pool).await?;
         }
-        check(&pool).await.map_err(unusable)?;
+        schema::check(&pool).await.map_err(unusable)?;
+        schema::migrate(&pool).await?;
         Ok(Self { pool, max_logins: MAX_LOGINS, max_unused_clients: MAX_UNUSED_CLIENTS })
     }
 
@@ -97,34 +71,6 @@ impl SqliteStore {
     async fn write(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
         Ok(self.pool.begin_with("BEGIN IMMEDIATE").await?)
     }
-}
-
-async fn create(pool: &SqlitePool) -> Result<(), StoreError> {
-    let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
-    sqlx::raw_sql(SCHEMA).execute(&mut *transaction).await?;
-    let mark = format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};");
-    sqlx::raw_sql(sqlx::AssertSqlSafe(mark)).execute(&mut *transaction).await?;
-    transaction.commit().await?;
-    Ok(())
-}
-
-/// Whether the file is ours, of this version, and whole.
-async fn check(pool: &SqlitePool) -> Result<(), &'static str> {
-    const DAMAGED: &str = "is damaged; restore it from a backup";
-    let number = async |query: &'static str| sqlx::query_scalar::<_, i64>(query).fetch_one(pool).await.ok();
-    match number("SELECT count(*) FROM sqlite_schema").await {
-        Some(0) => return Err("is empty; restore it from a backup, or remove it to begin anew"),
-        Some(_) => {}
-        None => return Err(DAMAGED),
-    }
-    if number("PRAGMA application_id").await != Some(APPLICATION_ID) {
-        return Err("is another program's database; name another `state.path`");
-    }
-    if number("PRAGMA user_version").await != Some(SCHEMA_VERSION) {
-        return Err("is of another version; run the Portcullis that wrote it");
-    }
-    let verdict = sqlx::query_scalar::<_, String>("PRAGMA quick_check(1)").fetch_one(pool).await;
-    if verdict.is_ok_and(|verdict| verdict == "ok") { Ok(()) } else { Err(DAMAGED) }
 }
 
 fn encode(record: &impl Serialize) -> Result<String, StoreError> {
@@ -404,12 +350,33 @@ impl Store for SqliteStore {
         Ok(query.bind(name).fetch_one(&self.pool).await?)
     }
 
+    async fn replace_key(&self, name: &str, seen: &[u8], fresh: Vec<u8>) -> Result<bool, StoreError> {
+        let query = sqlx::query("UPDATE key SET sealed = ? WHERE name = ? AND sealed = ?");
+        Ok(query.bind(fresh).bind(name).bind(seen).execute(&self.pool).await?.rows_affected() == 1)
+    }
+
+    async fn lease(&self, of: &str, holder: Digest256, now: Timestamp, until: Timestamp) -> Result<bool, StoreError> {
+        let query = sqlx::query(
+            "INSERT INTO lease (name, holder, until) VALUES (?, ?, ?) ON CONFLICT (name)
+             DO UPDATE SET holder = excluded.holder, until = excluded.until WHERE holder = excluded.holder OR until <= ?",
+        );
+        let query = query.bind(of).bind(holder.as_bytes()).bind(seconds(until)).bind(seconds(now));
+        Ok(query.execute(&self.pool).await?.rows_affected() == 1)
+    }
+
+    async fn release(&self, of: &str, holder: Digest256) -> Result<(), StoreError> {
+        let query = sqlx::query("DELETE FROM lease WHERE name = ? AND holder = ?").bind(of).bind(holder.as_bytes());
+        query.execute(&self.pool).await?;
+        Ok(())
+    }
+
     async fn purge(&self, now: Timestamp) -> Result<u64, StoreError> {
         let mut gone = 0;
         let expired = [
             "DELETE FROM login WHERE expires <= ?",
             "DELETE FROM assertion WHERE expires <= ?",
             "DELETE FROM revocation WHERE expires <= ?",
+            "DELETE FROM lease WHERE until <= ?",
             "DELETE FROM refresh WHERE expires <= ?",
             "DELETE FROM consent WHERE expires <= ?",
             "DELETE FROM code WHERE expires + 600 <= ?",

@@ -8,6 +8,7 @@
 mod embedded;
 mod observed;
 mod record;
+mod redis;
 mod revocation;
 mod seal;
 
@@ -19,6 +20,7 @@ use sha2::{Digest, Sha256};
 pub use embedded::SqliteStore;
 pub use observed::Observed;
 pub use record::{Client, ClientKeys, CodeRecord, Grant, Login, Presented, Refused, SpentCode, Successor, Way};
+pub use redis::{Kind as RedisKind, RedisStore, Settings as RedisSettings};
 pub use revocation::{Revocation, Revocations, Whose};
 pub use seal::{SealError, Sealer};
 
@@ -26,6 +28,14 @@ use crate::clock::Timestamp;
 
 /// An answer that was lost on the way can be asked for again this long (OAuth 2.1 section 4.3.1); it is the same answer.
 pub const GRACE: Duration = Duration::from_secs(10);
+/// Logins under way; beyond that the oldest go, so that a flood cannot fill the store.
+const MAX_LOGINS: i64 = 20_000;
+/// Registrations that were never used; beyond that the oldest go. Used ones are not touched by a flood.
+const MAX_UNUSED_CLIENTS: i64 = 10_000;
+/// Registrations that were never used to sign in live this long.
+const UNUSED_CLIENT: Duration = Duration::from_hours(24);
+/// Registrations that nobody signed in through live this long after the last time.
+const IDLE_CLIENT: Duration = Duration::from_hours(365 * 24);
 
 /// The SHA-256 of a secret: what the store knows of it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -48,10 +58,10 @@ impl Digest256 {
 /// The store failed; nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The state on disk is not ours, damaged, or of another version.
+    /// The store is not ours, damaged, of another version, or may lose what it is given.
     #[error("`{path}`: {what}")]
     Unusable {
-        /// The file.
+        /// The file, or the servers.
         path: String,
         /// What is wrong and what to do.
         what: String,
@@ -59,6 +69,12 @@ pub enum StoreError {
     /// The database did not do it.
     #[error("the store failed: {0}; see whether its disk is full")]
     Database(#[from] sqlx::Error),
+    /// Redis did not do it.
+    #[error("the store failed: {0}; see whether Redis is up, lets this user run scripts, and has room")]
+    Redis(#[from] deadpool_redis::redis::RedisError),
+    /// Nothing answered in time, or not enough did.
+    #[error("the store failed: {0}; see whether it is up and can be reached")]
+    Unreachable(String),
     /// A record cannot be read back.
     #[error("a stored record cannot be read: {0}")]
     Record(String),
@@ -180,6 +196,13 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     /// The sealed key of this name; `fresh` is kept and given back when there is none yet.
     async fn key(&self, name: &str, fresh: Vec<u8>) -> Result<Vec<u8>, StoreError>;
+    /// Puts a sealed key in place of the one that was seen; false when another is there by now.
+    async fn replace_key(&self, name: &str, seen: &[u8], fresh: Vec<u8>) -> Result<bool, StoreError>;
+
+    /// Takes something for a while that only one of a fleet does at a time; false while somebody else has it.
+    async fn lease(&self, of: &str, holder: Digest256, now: Timestamp, until: Timestamp) -> Result<bool, StoreError>;
+    /// Gives it back, if it is this holder's.
+    async fn release(&self, of: &str, holder: Digest256) -> Result<(), StoreError>;
     /// Forgets what is over; gives the number of records.
     async fn purge(&self, now: Timestamp) -> Result<u64, StoreError>;
 }

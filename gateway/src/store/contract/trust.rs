@@ -1,0 +1,171 @@
+//! What a Redis must be to be trusted with grants, and what whoever can write to it cannot do.
+
+use super::servers::{Servers, ask, launch, single, start, wait_for, words};
+use super::*;
+
+const SEALER: [u8; 32] = [7; 32];
+
+async fn open(settings: &RedisSettings) -> Result<RedisStore, StoreError> {
+    RedisStore::open(settings, Sealer::new(SEALER)).await
+}
+
+fn redis(settings: &RedisSettings, command: &[&str]) -> String {
+    let port = settings.urls[0].expose().rsplit_once(':').unwrap().1.parse().unwrap();
+    ask(port, command)
+}
+
+#[tokio::test]
+async fn a_store_that_is_not_ours_or_may_drop_grants_is_refused() {
+    let settings = single().settings();
+    assert!(open(&settings).await.is_ok() && open(&settings).await.is_ok(), "the control");
+    let mark = format!("{{{}}}:schema", settings.prefix);
+    for (value, says) in [("portcullis 2", "another version"), ("something", "another program"), ("", "another program")] {
+        redis(&settings, &["set", &mark, value]);
+        let error = open(&settings).await.unwrap_err().to_string();
+        assert!(error.contains(says) && error.contains("127.0.0.1"), "{error}");
+    }
+    let lossy = start(RedisKind::Single, 1, |_port| words("--maxmemory 50mb --maxmemory-policy allkeys-lru"));
+    let error = open(&lossy.settings()).await.unwrap_err().to_string();
+    assert!(error.contains("noeviction"), "{error}");
+    let nobody = RedisSettings { urls: vec![crate::config::Secret::new("redis://127.0.0.1:1")], ..settings.clone() };
+    assert!(matches!(open(&nobody).await.unwrap_err(), StoreError::Redis(_)));
+    let fresh = single().settings();
+    let error = RedisStore::existing(&fresh, Sealer::new(SEALER)).await.unwrap_err().to_string();
+    assert!(error.contains("holds no store"), "{error}");
+}
+
+#[tokio::test]
+async fn a_store_that_was_emptied_is_no_empty_store() {
+    let settings = single().settings();
+    let store: Arc<dyn Store> = Arc::new(open(&settings).await.unwrap());
+    with_code(&store).await;
+    assert!(store.grant("g").await.unwrap().is_some(), "the control");
+    redis(&settings, &["del", &format!("{{{}}}:schema", settings.prefix)]);
+    for error in [
+        store.grant("g").await.unwrap_err(),
+        store.begin_login(Digest256::of("l"), &login(), later(60)).await.unwrap_err(),
+        store.revocations(0).await.unwrap_err(),
+    ] {
+        assert!(error.to_string().contains("was emptied"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn who_can_write_to_redis_can_neither_read_a_grant_nor_change_one_nor_take_anothers() {
+    let settings = single().settings();
+    let store: Arc<dyn Store> = Arc::new(open(&settings).await.unwrap());
+    let key = |name: &str| format!("{{{}}}:{name}", settings.prefix);
+    let token_key = |token: &str| {
+        key(&format!("refresh:{}", URL_SAFE_NO_PAD.encode(Digest256::of(token).as_bytes())))
+    };
+    for id in ["mine", "theirs"] {
+        store.issue_code(Digest256::of(&format!("code {id}")), &record(), &grant(id), later(60)).await.unwrap();
+        store.begin_refresh(Digest256::of(id), id, later(100)).await.unwrap();
+    }
+    let present = async |token: &str| store.present_refresh_token(Digest256::of(token), "client", NOW).await;
+    assert!(matches!(present("mine").await.unwrap(), Presentation::Current(_)), "the control");
+    let sealed = redis(&settings, &["hget", &key("grant:mine"), "record"]);
+    assert!(sealed.len() > 100 && !sealed.contains("Task.Read"), "{sealed}");
+    // Another's grant for my token.
+    redis(&settings, &["hset", &token_key("mine"), "grant", "theirs"]);
+    assert!(matches!(present("mine").await.unwrap_err(), StoreError::Seal(_)));
+    redis(&settings, &["hset", &token_key("mine"), "grant", "mine"]);
+    assert!(matches!(present("mine").await.unwrap(), Presentation::Current(_)));
+    // Another's record at my grant's place, and one that is damaged.
+    let theirs = redis(&settings, &["hget", &key("grant:theirs"), "record"]);
+    for record in [theirs.trim(), "", "x", "{}"] {
+        redis(&settings, &["hset", &key("grant:mine"), "record", record]);
+        assert!(matches!(present("mine").await.unwrap_err(), StoreError::Seal(_)), "{record}");
+        assert!(store.grant("mine").await.is_err());
+    }
+    // A code that leads to another's grant.
+    let code = Digest256::of("code mine");
+    let code_key = key(&format!("code:{}", URL_SAFE_NO_PAD.encode(code.as_bytes())));
+    redis(&settings, &["hset", &code_key, "grant", "theirs"]);
+    assert!(matches!(store.redeem_code(code, &presented(), NOW).await.unwrap_err(), StoreError::Seal(_)));
+    // Keys of other types are errors as well.
+    redis(&settings, &["del", &key("clients:unused")]);
+    redis(&settings, &["set", &key("revocation"), "x"]);
+    assert!(store.revocations(0).await.is_err());
+    assert!(matches!(present("theirs").await.unwrap(), Presentation::Current(_)), "the rest is whole");
+}
+
+#[tokio::test]
+async fn a_user_with_a_password_is_let_in_over_tls_and_nobody_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let certificate = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned(), "localhost".to_owned()]).unwrap();
+    let (cert, key) = (directory.path().join("tls.crt"), directory.path().join("tls.key"));
+    std::fs::write(&cert, certificate.cert.pem()).unwrap();
+    std::fs::write(&key, certificate.signing_key.serialize_pem()).unwrap();
+    let port = super::servers::free_port();
+    let arguments = format!(
+        "--port 0 --tls-port {port} --bind 127.0.0.1 --tls-auth-clients no --tls-cert-file {} --tls-key-file {} --user default off --user portcullis on >secret ~* +@all",
+        cert.display(),
+        key.display()
+    );
+    let _running = launch(&words(&arguments), directory.path().to_owned());
+    wait_for("redis-server", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+    let good = RedisSettings {
+        urls: vec![crate::config::Secret::new(format!("rediss://127.0.0.1:{port}"))],
+        username: Some("portcullis".to_owned()),
+        password: Some(crate::config::Secret::new("secret")),
+        ca_file: Some(cert.clone()),
+        ..single().settings()
+    };
+    open(&good).await.unwrap();
+    let wrong = RedisSettings { password: Some(crate::config::Secret::new("guess")), ..good.clone() };
+    let error = open(&wrong).await.unwrap_err().to_string();
+    assert!(!error.contains("guess"), "{error}");
+    let unknown_authority = RedisSettings { ca_file: None, ..good.clone() };
+    assert!(open(&unknown_authority).await.is_err());
+    let plain = crate::config::Secret::new(format!("redis://127.0.0.1:{port}"));
+    assert!(open(&RedisSettings { urls: vec![plain], ca_file: None, ..good }).await.is_err());
+}
+
+/// A primary with a replica, and a sentinel that watches them.
+fn watched() -> (Servers, u16, std::process::Child) {
+    let data = start(RedisKind::Single, 2, |_port| words("--repl-diskless-sync-delay 0"));
+    let (primary, replica) = (data.ports[0], data.ports[1]);
+    ask(replica, &["replicaof", "127.0.0.1", &primary.to_string()]);
+    wait_for("the replica", || ask(primary, &["info", "replication"]).contains("state=online"));
+    let port = super::servers::free_port();
+    let file = data.directory.path().join("sentinel.conf");
+    let content = format!(
+        "port {port}\nbind 127.0.0.1\nsentinel monitor main 127.0.0.1 {primary} 1\nsentinel down-after-milliseconds main 500\nsentinel failover-timeout main 2000\n"
+    );
+    std::fs::write(&file, content).unwrap();
+    let arguments = [file.display().to_string(), "--sentinel".to_owned()];
+    let sentinel = launch(&arguments, data.directory.path().to_owned());
+    wait_for("the sentinel", || ask(port, &["sentinel", "replicas", "main"]).contains(&replica.to_string()));
+    (data, port, sentinel)
+}
+
+#[tokio::test]
+async fn a_failover_loses_nothing_that_a_replica_acknowledged() {
+    let (mut data, sentinel, _watching) = watched();
+    let settings = RedisSettings {
+        urls: vec![crate::config::Secret::new(format!("redis://127.0.0.1:{sentinel}"))],
+        kind: RedisKind::Sentinel("main".to_owned()),
+        wait_replicas: 1,
+        ..single().settings()
+    };
+    let store: Arc<dyn Store> = Arc::new(open(&settings).await.unwrap());
+    let code = with_code(&store).await;
+    assert!(matches!(store.redeem_code(code, &presented(), NOW).await.unwrap(), Redemption::Spent(_)));
+    // The shell that holds the primary kills it when its input ends.
+    drop(data.running[0].stdin.take());
+    let mut outage = 0;
+    let replayed = loop {
+        match store.redeem_code(code, &presented(), NOW).await {
+            // The one that is left has no replica to acknowledge the end of the grant: that is said, not hidden.
+            Err(StoreError::Unreachable(what)) if what.contains("0 of 1 replicas") => break true,
+            Ok(Redemption::Replayed) => break true,
+            Ok(other) => panic!("the code came back: {other:?}"),
+            Err(_) => outage += 1,
+        }
+        assert!(outage < 600, "no failover");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    };
+    assert!(replayed);
+    assert_eq!(store.grant("g").await.unwrap(), None, "and its replay ended the grant");
+}

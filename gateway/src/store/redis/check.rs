@@ -1,0 +1,84 @@
+//! Whether a Redis can be trusted with grants: asked when the gateway starts.
+
+use deadpool_redis::redis::{Cmd, Value};
+
+use super::{MARK, RedisStore};
+use crate::store::StoreError;
+
+/// What `acts.lua` answers when the mark is not what it must be.
+const NOT_OURS: &str = "NOTOURS";
+
+impl RedisStore {
+    /// Looks at the servers and at the mark, which is set when there is none and `may_create`.
+    pub(super) async fn check(&self, may_create: bool) -> Result<(), StoreError> {
+        self.check_servers().await?;
+        let unusable = |what: &str| StoreError::Unusable { path: self.shown.clone(), what: what.to_owned() };
+        let mut get = Cmd::new();
+        get.arg("GET").arg(&self.mark);
+        let mut found: Option<String> = self.pool.ask(&get).await?;
+        if found.is_none() && may_create {
+            let mut set = Cmd::new();
+            set.arg("SET").arg(&self.mark).arg(MARK).arg("NX");
+            self.pool.ask::<Option<String>>(&set).await?;
+            found = self.pool.ask(&get).await?;
+            tracing::warn!(redis = self.shown, "no store was there; it begins empty, and everybody signs in anew");
+        }
+        match found.as_deref() {
+            Some(MARK) => Ok(()),
+            None => Err(unusable("holds no store under this prefix; see `state.redis`, or restore it from a backup")),
+            Some(other) if other.starts_with("portcullis ") => {
+                Err(unusable("holds a store of another version; run the Portcullis that wrote it"))
+            }
+            Some(_) => Err(unusable("holds another program's keys under this prefix; name another `state.redis.prefix`")),
+        }
+    }
+
+    async fn check_servers(&self) -> Result<(), StoreError> {
+        let mut info = Cmd::new();
+        info.arg("INFO").arg("everything");
+        let told = match self.pool.ask::<Value>(&info).await {
+            Ok(told) => lines(&told),
+            Err(StoreError::Redis(error)) if error.code() == Some("NOPERM") => {
+                tracing::warn!(redis = self.shown, "INFO is not permitted: see yourself that its policy is `noeviction`");
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        let value = |name: &str| {
+            let value = move |line: &String| line.strip_prefix(name)?.strip_prefix(':').map(str::to_owned);
+            told.iter().filter_map(value).collect::<Vec<_>>()
+        };
+        if let Some(policy) = value("maxmemory_policy").into_iter().find(|policy| policy.starts_with("allkeys")) {
+            let what = format!("drops grants when it is full (`maxmemory-policy {policy}`); set it to `noeviction`");
+            return Err(StoreError::Unusable { path: self.shown.clone(), what });
+        }
+        if value("aof_enabled").iter().any(|enabled| enabled == "0") {
+            let what = "it does not log to its disk (`appendonly yes`): what was written last is lost when it stops";
+            tracing::warn!(redis = self.shown, "{what}");
+        }
+        Ok(())
+    }
+
+    /// An error with what it means.
+    pub(super) fn told(&self, error: StoreError) -> StoreError {
+        match error {
+            StoreError::Redis(error) if error.code() == Some(NOT_OURS) => StoreError::Unusable {
+                path: self.shown.clone(),
+                what: "was emptied or is another's now; restore it, or start the gateways anew with what is there"
+                    .to_owned(),
+            },
+            other => other,
+        }
+    }
+}
+
+/// The lines of one answer or of the answers of all nodes.
+fn lines(value: &Value) -> Vec<String> {
+    match value {
+        Value::BulkString(bytes) => String::from_utf8_lossy(bytes).lines().map(str::to_owned).collect(),
+        Value::SimpleString(text) | Value::VerbatimString { text, .. } => text.lines().map(str::to_owned).collect(),
+        Value::Array(values) => values.iter().flat_map(lines).collect(),
+        Value::Map(pairs) => pairs.iter().flat_map(|(_, value)| lines(value)).collect(),
+        _ => Vec::new(),
+    }
+}
