@@ -130,8 +130,8 @@ fn server_conf(config: &Config) -> ServerConf {
         threads: config.server.threads,
         // A connection stays on its thread: nothing on the data path blocks, and stealing costs more than it evens out.
         work_stealing: false,
-        upgrade_sock: config.state.join("upgrade.sock").display().to_string(),
-        pid_file: config.state.join("portcullis.pid").display().to_string(),
+        upgrade_sock: config.state.directory.join("upgrade.sock").display().to_string(),
+        pid_file: config.state.directory.join("portcullis.pid").display().to_string(),
         grace_period_seconds: Some(config.server.shutdown_grace.as_secs()),
         graceful_shutdown_timeout_seconds: Some(5),
         ..ServerConf::default()

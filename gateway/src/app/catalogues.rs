@@ -62,7 +62,7 @@ fn pinned(config: &Config, backend: &settings::Backend) -> Result<Option<(Pinned
     if !config.policy.needs_catalogue(&backend.name) {
         return Ok(None);
     }
-    let path = config.state.join(format!("imported-{}.json", backend.name));
+    let path = config.state.directory.join(format!("imported-{}.json", backend.name));
     let lock = match read(&path) {
         Err(LockError::Missing { .. }) => {
             let empty = LockFile::empty(&backend.name);

@@ -30,7 +30,7 @@ impl Certificates {
         let files = match &config.server.tls {
             Some(files) => Some(files.clone()),
             None if dev_tls && config.server.public_url.starts_with("https:") => {
-                let made = dev::certificate(&config.state, clock.now());
+                let made = dev::certificate(&config.state.directory, clock.now());
                 let (files, fingerprint) = made.map_err(start("the certificate of --dev-tls"))?;
                 let file = files.certificate.display();
                 tracing::warn!(%file, %fingerprint, "TLS with a certificate that nobody has signed; for a laptop only");

@@ -9,7 +9,7 @@ pub(super) fn changed(now: &Config, new: &Config) -> Vec<&'static str> {
     let Config { server, state, entra, audit, limits, oauth, .. } = now;
     let mut names = of_server(server, &new.server);
     if *state != new.state {
-        names.push("state.path");
+        names.push("state");
     }
     names.extend(of_entra(entra, &new.entra));
     if oauth.revocation_staleness != new.oauth.revocation_staleness {

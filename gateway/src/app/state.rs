@@ -1,27 +1,36 @@
 //! What survives a restart: the store, and the keys that are kept in it.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use super::{StartError, start};
+use crate::config::settings::State;
 use crate::jose::signing_key::SigningKey;
-use crate::store::{Sealer, SqliteStore, Store};
+use crate::store::{RedisStore, Sealer, SqliteStore, Store};
 
+const DATABASE: &str = "portcullis.db";
 /// The names of the keys that the store keeps, and what they are sealed for.
 pub(super) const SIGNING_KEY: &str = "signing-key";
 pub(super) const ASSERTION_KEY: &str = "assertion-key";
 
-/// Opens the state directory, and makes it when there is none.
-pub(super) async fn open(directory: &Path) -> Result<(Arc<dyn Store>, Sealer), StartError> {
+/// Opens the state, and makes what is not there.
+pub(super) async fn open(state: &State) -> Result<(Arc<dyn Store>, Sealer), StartError> {
+    let directory = &state.directory;
     let mut builder = std::fs::DirBuilder::new();
     std::os::unix::fs::DirBuilderExt::mode(builder.recursive(true), 0o700);
     builder.create(directory).map_err(start("the state directory"))?;
-    let database = directory.join("portcullis.db");
-    // A key is made for a new database only: an old one without its key is an incident, not a fresh start.
-    let sealer =
-        Sealer::from_file(&directory.join("seal.key"), !database.exists()).map_err(start("the sealing key"))?;
-    let store = SqliteStore::open(&database).await.map_err(start("the store"))?;
-    Ok((Arc::new(store), sealer))
+    let database = directory.join(DATABASE);
+    let sealer = if state.seal_keys.is_empty() {
+        // A key is made for a new database only: an old one without its key is an incident, not a fresh start.
+        Sealer::from_file(&directory.join("seal.key"), !database.exists())
+    } else {
+        Sealer::from_files(&state.seal_keys)
+    };
+    let sealer = sealer.map_err(start("the sealing key"))?;
+    let store: Arc<dyn Store> = match &state.redis {
+        Some(redis) => Arc::new(RedisStore::open(redis, sealer.clone()).await.map_err(start("the store"))?),
+        None => Arc::new(SqliteStore::open(&database).await.map_err(start("the store"))?),
+    };
+    Ok((store, sealer))
 }
 
 /// The store of a gateway that has run before: for commands, which never make one.
@@ -29,13 +38,22 @@ pub(super) async fn open(directory: &Path) -> Result<(Arc<dyn Store>, Sealer), S
 /// # Errors
 ///
 /// Returns a [`StartError`] when there is none, or it cannot be used.
-pub(crate) async fn existing(directory: &Path) -> Result<Arc<dyn Store>, StartError> {
-    let database = directory.join("portcullis.db");
-    if !database.exists() {
+pub(crate) async fn existing(state: &State) -> Result<(Arc<dyn Store>, Sealer), StartError> {
+    let database = state.directory.join(DATABASE);
+    if state.redis.is_none() && !database.exists() {
         let what = format!("`{}` is missing; see `state.path`", database.display());
         return Err(start("the store")(what));
     }
-    Ok(Arc::new(SqliteStore::open(&database).await.map_err(start("the store"))?))
+    let sealer = match state.seal_keys.as_slice() {
+        [] => Sealer::from_file(&state.directory.join("seal.key"), false),
+        files => Sealer::from_files(files),
+    };
+    let sealer = sealer.map_err(start("the sealing key"))?;
+    let store: Arc<dyn Store> = match &state.redis {
+        Some(redis) => Arc::new(RedisStore::existing(redis, sealer.clone()).await.map_err(start("the store"))?),
+        None => Arc::new(SqliteStore::open(&database).await.map_err(start("the store"))?),
+    };
+    Ok((store, sealer))
 }
 
 /// The key of this name: the one that is kept, or a new one.

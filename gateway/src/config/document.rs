@@ -4,6 +4,7 @@
 
 mod audit;
 mod care;
+mod state;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,6 +16,7 @@ use serde_saphyr::Spanned;
 use super::Fault;
 pub use audit::{Arguments, Audit, Otlp, Postgres};
 pub use care::{Circuit, Health};
+pub use state::{Redis, Sentinel, State};
 
 /// A text of the file, before `${NAME}` is expanded.
 pub type Text = Spanned<String>;
@@ -97,14 +99,6 @@ pub struct Tls {
     pub key_file: Text,
     /// A PEM file with the authorities that sign clients' certificates; then every client needs one.
     pub client_ca_file: Option<Text>,
-}
-
-/// What survives a restart.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct State {
-    /// A directory that only the gateway's user can read.
-    pub path: Option<Text>,
 }
 
 /// The identity provider.

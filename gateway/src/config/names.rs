@@ -3,6 +3,8 @@
 //! A name stands in for one key of the file, or the gateway does not start and says what to write instead. The file
 //! counts where both speak; two names that disagree are a fault. `docs/environment.md` holds the same table.
 
+mod redis;
+
 use std::collections::BTreeMap;
 
 use serde_saphyr::{Location, Spanned};
@@ -42,19 +44,20 @@ pub enum Meaning {
     Port,
     /// A part of the address of a PostgreSQL database.
     Database,
+    /// A part of the address of a Redis.
+    Redis,
     /// A switch that can only stand where it stands.
     Only(bool),
     /// The file of a certificate and its key.
     Certificate,
-    /// It cannot be taken; the words say what to write instead.
-    Refused,
 }
 
 const PUBLIC_URL: &str = "server.public_url";
 const LISTEN: &str = "server.listen";
 const CALLBACK: &str = "/auth/callback";
 const CALLBACK_WORDS: &str = "The redirect URI registered at Entra. It is always `<server.public_url>/auth/callback`: taken when it says so, or when `server.public_url` is not set and follows from it; otherwise the gateway does not start.";
-const NO_REDIS: &str = "Refused: this version keeps its state in `state.path`, on disk. Give `state.path` a volume and run one gateway, or unset the name.";
+const REDIS: &str = "state.redis";
+const REDIS_PARTS: &str = "With `REDIS_PORT` (6379), `REDIS_PASSWORD` and `REDIS_SSL` (`false`), the Redis that a fleet shares. `state.seal_key_files` is needed with it.";
 const DATABASE: &str = "audit.postgres";
 const DATABASE_PARTS: &str = "With the other `MREG_POSTGRES_` names, the database that the audit trail goes to. `HOST`, `USER` and `DB` are needed; the port is 5432 unless said. `audit.postgres.url_file` is better.";
 /// Asked for at every sign-in anyway.
@@ -149,11 +152,16 @@ pub const NAMES: [Name; 33] = [
         Meaning::Only(true),
         "Only `true`: the policy cannot be turned off. Give a role the tags that everybody should have instead.",
     ),
-    name("REDIS_HOST", "state", Meaning::Refused, NO_REDIS),
-    name("REDIS_PORT", "state", Meaning::Refused, NO_REDIS),
-    name("REDIS_PASSWORD", "state", Meaning::Refused, NO_REDIS),
-    name("REDIS_SSL", "state", Meaning::Refused, NO_REDIS),
-    name("MREG_REDIS_URL", "state", Meaning::Refused, NO_REDIS),
+    name("REDIS_HOST", REDIS, Meaning::Redis, REDIS_PARTS),
+    name("REDIS_PORT", REDIS, Meaning::Redis, "As `REDIS_HOST`."),
+    name("REDIS_PASSWORD", REDIS, Meaning::Redis, "As `REDIS_HOST`, or with `MREG_REDIS_URL`."),
+    name("REDIS_SSL", REDIS, Meaning::Redis, "As `REDIS_HOST`."),
+    name(
+        "MREG_REDIS_URL",
+        REDIS,
+        Meaning::Redis,
+        "The address of the Redis that a fleet shares. `state.seal_key_files` is needed with it.",
+    ),
     name("MREG_POSTGRES_HOST", DATABASE, Meaning::Database, DATABASE_PARTS),
     name("MREG_POSTGRES_PORT", DATABASE, Meaning::Database, "As `MREG_POSTGRES_HOST`."),
     name("MREG_POSTGRES_USER", DATABASE, Meaning::Database, "As `MREG_POSTGRES_HOST`."),
@@ -176,7 +184,7 @@ pub(super) fn apply(document: &mut Document, environment: &Environment) -> Found
         let Some(value) = environment.get(entry.name).filter(|value| !is_of_kubernetes(entry.name, value)) else {
             continue;
         };
-        let is_part = entry.meaning == Meaning::Database;
+        let is_part = matches!(entry.meaning, Meaning::Database | Meaning::Redis);
         if let Some((other, theirs)) = spoken.get(&(entry.key, entry.meaning)).filter(|_| !is_part) {
             if *theirs != value {
                 found.faults.push(Fault::whole(format!("`{other}` and `{}` differ; unset one of them", entry.name)));
@@ -197,7 +205,6 @@ fn is_of_kubernetes(name: &str, value: &str) -> bool {
 fn take(document: &mut Document, environment: &Environment, entry: &Name, value: &str, found: &mut Found) {
     let Name { name, key, words, .. } = *entry;
     match entry.meaning {
-        Meaning::Refused => found.faults.push(Fault::whole(format!("`{name}` is set. {words}"))),
         Meaning::Only(wanted) => {
             if switch(value) != Some(wanted) {
                 found.faults.push(Fault::whole(format!("`{name}` is `{value}`. {words}")));
@@ -205,6 +212,7 @@ fn take(document: &mut Document, environment: &Environment, entry: &Name, value:
         }
         Meaning::Callback => callback(document, environment, name, value, found),
         Meaning::Database => database(document, environment, name, found),
+        Meaning::Redis => redis::take(document, environment, name, found),
         Meaning::Host | Meaning::Port => listen(document, environment, name, found),
         Meaning::Scopes => {
             let listed = || value.split([' ', ',']).filter(|scope| !scope.is_empty() && !OPENID.contains(scope));

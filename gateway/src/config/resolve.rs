@@ -13,12 +13,13 @@ mod credential;
 mod entra;
 mod limits;
 mod revocation;
+mod state;
 mod tls;
 mod values;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,7 +32,6 @@ use values::Resolver;
 
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
 const DEFAULT_ADMIN_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9090);
-const DEFAULT_STATE: &str = "portcullis-state";
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// Longer, and a role taken away at Entra would stay usable too long.
@@ -51,8 +51,8 @@ pub(super) fn resolve(mut document: Document, path: &Path, environment: &Environ
     let tenant = entra.as_ref().map_or("", |entra| entra.tenant_id.as_str());
     let clients = clients::resolve(&mut resolver, &document.oauth, public_url, tenant);
     let backends = backends::resolve(&mut resolver, &document.backends, public_url);
-    let state = state(&mut resolver, &document.state);
-    let audit = audit::resolve(&mut resolver, &document.audit, &state);
+    let state = state::resolve(&mut resolver, &document.state);
+    let audit = audit::resolve(&mut resolver, &document.audit, &state.directory);
     let limits = limits::resolve(&mut resolver, &document.limits);
     // Also of backends with faults: one fault must not hide or make another.
     let names = document.backends.keys().filter_map(|name| BackendName::try_from(name.as_str()).ok());
@@ -122,11 +122,6 @@ fn server(
 
 fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
-}
-
-fn state(resolver: &mut Resolver<'_>, written: &document::State) -> PathBuf {
-    let path = written.path.as_ref().and_then(|text| resolver.path(text));
-    path.unwrap_or_else(|| resolver.beside(DEFAULT_STATE))
 }
 
 fn oauth(resolver: &mut Resolver<'_>, written: &document::OAuth) -> OAuth {

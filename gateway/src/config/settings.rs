@@ -21,6 +21,7 @@ use crate::oauth::{Configured, Hosts};
 use crate::outbound::guarded::Double;
 use crate::proxy::budget;
 use crate::proxy::listener::Deadlines;
+use crate::store::RedisSettings;
 use crate::tls::Files;
 
 /// Everything the gateway was told.
@@ -28,8 +29,8 @@ use crate::tls::Files;
 pub struct Config {
     /// Addresses.
     pub server: Server,
-    /// The directory for what survives a restart.
-    pub state: PathBuf,
+    /// What survives a restart.
+    pub state: State,
     /// The identity provider.
     pub entra: Entra,
     /// The gateway's own tokens.
@@ -59,6 +60,15 @@ impl Config {
         let name = self.server.default_backend.as_ref()?;
         self.backends.iter().find(|backend| backend.name == *name)
     }
+/// Where what survives a restart is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct State {
+    /// A directory of this machine: the store, where it is embedded, and what is this gateway's alone.
+    pub directory: PathBuf,
+    /// The store, where a fleet shares it.
+    pub redis: Option<RedisSettings>,
+    /// Files of the keys that seal what is stored, the newest first; none for the one of the embedded store.
+    pub seal_keys: Vec<PathBuf>,
 }
 
 /// The audit trail.

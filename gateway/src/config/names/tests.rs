@@ -120,8 +120,10 @@ fn what_cannot_be_had_is_refused_with_what_to_write_instead() {
         ("AZURE_REDIRECT_URI", "https://mcp.example.com/oauth/callback", "https://mcp.example.com/auth/callback"),
         ("OAUTH_CALLBACK_URL", "https://other.example/auth/callback", "https://mcp.example.com/auth/callback"),
         ("OAUTH_SCOPES", "api://x/read", "not a short name"),
-        ("REDIS_HOST", "redis", "state.path"),
-        ("REDIS_PASSWORD", "hunter2", "state.path"),
+        ("REDIS_HOST", "redis", "state.seal_key_files"),
+        ("MREG_REDIS_URL", "redis://:hunter2@redis", "state.seal_key_files"),
+        ("MREG_REDIS_URL", "hunter2", "no address of a Redis"),
+        ("REDIS_PASSWORD", "hunter2", "`REDIS_HOST`"),
         ("MREG_POSTGRES_HOST", "db", "`MREG_POSTGRES_USER`"),
         ("MREG_POSTGRES_PASSWORD", "hunter2", "`MREG_POSTGRES_USER`"),
     ] {
@@ -170,4 +172,33 @@ fn a_value_of_the_environment_that_cannot_be_read_is_told_by_its_name() {
     );
     let said = faults(&file, [("MREG_AZURE_TENANT_ID", "common")]);
     assert!(said.contains("MREG_AZURE_TENANT_ID") && said.contains("not a GUID"), "{said}");
+}
+
+#[test]
+fn a_redis_is_put_together_from_its_parts() {
+    let directory = tempfile::tempdir().unwrap();
+    let key = directory.path().join("seal.key");
+    std::fs::write(&key, [7; 32]).unwrap();
+    std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let file = format!("state: {{ seal_key_files: ['{}'] }}\n{}", key.display(), whole());
+    let redis = |parts: &[(&'static str, &'static str)]| {
+        let all = parts.iter().copied().chain([("SECRET", "s")]);
+        let config = config::parse(&file, Path::new("gateway.yaml"), &Environment::fixed(all)).unwrap();
+        let redis = config.state.redis.unwrap();
+        let password = redis.password.map(|password| password.expose().to_owned()).unwrap_or_default();
+        (redis.urls[0].expose().to_owned(), password)
+    };
+    let of = |url: &str, password: &str| (url.to_owned(), password.to_owned());
+    assert_eq!(redis(&[("REDIS_HOST", "r")]), of("redis://r:6379", ""));
+    let all = [("REDIS_HOST", "r"), ("REDIS_PORT", "6380"), ("REDIS_SSL", "True"), ("REDIS_PASSWORD", "p$w{d")];
+    assert_eq!(redis(&all), of("rediss://r:6380", "p$w{d"));
+    let url = [("MREG_REDIS_URL", "rediss://u:p@r:1/2")];
+    assert_eq!(redis(&url), of("rediss://u:p@r:1/2", ""));
+    let both = faults(&file, [("MREG_REDIS_URL", "redis://r"), ("REDIS_HOST", "r")]);
+    assert!(both.contains("unset one of them"), "{both}");
+    let file = file.replace("state: {", "state: { redis: { url: 'redis://f', password: '${REDIS_PASSWORD}' },");
+    let config = load(&file, [("REDIS_PASSWORD", "p"), ("REDIS_HOST", "else")]).unwrap();
+    assert_eq!(config.state.redis.unwrap().urls[0].expose(), "redis://f");
+    assert!(config.warnings.iter().any(|warning| warning.contains("REDIS_HOST")), "{:?}", config.warnings);
+    assert!(!config.warnings.iter().any(|warning| warning.contains("REDIS_PASSWORD")), "{:?}", config.warnings);
 }
