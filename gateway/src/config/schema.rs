@@ -24,7 +24,12 @@ const WORDS: [(&str, &str, &[&str]); 4] = [
 #[must_use]
 pub fn json_schema() -> Value {
     let traced = trace::document();
-    let sources = [include_str!("document.rs"), include_str!("document/audit.rs"), include_str!("document/care.rs"), include_str!("document/state.rs")];
+    let sources = [
+        include_str!("document.rs"),
+        include_str!("document/audit.rs"),
+        include_str!("document/care.rs"),
+        include_str!("document/state.rs"),
+    ];
     let about = comments(&sources.concat());
     let policy = portcullis_policy::Document::json_schema();
     let mut definitions = policy.get("definitions").and_then(Value::as_object).cloned().unwrap_or_default();

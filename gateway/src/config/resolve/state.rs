@@ -8,7 +8,8 @@ use crate::store::{RedisKind, RedisSettings, Sealer};
 
 const DEFAULT_DIRECTORY: &str = "portcullis-state";
 const DEFAULT_PREFIX: &str = "portcullis";
-const SEAL_KEY: &str = "make one with `openssl rand -base64 32`, give every gateway the file, and name it in `state.seal_key_files`";
+const SEAL_KEY: &str =
+    "make one with `openssl rand -base64 32`, give every gateway the file, and name it in `state.seal_key_files`";
 
 pub(super) fn resolve(resolver: &mut Resolver<'_>, written: &document::State) -> State {
     let directory = written.path.as_ref().and_then(|text| resolver.path(text));
@@ -106,6 +107,8 @@ fn check(resolver: &mut Resolver<'_>, text: &Text, url: &str) {
     };
     let is_here = matches!(host, "localhost" | "127.0.0.1" | "[::1]");
     if url.starts_with("redis:") && !is_here {
-        resolver.warn(format!("Redis at `{host}` is reached without TLS; write `rediss://` unless the network is yours alone"));
+        resolver.warn(format!(
+            "Redis at `{host}` is reached without TLS; write `rediss://` unless the network is yours alone"
+        ));
     }
 }

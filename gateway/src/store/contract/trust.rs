@@ -19,7 +19,9 @@ async fn a_store_that_is_not_ours_or_may_drop_grants_is_refused() {
     let settings = single().settings();
     assert!(open(&settings).await.is_ok() && open(&settings).await.is_ok(), "the control");
     let mark = format!("{{{}}}:schema", settings.prefix);
-    for (value, says) in [("portcullis 2", "another version"), ("something", "another program"), ("", "another program")] {
+    for (value, says) in
+        [("portcullis 2", "another version"), ("something", "another program"), ("", "another program")]
+    {
         redis(&settings, &["set", &mark, value]);
         let error = open(&settings).await.unwrap_err().to_string();
         assert!(error.contains(says) && error.contains("127.0.0.1"), "{error}");
@@ -55,9 +57,7 @@ async fn who_can_write_to_redis_can_neither_read_a_grant_nor_change_one_nor_take
     let settings = single().settings();
     let store: Arc<dyn Store> = Arc::new(open(&settings).await.unwrap());
     let key = |name: &str| format!("{{{}}}:{name}", settings.prefix);
-    let token_key = |token: &str| {
-        key(&format!("refresh:{}", URL_SAFE_NO_PAD.encode(Digest256::of(token).as_bytes())))
-    };
+    let token_key = |token: &str| key(&format!("refresh:{}", URL_SAFE_NO_PAD.encode(Digest256::of(token).as_bytes())));
     for id in ["mine", "theirs"] {
         store.issue_code(Digest256::of(&format!("code {id}")), &record(), &grant(id), later(60)).await.unwrap();
         store.begin_refresh(Digest256::of(id), id, later(100)).await.unwrap();

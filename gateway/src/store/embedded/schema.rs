@@ -26,7 +26,8 @@ CREATE INDEX refresh_consent ON refresh (consent);
 ";
 
 /// What came later, in order; a step is never changed, and one is added for every change.
-const LATER: [&str; 1] = ["CREATE TABLE lease (name TEXT PRIMARY KEY, holder BLOB NOT NULL, until INTEGER NOT NULL) STRICT;"];
+const LATER: [&str; 1] =
+    ["CREATE TABLE lease (name TEXT PRIMARY KEY, holder BLOB NOT NULL, until INTEGER NOT NULL) STRICT;"];
 
 /// Makes the tables of a new file.
 pub(super) async fn create(pool: &SqlitePool) -> Result<(), StoreError> {

@@ -29,7 +29,9 @@ impl RedisStore {
             Some(other) if other.starts_with("portcullis ") => {
                 Err(unusable("holds a store of another version; run the Portcullis that wrote it"))
             }
-            Some(_) => Err(unusable("holds another program's keys under this prefix; name another `state.redis.prefix`")),
+            Some(_) => {
+                Err(unusable("holds another program's keys under this prefix; name another `state.redis.prefix`"))
+            }
         }
     }
 
@@ -39,7 +41,10 @@ impl RedisStore {
         let told = match self.pool.ask::<Value>(&info).await {
             Ok(told) => lines(&told),
             Err(StoreError::Redis(error)) if error.code() == Some("NOPERM") => {
-                tracing::warn!(redis = self.shown, "INFO is not permitted: see yourself that its policy is `noeviction`");
+                tracing::warn!(
+                    redis = self.shown,
+                    "INFO is not permitted: see yourself that its policy is `noeviction`"
+                );
                 return Ok(());
             }
             Err(error) => return Err(error),

@@ -32,7 +32,8 @@ impl Manager for SentinelManager {
     async fn recycle(&self, connection: &mut MultiplexedConnection, _: &Metrics) -> RecycleResult<RedisError> {
         // One that was the primary and is none any more answers as well as ever.
         let role: Vec<deadpool_redis::redis::Value> = Cmd::new().arg("ROLE").query_async(connection).await?;
-        let name: Option<String> = role.into_iter().next().and_then(|name| deadpool_redis::redis::from_redis_value(name).ok());
+        let name: Option<String> =
+            role.into_iter().next().and_then(|name| deadpool_redis::redis::from_redis_value(name).ok());
         if name.as_deref() == Some("master") { Ok(()) } else { Err(RecycleError::message("not the primary any more")) }
     }
 }

@@ -21,7 +21,8 @@ pub use connection::{Kind, Settings};
 use super::revocation::{issued_before, kept_until};
 use super::{
     Client, CodeRecord, Digest256, GRACE, Grant, IDLE_CLIENT, Login, MAX_LOGINS, MAX_UNUSED_CLIENTS, Presentation,
-    Presented, Redemption, Revocations, Rotation, Sealer, SpentCode, Store, StoreError, Successor, UNUSED_CLIENT, Whose,
+    Presented, Redemption, Revocations, Rotation, Sealer, SpentCode, Store, StoreError, Successor, UNUSED_CLIENT,
+    Whose,
 };
 use crate::clock::Timestamp;
 use connection::Pool;
