@@ -15,8 +15,7 @@ use crate::store::{RedisKind, RedisSettings};
 pub(super) struct Servers {
     pub(super) ports: Vec<u16>,
     kind: RedisKind,
-    /// Their standard input: they end when it does, with this process.
-    pub(super) running: Vec<Child>,
+    pub(super) running: Vec<Launched>,
     pub(super) directory: tempfile::TempDir,
 }
 
@@ -37,6 +36,23 @@ impl Servers {
             wait_replicas: 0,
             connections: 8,
         }
+    }
+}
+
+/// A server that ends with this process at the latest: a shell holds it, and kills it when its own input ends.
+pub(super) struct Launched(Child);
+
+impl Launched {
+    /// Kills it, as `kill -9` does.
+    pub(super) fn kill(&mut self) {
+        drop(self.0.stdin.take());
+        self.0.wait().unwrap();
+    }
+}
+
+impl Drop for Launched {
+    fn drop(&mut self) {
+        self.kill();
     }
 }
 
@@ -79,12 +95,12 @@ pub(super) fn start(kind: RedisKind, count: usize, more: impl Fn(u16) -> Vec<Str
     Servers { ports, kind, running, directory }
 }
 
-/// Starts a `redis-server` that ends with this process.
-pub(super) fn launch(arguments: &[String], directory: PathBuf) -> Child {
+/// Starts a `redis-server`.
+pub(super) fn launch(arguments: &[String], directory: PathBuf) -> Launched {
     let mut shell = Command::new("sh");
     shell.args(["-c", "redis-server \"$@\" >/dev/null & server=$!; read -r _; kill -9 $server", "sh"]);
     shell.args(arguments).current_dir(directory).stdin(Stdio::piped());
-    shell.spawn().expect("start `redis-server`; Debian has it in the package of this name")
+    Launched(shell.spawn().expect("start a shell"))
 }
 
 /// The answer to a command, as `redis-cli` prints it.
@@ -105,7 +121,7 @@ pub(super) fn wait_for(what: &str, mut is_there: impl FnMut() -> bool) {
         }
         std::thread::sleep(Duration::from_millis(50));
     }
-    panic!("{what} is not there after half a minute");
+    panic!("{what} is not there after half a minute; Debian has Redis in the package `redis-server`");
 }
 
 /// A port nobody listens on; the bus of a cluster is 10000 above it.

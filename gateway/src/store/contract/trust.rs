@@ -1,6 +1,6 @@
 //! What a Redis must be to be trusted with grants, and what whoever can write to it cannot do.
 
-use super::servers::{Servers, ask, launch, single, start, wait_for, words};
+use super::servers::{Launched, Servers, ask, launch, single, start, wait_for, words};
 use super::*;
 
 const SEALER: [u8; 32] = [7; 32];
@@ -123,7 +123,7 @@ async fn a_user_with_a_password_is_let_in_over_tls_and_nobody_else() {
 }
 
 /// A primary with a replica, and a sentinel that watches them.
-fn watched() -> (Servers, u16, std::process::Child) {
+fn watched() -> (Servers, u16, Launched) {
     let data = start(RedisKind::Single, 2, |_port| words("--repl-diskless-sync-delay 0"));
     let (primary, replica) = (data.ports[0], data.ports[1]);
     ask(replica, &["replicaof", "127.0.0.1", &primary.to_string()]);
@@ -152,8 +152,7 @@ async fn a_failover_loses_nothing_that_a_replica_acknowledged() {
     let store: Arc<dyn Store> = Arc::new(open(&settings).await.unwrap());
     let code = with_code(&store).await;
     assert!(matches!(store.redeem_code(code, &presented(), NOW).await.unwrap(), Redemption::Spent(_)));
-    // The shell that holds the primary kills it when its input ends.
-    drop(data.running[0].stdin.take());
+    data.running[0].kill();
     let mut outage = 0;
     let replayed = loop {
         match store.redeem_code(code, &presented(), NOW).await {

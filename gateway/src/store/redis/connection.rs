@@ -94,7 +94,7 @@ impl Pool {
         script: &ScriptInvocation<'_>,
         replicas: usize,
     ) -> Result<T, StoreError> {
-        within(async {
+        within(Box::pin(async {
             match self {
                 Self::Single(pool) => {
                     let mut connection = pool.get().await.map_err(gone)?;
@@ -115,23 +115,24 @@ impl Pool {
                     Ok(script.invoke_async(&mut *connection).await?)
                 }
             }
-        })
+        }))
         .await
     }
 
     /// Asks something that concerns the servers as such.
     pub(super) async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StoreError> {
-        within(async {
+        within(Box::pin(async {
             Ok(match self {
                 Self::Single(pool) => command.query_async(&mut pool.get().await.map_err(gone)?).await?,
                 Self::Sentinel(pool) => command.query_async(&mut *pool.get().await.map_err(gone)?).await?,
                 Self::Cluster(pool) => command.query_async(&mut *pool.get().await.map_err(gone)?).await?,
             })
-        })
+        }))
         .await
     }
 }
 
+/// Runs an act within the deadline. A cluster's future is large: it comes boxed.
 async fn within<T>(act: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
     let late = |_elapsed| StoreError::Unreachable("Redis does not answer".to_owned());
     tokio::time::timeout(DEADLINE + CONNECT, act).await.map_err(late)?
@@ -221,6 +222,7 @@ fn built<M: managed::Manager>(manager: M, settings: &Settings) -> Result<managed
     pool.build().map_err(|error| error.to_string())
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` passes")]
 fn said(error: RedisError) -> String {
     error.to_string()
 }
