@@ -60,6 +60,8 @@ impl Config {
         let name = self.server.default_backend.as_ref()?;
         self.backends.iter().find(|backend| backend.name == *name)
     }
+}
+
 /// Where what survives a restart is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
