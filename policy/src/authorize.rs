@@ -19,6 +19,9 @@ use crate::view::View;
 /// Later than any sign-in: nothing that has to be fresh is.
 const NEVER_FRESH: u64 = u64::MAX;
 
+/// What a caller is told of a refusal with these arguments, where no rule gives a reason.
+const NOT_WITH_THESE: &str = "Not allowed with these arguments";
+
 /// What is decided: the act, and when.
 #[derive(Clone, Copy)]
 pub(crate) struct Asked<'a> {
@@ -134,7 +137,7 @@ impl Policy {
         if judge.opens().is_none() {
             let mut shut = Shut::new(DenialKind::NotOpen, judge.closed(&exempt()));
             shut.shadow = judge.shadow_roles();
-            shut.explained = self.explained(table, &asked.action, &shut.reasons);
+            shut.explained = self.explained(&judge, &shut.reasons);
             return Err(shut);
         }
         let pinned = self.pinned(subject, (index, table), ring, asked);
@@ -144,7 +147,7 @@ impl Policy {
         covered(subject, table, held, locks, asked.now)?;
         let arguments = pinned.map_err(|refused| {
             let (Refused::Always(reason) | Refused::Now(reason)) = refused;
-            Shut::new(DenialKind::Refused { told: judge.told(&[]) }, vec![reason])
+            Shut::new(DenialKind::Refused { told: NOT_WITH_THESE.to_owned() }, vec![reason])
         })?;
         let known;
         let judge = if held.conditional.is_empty() && held.denies.is_empty() {
@@ -157,7 +160,9 @@ impl Policy {
         };
         let Some(how) = judge.opens() else {
             let reasons = judge.closed(&exempt());
-            return Err(Shut::new(DenialKind::Refused { told: judge.told(&reasons) }, reasons));
+            let told = judge.given(&reasons).unwrap_or_else(|| NOT_WITH_THESE.to_owned());
+            let shut = Shut::new(DenialKind::Refused { told }, reasons);
+            return Err(Shut { shadow: judge.shadow_roles(), ..shut });
         };
         let records = matches!(how, How::Shadow) || locks.meets(table.shadow) || !held.denies.is_empty();
         let shadow = if records { judge.in_shadow(&how, &exempt()) } else { Vec::new() };
@@ -221,13 +226,17 @@ impl Policy {
             Action::CallTool { name } => {
                 let entry = table.catalogue.as_ref().and_then(|catalogue| catalogue.tool(name));
                 let Some(pins) = entry.map(|entry| &entry.pins) else { return Ok(None) };
-                let lacking = pins.places.iter().find(|place| ring.unpinnable.contains(place));
-                if let Some(pin) = lacking.and_then(|place| self.0.pins.get(*place)) {
+                if let Some(pin) = self.0.lacking(ring, pins.places.iter().copied()) {
                     return Err(Refused::Always(Reason::PinClaim(pin.id.clone())));
                 }
                 if pins.places.is_empty() { Ok(None) } else { pin::arguments(&self.0.pins, pins, subject, arguments()) }
             }
-            Action::GetPrompt { name } => pin::prompt_arguments(&self.0.pins, index, name, subject, arguments()),
+            Action::GetPrompt { name } => {
+                if let Some(pin) = self.0.lacking(ring, pin::of_prompt(&self.0.pins, index, name)) {
+                    return Err(Refused::Always(Reason::PinClaim(pin.id.clone())));
+                }
+                pin::prompt_arguments(&self.0.pins, index, name, subject, arguments())
+            }
             Action::ReadResource { uri } => {
                 // INVARIANT: what has no one spelling carries no tag and was refused before.
                 let uri = uri::canonical(uri).unwrap_or_default();
@@ -238,13 +247,9 @@ impl Policy {
     }
 
     /// What an explaining policy tells of a tool that its backend has.
-    fn explained(&self, table: &Backend, action: &Action<'_>, reasons: &[Reason]) -> Option<String> {
-        let name = tool_of(action).filter(|_| self.0.explain)?;
-        table.catalogue.as_ref()?.tool(name)?;
-        let given = reasons.iter().find_map(|reason| match reason {
-            Reason::Denied(_, given) => given.clone(),
-            _ => None,
-        });
+    fn explained(&self, judge: &Judge<'_>, reasons: &[Reason]) -> Option<String> {
+        let name = judge.tool.filter(|_| self.0.explain)?;
+        judge.table.catalogue.as_ref()?.tool(name)?;
         let closed: Vec<String> = reasons
             .iter()
             .filter_map(|reason| match reason {
@@ -253,7 +258,7 @@ impl Policy {
             })
             .collect();
         let needs = if closed.is_empty() { String::new() } else { format!(" (needs {})", closed.join(", ")) };
-        Some(given.unwrap_or_else(|| format!("Not open: {name}{needs}")))
+        Some(judge.given(reasons).unwrap_or_else(|| format!("Not open: {name}{needs}")))
     }
 }
 

@@ -10,12 +10,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::Value;
 
-use crate::compiled::Bits;
+use crate::compiled::{Bits, Ring};
 use crate::decision::Reason;
 use crate::names::{BackendName, Tag};
-use crate::pin::{self, ToolPins};
+use crate::pin::{self, Pin, ToolPins};
 use crate::policy::{Compiled, Policy};
-use crate::written::{Import, Trust, Unknown};
+use crate::written::{Import, PinItems, Trust, Unknown};
 
 /// What is known of one tool.
 #[derive(Clone, Debug, PartialEq)]
@@ -127,6 +127,17 @@ impl Compiled {
     pub(crate) fn needs_catalogue(&self, backend: usize) -> bool {
         let imports = self.backends.get(backend).is_some_and(|table| table.import.is_some());
         imports || self.pins.iter().any(|pin| pin.is_for_tools_of(backend))
+    }
+
+    /// Whether what a caller may read on a backend depends on the values that pins want in a URI.
+    pub(crate) fn pins_resources_of(&self, backend: usize) -> bool {
+        let on = |pin: &&Pin| pin.patterns.iter().any(|(on, _)| *on == backend);
+        self.pins.iter().filter(on).any(|pin| pin.items == PinItems::Resources)
+    }
+
+    /// The first of these pins whose claim the caller's token lacks: what it is for does not open.
+    pub(crate) fn lacking(&self, ring: &Ring, mut places: impl Iterator<Item = usize>) -> Option<&Pin> {
+        places.find(|place| ring.unpinnable.contains(place)).and_then(|place| self.pins.get(place))
     }
 }
 

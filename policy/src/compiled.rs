@@ -305,8 +305,10 @@ pub(crate) struct BackendRing {
     pub(crate) keys: Bits,
     /// Keys that open where their conditions are met.
     pub(crate) conditional: Vec<Conditional>,
-    /// Keys of roles that only record.
-    pub(crate) shadow: Vec<(usize, Role)>,
+    /// Keys of roles that only record, with their conditions.
+    pub(crate) shadow: Vec<Conditional>,
+    /// Tools with grants of roles that only record.
+    pub(crate) shadow_grants: HashMap<String, Vec<(Bits, Role)>>,
     /// Tags that deny rules shut without a question.
     pub(crate) denied: Bits,
     /// Deny rules that have to be asked, and those that only record.

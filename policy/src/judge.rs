@@ -6,6 +6,7 @@
 use crate::compiled::{Backend, BackendRing, Bits, DenyRule};
 use crate::condition::{Answer, Arguments, Scene};
 use crate::decision::{How, Reason};
+use crate::names::Role;
 use crate::policy::Compiled;
 use crate::ring::may_be;
 
@@ -38,19 +39,22 @@ impl Judge<'_> {
     }
 
     fn by_keys(&self) -> Option<How> {
-        let keys = self.keys();
-        if self.required().within(keys) {
+        let (keys, required) = (self.keys(), self.required());
+        if required.within(keys) {
             return Some(How::Keys);
         }
-        let grants = self.tool.and_then(|tool| self.held.grants.get(tool)).map(Vec::as_slice).unwrap_or_default();
-        let opens = |ignoring: &Bits| self.locks.without(*ignoring).within(keys);
-        grants.iter().find(|(ignoring, _)| opens(ignoring)).map(|(_, role)| How::Grant(role.clone()))
+        self.grant(required, keys).map(|(_, role)| How::Grant(role.clone()))
     }
 
-    /// The tags that need a key: a tag in shadow does not, for who holds another of the item's tags.
+    /// A grant for this tool that leaves none of these tags without a key.
+    fn grant(&self, required: Bits, keys: Bits) -> Option<&(Bits, Role)> {
+        let mut grants = self.tool.and_then(|tool| self.held.grants.get(tool)).into_iter().flatten();
+        grants.find(|(ignoring, _)| required.without(*ignoring).within(keys))
+    }
+
+    /// The tags that need a key: tags in shadow do not, where the item has another.
     fn required(&self) -> Bits {
-        let enforced = self.locks.without(self.table.shadow);
-        if enforced.meets(self.keys()) { enforced } else { self.locks }
+        required(self.locks, self.table)
     }
 
     /// The keys that open here, or in a list may open.
@@ -129,16 +133,15 @@ impl Judge<'_> {
         }
     }
 
-    /// What the caller may be told of a refusal with these arguments: the reason that a rule gives.
-    pub(crate) fn told(&self, reasons: &[Reason]) -> String {
-        let given = reasons.iter().find_map(|reason| match reason {
+    /// What the caller may be told of a refusal: the reason that a rule gives.
+    pub(crate) fn given(&self, reasons: &[Reason]) -> Option<String> {
+        reasons.iter().find_map(|reason| match reason {
             Reason::Denied(_, Some(reason)) => Some(reason.clone()),
             Reason::DenyFailed(id, _) => {
                 self.policy.denies.iter().find(|rule| rule.id == *id).and_then(|rule| rule.reason.clone())
             }
             _ => None,
-        });
-        given.unwrap_or_else(|| "Not allowed with these arguments".to_owned())
+        })
     }
 
     /// What would have refused an item that opens.
@@ -148,18 +151,43 @@ impl Judge<'_> {
             _ => Vec::new(),
         };
         reasons.extend(self.asked().filter(|rule| rule.shadow).filter_map(|rule| self.denied_by(rule)));
-        if matches!(how, How::Keys) {
-            let unheld = self.locks.and(self.table.shadow).without(self.keys());
-            reasons.extend(unheld.iter().filter_map(|bit| self.table.tags.get(bit)).cloned().map(Reason::ShadowTag));
+        if !matches!(how, How::Shadow) {
+            let unheld = self.spared().iter();
+            reasons.extend(unheld.filter_map(|bit| self.table.tags.get(bit)).cloned().map(Reason::ShadowTag));
         }
         reasons
+    }
+
+    /// The tags in shadow without which the item would not have opened.
+    fn spared(&self) -> Bits {
+        let keys = self.keys();
+        if self.locks.within(keys) || self.grant(self.locks, keys).is_some() {
+            return Bits::default();
+        }
+        let (required, unheld) = (self.required(), self.locks.and(self.table.shadow).without(keys));
+        let grant = if required.within(keys) { None } else { self.grant(required, keys) };
+        grant.map_or(unheld, |(ignoring, _)| unheld.without(*ignoring))
     }
 
     /// What roles in shadow would have opened.
     pub(crate) fn shadow_roles(&self) -> Vec<Reason> {
         let missing = self.locks.without(self.keys());
         let tag = |bit: usize| self.table.tags.get(bit).cloned();
-        let opens = self.held.shadow.iter().filter(|(bit, _)| missing.contains(*bit));
-        opens.filter_map(|(bit, role)| Some(Reason::ShadowRole(role.clone(), tag(*bit)?))).collect()
+        let keys = self.held.shadow.iter().filter(|key| missing.contains(key.bit) && may_be(&key.all, &self.scene));
+        let grants = self.tool.and_then(|tool| self.held.shadow_grants.get(tool)).into_iter().flatten();
+        let grants = grants.flat_map(|(ignoring, role)| missing.and(*ignoring).iter().map(move |bit| (bit, role)));
+        let mut reasons: Vec<Reason> = Vec::new();
+        for (bit, role) in keys.map(|key| (key.bit, &key.role)).chain(grants) {
+            let reason = tag(bit).map(|tag| Reason::ShadowRole(role.clone(), tag));
+            reasons.extend(reason.filter(|reason| !reasons.contains(reason)));
+        }
+        reasons
     }
+}
+
+/// The tags of an item that need a key: tags in shadow do not, where it has another; a tool whose tags are all in shadow
+/// would open to everybody otherwise.
+pub(crate) fn required(locks: Bits, table: &Backend) -> Bits {
+    let enforced = locks.without(table.shadow);
+    if enforced.is_empty() { locks } else { enforced }
 }

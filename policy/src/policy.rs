@@ -92,6 +92,12 @@ impl Policy {
         self.0.shadow
     }
 
+    /// Whether denials say what is not open, for tools of a catalogue.
+    #[must_use]
+    pub fn explains(&self) -> bool {
+        self.0.explain
+    }
+
     /// A short hash of what the policy says; comments and layout do not count.
     #[must_use]
     pub fn hash(&self) -> &Arc<str> {

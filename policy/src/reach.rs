@@ -19,7 +19,8 @@ impl View<'_> {
     pub fn mask(&self) -> Option<Mask> {
         let (backend, _) = self.found?;
         let held = self.ring.backends.get(backend)?;
-        let by_keys = self.ring.tenant_listed && held.grants.is_empty() && !held.asks_by_tool;
+        let pinned = self.policy.pins_resources_of(backend);
+        let by_keys = self.ring.tenant_listed && held.grants.is_empty() && !held.asks_by_tool && !pinned;
         let (keys, denied, unpinnable) = (held.listed, held.listed_denied, self.ring.unpinnable.clone());
         by_keys.then_some(Mask { policy: self.ring.policy, backend, keys, denied, unpinnable })
     }

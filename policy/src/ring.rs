@@ -45,12 +45,13 @@ impl Compiled {
         for role in held.iter().filter_map(|role| self.roles.get(*role)) {
             for key in &role.keys {
                 let Some(ring) = backends.get_mut(key.backend) else { continue };
+                let with = |when: &Option<Arc<Condition>>| {
+                    let all = when.iter().cloned().collect();
+                    Conditional { bit: key.bit, all, role: role.name.clone() }
+                };
                 match &key.when {
-                    _ if role.shadow => ring.shadow.push((key.bit, role.name.clone())),
-                    Some(when) => {
-                        let (bit, all, role) = (key.bit, vec![Arc::clone(when)], role.name.clone());
-                        ring.conditional.push(Conditional { bit, all, role });
-                    }
+                    _ if role.shadow => ring.shadow.push(with(&key.when)),
+                    Some(_) => ring.conditional.push(with(&key.when)),
                     None if !ring.keys.contains(key.bit) => {
                         ring.keys.insert(key.bit);
                         ring.givers.push((key.bit, role.name.clone()));
@@ -58,10 +59,10 @@ impl Compiled {
                     None => {}
                 }
             }
-            for grant in role.grants.iter().filter(|_| !role.shadow) {
-                if let Some(ring) = backends.get_mut(grant.backend) {
-                    ring.grants.entry(grant.tool.clone()).or_default().push((grant.ignoring, role.name.clone()));
-                }
+            for grant in &role.grants {
+                let Some(ring) = backends.get_mut(grant.backend) else { continue };
+                let grants = if role.shadow { &mut ring.shadow_grants } else { &mut ring.grants };
+                grants.entry(grant.tool.clone()).or_default().push((grant.ignoring, role.name.clone()));
             }
         }
         Ring { policy: self.id, backends, tenant_listed: true, unpinnable: Vec::new() }
@@ -79,14 +80,16 @@ impl Compiled {
         for (held, cap) in ring.backends.iter_mut().zip(&ceiling.backends) {
             held.conditional = both(held, cap);
             held.keys = held.keys.and(cap.keys);
-            held.shadow.retain(|(bit, _)| cap.keys.contains(*bit));
-            held.grants.retain(|tool, _| cap.grants.contains_key(tool));
-            for (tool, grants) in &mut held.grants {
-                let caps = cap.grants.get(tool).map(Vec::as_slice).unwrap_or_default();
-                let narrower = grants.iter().flat_map(|(ignoring, role)| {
-                    caps.iter().map(move |(capped, _)| (ignoring.and(*capped), role.clone()))
-                });
-                *grants = narrower.collect();
+            held.shadow = capped(&held.shadow, cap);
+            for all in [&mut held.grants, &mut held.shadow_grants] {
+                all.retain(|tool, _| cap.grants.contains_key(tool));
+                for (tool, grants) in all {
+                    let caps = cap.grants.get(tool).map(Vec::as_slice).unwrap_or_default();
+                    let narrower = grants.iter().flat_map(|(ignoring, role)| {
+                        caps.iter().map(move |(capped, _)| (ignoring.and(*capped), role.clone()))
+                    });
+                    *grants = narrower.collect();
+                }
             }
         }
         true
@@ -166,7 +169,14 @@ fn both(held: &BackendRing, cap: &BackendRing) -> Vec<Conditional> {
             left.extend(giver.map(|role| Conditional { role, ..capped.clone() }));
         }
     }
-    for key in &held.conditional {
+    left.extend(capped(&held.conditional, cap));
+    left
+}
+
+/// What is left of these keys: those that the ceiling has, too, with the conditions of both sides.
+fn capped(keys: &[Conditional], cap: &BackendRing) -> Vec<Conditional> {
+    let mut left = Vec::new();
+    for key in keys {
         if cap.keys.contains(key.bit) {
             left.push(key.clone());
             continue;

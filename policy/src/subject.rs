@@ -85,7 +85,7 @@ impl Subject {
     /// Through this OAuth client.
     #[must_use]
     pub fn with_client(self, client: impl Into<String>) -> Self {
-        Self { client: Some(client.into()), ..self }
+        Self { client: Some(client.into()), ring: OnceLock::new(), ..self }
     }
 
     /// Whether the account is another directory's (`acct`), where the token says so.

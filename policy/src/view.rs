@@ -9,14 +9,15 @@ use crate::judge::Judge;
 use crate::pin;
 use crate::policy::Compiled;
 use crate::subject::Subject;
+use crate::uri;
 
 /// What one caller sees of one backend.
 #[derive(Debug)]
 pub struct View<'p> {
-    policy: &'p Compiled,
+    pub(crate) policy: &'p Compiled,
     pub(crate) found: Option<(usize, &'p Backend)>,
     pub(crate) ring: Arc<Ring>,
-    /// Where conditions ask about the caller for each tool.
+    /// Where conditions ask about the caller for each tool, or pins for each resource.
     caller: Option<Box<Subject>>,
 }
 
@@ -27,7 +28,9 @@ impl<'p> View<'p> {
         ring: Arc<Ring>,
         subject: &Subject,
     ) -> Self {
-        let asks = found.and_then(|(index, _)| ring.backends.get(index)).is_some_and(|held| held.asks_by_tool);
+        let asks = found.is_some_and(|(index, _)| {
+            ring.backends.get(index).is_some_and(|held| held.asks_by_tool) || policy.pins_resources_of(index)
+        });
         Self { policy, found, ring, caller: asks.then(|| Box::new(subject.clone())) }
     }
 
@@ -36,9 +39,9 @@ impl<'p> View<'p> {
     pub fn tool(&self, name: &str) -> bool {
         let Some((index, table)) = self.found else { return false };
         if let Some(catalogue) = &table.catalogue {
-            let lacks = |place: &usize| self.ring.unpinnable.contains(place);
             let open = catalogue.tool(name).filter(|entry| entry.shut.is_none());
-            if open.is_none_or(|entry| entry.pins.places.iter().any(lacks)) {
+            let lacks = |places: &[usize]| self.policy.lacking(&self.ring, places.iter().copied()).is_some();
+            if open.is_none_or(|entry| lacks(&entry.pins.places)) {
                 return false;
             }
         } else if self.policy.needs_catalogue(index) {
@@ -50,13 +53,20 @@ impl<'p> View<'p> {
     /// Whether a prompt is shown.
     #[must_use]
     pub fn prompt(&self, name: &str) -> bool {
-        self.sees(|table| (table.prompts.of(name), None))
+        let lacks = |(index, _): (usize, &Backend)| {
+            self.policy.lacking(&self.ring, pin::of_prompt(&self.policy.pins, index, name)).is_some()
+        };
+        self.sees(|table| (table.prompts.of(name), None)) && !self.found.is_some_and(lacks)
     }
 
     /// Whether a resource is shown.
     #[must_use]
     pub fn resource(&self, uri: &str) -> bool {
-        self.sees(|table| (table.resources.of(uri), None))
+        let fits = |(index, caller): (usize, &Subject)| {
+            uri::canonical(uri).is_ok_and(|uri| pin::check_uri(&self.policy.pins, index, &uri, caller).is_ok())
+        };
+        let pinned = self.found.map(|(index, _)| index).zip(self.caller.as_deref());
+        self.sees(|table| (table.resources.of(uri), None)) && pinned.is_none_or(fits)
     }
 
     /// Whether a resource template is shown: when every expansion of it would open.

@@ -8,6 +8,8 @@ use std::fmt;
 
 use crate::compiled::{Backend, BackendRing, Bits, Ring};
 use crate::condition::{Answer, Arguments, Scene};
+use crate::judge::required;
+use crate::pin::Pin;
 use crate::policy::Policy;
 use crate::subject::{Kind, Subject};
 use crate::universe::{Item, Kind as ItemKind};
@@ -242,7 +244,11 @@ impl<'p> Standing<'p> {
             ItemKind::Prompt => PinItems::Prompts,
             ItemKind::Resource => PinItems::Resources,
         };
-        for pin in self.policy.0.pins.iter().filter(|pin| pin.is_for(items, index, &item.name)) {
+        let is_for = |pin: &&Pin| match items {
+            PinItems::Resources => pin.is_for_uri(index, &item.name),
+            _ => pin.is_for(items, index, &item.name),
+        };
+        for pin in self.policy.0.pins.iter().filter(is_for) {
             let to = match &pin.to {
                 PinValue::Kind => "caller.kind".to_owned(),
                 PinValue::Tenant => "caller.tid".to_owned(),
@@ -283,10 +289,9 @@ fn opened(
         possible.insert(*bit);
     }
     let enough = |keys: Bits| -> Option<Bits> {
-        let enforced = locks.without(table.shadow);
-        let required = if enforced.meets(keys) { enforced } else { locks };
+        let required = required(locks, table);
         let grants = held.grants.get(tool).map(Vec::as_slice).unwrap_or_default();
-        let by_grant = grants.iter().map(|(ignoring, _)| locks.without(*ignoring));
+        let by_grant = grants.iter().map(|(ignoring, _)| required.without(*ignoring));
         std::iter::once(required).chain(by_grant).find(|needed| needed.within(keys))
     };
     if enough(certain).is_some() {

@@ -84,8 +84,8 @@ impl<'a> Asked<'a> {
         self.spend(1)?;
         match expression {
             Expression::Not(inner) => self.truth(inner).map(|truth| !truth),
-            Expression::And(a, b) => self.both(a, b, false),
-            Expression::Or(a, b) => self.both(a, b, true),
+            Expression::And(a, b) => self.joined(a, b, false),
+            Expression::Or(a, b) => self.joined(a, b, true),
             Expression::Either(test, yes, no) => {
                 if self.truth(test)? {
                     self.truth(yes)
@@ -113,7 +113,7 @@ impl<'a> Asked<'a> {
     }
 
     /// `&&` ends at the first false, `||` at the first true, whatever is wrong with the other side.
-    fn both(&mut self, a: &'a Expression, b: &'a Expression, ends: bool) -> Found<'a, bool> {
+    fn joined(&mut self, a: &'a Expression, b: &'a Expression, ends: bool) -> Found<'a, bool> {
         let first = self.truth(a);
         if matches!(&first, Ok(truth) if *truth == ends) {
             return Ok(ends);
@@ -129,7 +129,7 @@ impl<'a> Asked<'a> {
     fn compare(&mut self, comparison: Comparison, a: &'a Expression, b: &'a Expression) -> Found<'a, bool> {
         let null = Expression::Literal(Value::Null);
         let with_null = *a == null || *b == null;
-        let (a, b) = (self.value(a)?, self.value(b)?);
+        let (a, b) = self.values(a, b)?;
         self.spend(weight(&a).min(weight(&b)))?;
         let equal = |a: &Value, b: &Value| if with_null { Ok(a == b) } else { alike(a, b) };
         match comparison {
@@ -143,7 +143,7 @@ impl<'a> Asked<'a> {
     }
 
     fn contained(&mut self, item: &'a Expression, list: &'a Expression) -> Found<'a, bool> {
-        let (item, list) = (self.value(item)?, self.value(list)?);
+        let (item, list) = self.values(item, list)?;
         match (&*list, &*item) {
             (Value::Array(items), item) => {
                 self.spend(items.iter().map(weight).sum())?;
@@ -163,7 +163,7 @@ impl<'a> Asked<'a> {
     }
 
     fn text_test(&mut self, test: TextTest, text: &'a Expression, part: &'a Expression) -> Found<'a, bool> {
-        let (text, part) = (self.value(text)?, self.value(part)?);
+        let (text, part) = self.values(text, part)?;
         self.spend(weight(&text))?;
         let (Value::String(text), Value::String(part)) = (&*text, &*part) else {
             return failed("only texts have beginnings, ends and parts");
@@ -200,13 +200,26 @@ impl<'a> Asked<'a> {
         doubt.map_or(Ok(every), Err)
     }
 
+    /// Both, of which neither is worth anything without the other.
+    fn values(&mut self, a: &'a Expression, b: &'a Expression) -> Found<'a, (Cow<'a, Value>, Cow<'a, Value>)> {
+        let a = self.value(a);
+        both(a, self.value(b))
+    }
+
     fn value(&mut self, expression: &'a Expression) -> Found<'a, Cow<'a, Value>> {
         self.spend(1)?;
         match expression {
             Expression::Literal(value) => Ok(Cow::Borrowed(value)),
             Expression::List(items) => {
-                let items = items.iter().map(|item| self.value(item).map(Cow::into_owned));
-                items.collect::<Result<_, _>>().map(|items| Cow::Owned(Value::Array(items)))
+                let mut list = Ok(Vec::with_capacity(items.len()));
+                for item in items {
+                    let item = self.value(item).map(Cow::into_owned);
+                    list = both(list, item).map(|(mut list, item)| {
+                        list.push(item);
+                        list
+                    });
+                }
+                list.map(|items| Cow::Owned(Value::Array(items)))
             }
             Expression::Variable(variable) => self.variable(variable),
             Expression::Select(object, member) => {
@@ -237,7 +250,7 @@ impl<'a> Asked<'a> {
     }
 
     fn index(&mut self, list: &'a Expression, index: &'a Expression) -> Found<'a, Cow<'a, Value>> {
-        let (list, index) = (self.value(list)?, self.value(index)?);
+        let (list, index) = self.values(list, index)?;
         let found = match &*index {
             Value::Number(number) => {
                 let place = number.as_u64().and_then(|place| usize::try_from(place).ok());
@@ -295,6 +308,15 @@ impl<'a> Asked<'a> {
             Caller::Claim(name) => caller.claim(name).cloned(),
         };
         said.map_or_else(|| failed("the token lacks a claim that the condition asks for"), Ok)
+    }
+}
+
+/// What fails whatever the arguments are has failed, though the other is not known yet, on whichever side it stands.
+fn both<A, B>(a: Result<A, Doubt>, b: Result<B, Doubt>) -> Result<(A, B), Doubt> {
+    match (a, b) {
+        (Ok(a), Ok(b)) => Ok((a, b)),
+        (Err(Doubt::Failed(why)), _) | (_, Err(Doubt::Failed(why))) => Err(Doubt::Failed(why)),
+        (Err(Doubt::Unknown), _) | (_, Err(Doubt::Unknown)) => Err(Doubt::Unknown),
     }
 }
 

@@ -88,6 +88,16 @@ impl Pin {
         self.items == items && self.patterns.iter().any(matches) && !self.except.contains(&(backend, name.to_owned()))
     }
 
+    /// Whether it is for the resource that a URI names.
+    pub(crate) fn is_for_uri(&self, backend: usize, uri: &str) -> bool {
+        let variable = self.argument.first().map_or("", String::as_str);
+        let matches = |(on, pattern): &(usize, Pattern)| {
+            *on == backend && matches!(pattern, Pattern::Uri(template) if template.variable(uri, variable).is_some())
+        };
+        let excepted = self.except.contains(&(backend, uri.to_owned()));
+        self.items == PinItems::Resources && self.patterns.iter().any(matches) && !excepted
+    }
+
     /// What it pins to; a claim that the token lacks refuses whatever is asked.
     pub(crate) fn value(&self, caller: &Subject) -> Result<Value, Refused> {
         let value = match &self.to {
@@ -149,6 +159,12 @@ pub(crate) fn arguments(
     apply(of.places.iter().filter_map(|place| pins.get(*place)), caller, arguments)
 }
 
+/// The places of the pins that are for a prompt.
+pub(crate) fn of_prompt(pins: &[Pin], backend: usize, prompt: &str) -> impl Iterator<Item = usize> {
+    let is_for = move |(_, pin): &(usize, &Pin)| pin.is_for(PinItems::Prompts, backend, prompt);
+    pins.iter().enumerate().filter(is_for).map(|(place, _)| place)
+}
+
 /// The arguments of a prompt after its pins.
 pub(crate) fn prompt_arguments(
     pins: &[Pin],
@@ -175,7 +191,8 @@ fn apply<'p>(
     Ok(changed)
 }
 
-/// Whether a resource's URI has in it what pins want.
+/// Whether a resource's URI has in it what pins want. A URI is all that there is to ask for: what does not fit is refused
+/// whatever else is asked, and does not exist for this caller.
 pub(crate) fn check_uri(pins: &[Pin], backend: usize, uri: &str, caller: &Subject) -> Result<(), Refused> {
     for pin in pins.iter().filter(|pin| pin.items == PinItems::Resources) {
         if pin.except.contains(&(backend, uri.to_owned())) {
@@ -189,7 +206,7 @@ pub(crate) fn check_uri(pins: &[Pin], backend: usize, uri: &str, caller: &Subjec
             let value = pin.value(caller)?;
             let wanted = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             if variable != wanted {
-                return Err(pin.refuses());
+                return Err(Refused::Always(Reason::Pin(pin.id.clone())));
             }
         }
     }
