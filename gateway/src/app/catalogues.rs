@@ -142,7 +142,9 @@ impl Catalogues {
         let mut policy = (*self.policy).clone();
         for (keeper, _) in &self.kept {
             let (backend, known) = (keeper.backend(), keeper.known());
-            let Some(catalogue) = known.catalogue.filter(|_| policy.needs_catalogue(backend)) else { continue };
+            // What explains denials has to know which tools there are, where nothing else has to.
+            let wanted = policy.needs_catalogue(backend) || policy.explains();
+            let Some(catalogue) = known.catalogue.filter(|_| wanted) else { continue };
             let lock = known.pinned.as_ref().map(|pinned| &*pinned.lock);
             policy = policy.with_catalogue(backend, &catalogue.for_policy(lock));
             for finding in policy.catalogue_findings(backend) {

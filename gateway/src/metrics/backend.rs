@@ -46,7 +46,7 @@ impl Requests {
             )?,
             shadow: registrar.counters(
                 "portcullis_shadow_total",
-                "Acts that were permitted and that rules in shadow would have refused.",
+                "Acts of which the decision would be another if what is in shadow did more than record.",
                 of_backend,
             )?,
             list_items: registrar.counters(
@@ -105,7 +105,7 @@ pub struct Backend {
     /// Requests whose caller is known.
     pub verified: IntCounter,
     authentications: IntCounterVec,
-    /// Acts that rules in shadow would have refused.
+    /// Acts that what is in shadow would have refused or opened.
     pub shadow: IntCounter,
     /// Items of lists that were shown.
     pub shown: IntCounter,

@@ -62,9 +62,7 @@ impl Visit<'_> {
         permit: Permit,
     ) -> bool {
         self.mount.series.allowed.inc();
-        if !permit.shadow().is_empty() {
-            self.mount.series.shadow.inc();
-        }
+        self.count_shadow(permit.shadow());
         // Recorded as they leave.
         let changed = permit.arguments().map(|arguments| Bytes::from(format!("{{\"arguments\":{arguments}}}")));
         let params = changed.or(params);
@@ -88,6 +86,7 @@ impl Visit<'_> {
         let challenged = matches!(rejection, Rejection::InsufficientScope { .. });
         let verdict = if challenged { Verdict::Challenge } else { Verdict::Deny };
         self.count(verdict, rejection.reason());
+        self.count_shadow(denial.shadow());
         let hash = Some(Arc::clone(denial.policy_hash()));
         self.record(verdict, Reason::Denial(denial), Some(identity), method, name, hash);
     }
@@ -105,6 +104,13 @@ impl Visit<'_> {
             Verdict::Allow => self.mount.series.allowed.inc(),
             Verdict::Deny => self.mount.series.denied(reason),
             Verdict::Challenge => self.mount.series.challenged.inc(),
+        }
+    }
+
+    /// A decision that would be another if what is in shadow did more than record.
+    fn count_shadow(&self, reasons: &[portcullis_policy::Reason]) {
+        if !reasons.is_empty() {
+            self.mount.series.shadow.inc();
         }
     }
 
