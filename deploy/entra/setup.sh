@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The app registration in Microsoft Entra ID that Portcullis signs people in with, by the Azure CLI. Sign in first (`az login`).
 #   deploy/entra/setup.sh create NAME PUBLIC_URL ROLE...             the registration; prints what gateway.yaml needs
+#   deploy/entra/setup.sh consent APP_ID                             agrees to its permissions for everybody, so that nobody is asked
 #   deploy/entra/setup.sh secret APP_ID FILE                         a client secret, written to FILE
 #   deploy/entra/setup.sh certificate APP_ID CERTIFICATE             lets a certificate (PEM) stand in for the secret
 #   deploy/entra/setup.sh federated APP_ID NAME ISSUER SUBJECT       lets a Kubernetes service account stand in for it
@@ -9,6 +10,9 @@
 set -euo pipefail
 readonly GRAPH=${GRAPH:-https://graph.microsoft.com}
 readonly AUDIENCE=${AUDIENCE:-api://AzureADTokenExchange}
+# Microsoft Graph, and its delegated permissions openid, profile and offline_access: the same in every directory.
+readonly GRAPH_ID=00000003-0000-0000-c000-000000000000
+readonly SIGN_IN=(37f7f235-527c-4136-accd-4a02d197296e 14dad69e-099b-42c9-810b-d002981feec1 7427e0e9-2fba-42fe-b0c0-848c9e6a8182)
 
 fail() {
   echo "$*" >&2
@@ -51,6 +55,18 @@ scope_id() {
   printf '%s' "${id:-$(guid)}"
 }
 
+# permissions APP_ID: what the gateway asks Entra for at a sign-in, as JSON: its own scope, and to know who signs in.
+permissions() {
+  local id separator=''
+  printf '[{"resourceAppId":"%s","resourceAccess":[{"id":"%s","type":"Scope"}]},{"resourceAppId":"%s","resourceAccess":[' \
+    "$1" "$(scope_id "$1")" "$GRAPH_ID"
+  for id in "${SIGN_IN[@]}"; do
+    printf '%s{"id":"%s","type":"Scope"}' "$separator" "$id"
+    separator=,
+  done
+  printf ']}]'
+}
+
 create() {
   local name=$1 public_url=${2%/} app_id object
   shift 2
@@ -78,10 +94,17 @@ create() {
     \"optionalClaims\": { \"accessToken\": [{ \"name\": \"idtyp\" }, { \"name\": \"acct\" }, { \"name\": \"auth_time\" }, { \"name\": \"acrs\" }],
       \"idToken\": [{ \"name\": \"acct\" }, { \"name\": \"auth_time\" }, { \"name\": \"acrs\" }] }
   }" >/dev/null
+  # Apart, for it names the scope that has to be there by then.
+  az rest --method PATCH --url "$GRAPH/v1.0/applications/$object" --headers Content-Type=application/json \
+    --body "{ \"requiredResourceAccess\": $(permissions "$app_id") }" >/dev/null
   az ad sp show --id "$app_id" >/dev/null 2>&1 || az ad sp create --id "$app_id" >/dev/null
   # Only who was given a role can sign in; the others are told so by Entra.
   az ad sp update --id "$app_id" --set appRoleAssignmentRequired=true >/dev/null
   printf 'entra:\n  tenant_id: %s\n  client_id: %s\n' "$(az account show --query tenantId --output tsv)" "$app_id"
+}
+
+consent() {
+  az ad app permission admin-consent --id "$1"
 }
 
 secret() {
@@ -119,6 +142,7 @@ usage() {
 
 case "${1:-} $#" in
   create\ [4-9] | create\ [1-9][0-9]) create "${@:2}" ;;
+  consent\ 2) consent "${@:2}" ;;
   secret\ 3) secret "${@:2}" ;;
   certificate\ 3) certificate "${@:2}" ;;
   federated\ 5) federated "${@:2}" ;;

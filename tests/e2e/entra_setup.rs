@@ -37,9 +37,14 @@ fn the_registration_is_what_the_gateway_needs_and_stays_so_when_run_again() {
     let roles: Vec<&str> =
         body["appRoles"].as_array().unwrap().iter().map(|role| role["value"].as_str().unwrap()).collect();
     assert_eq!(roles, ["Task.Read", "Task.All"]);
+    let permissions = &first["requests"][1]["body"]["requiredResourceAccess"];
+    assert_eq!(permissions[0]["resourceAppId"], "aaaaaaaa-0000-4000-8000-00000000c1d1");
+    assert_eq!(permissions[0]["resourceAccess"][0]["id"], body["api"]["oauth2PermissionScopes"][0]["id"]);
+    assert_eq!(permissions[1]["resourceAccess"].as_array().unwrap().len(), 3);
     assert!(setup(directory.path(), &CREATE).status.success());
     let again = asked(directory.path());
-    assert_eq!(again["requests"][1]["body"], *body, "the IDs of what is there must stay");
+    assert_eq!(again["requests"][2]["body"], *body, "the IDs of what is there must stay");
+    assert_eq!(again["requests"][3], first["requests"][1]);
 }
 
 #[test]
@@ -55,9 +60,11 @@ fn credentials_and_roles_are_added_to_it() {
     let subject = "system:serviceaccount:portcullis:portcullis";
     assert!(setup(directory.path(), &["federated", app, "cluster", "https://oidc.example/", subject]).status.success());
     assert!(setup(directory.path(), &["assign", app, "Task.All", "a-group"]).status.success());
+    assert!(setup(directory.path(), &["consent", app]).status.success());
     let state = asked(directory.path());
     assert_eq!(state["federated"]["subject"], subject);
-    let assigned = &state["requests"][1];
+    assert_eq!(state["consented"], state["applications"][0]["requiredResourceAccess"]);
+    let assigned = &state["requests"][2];
     assert_eq!(assigned["url"], "https://graph.microsoft.com/v1.0/servicePrincipals/the-principal/appRoleAssignedTo");
     assert_eq!(assigned["body"]["appRoleId"], state["applications"][0]["appRoles"][1]["id"]);
 }
