@@ -36,7 +36,8 @@ fn root() -> PathBuf {
 
 /// The blocks between fences, with the word behind the first.
 fn blocks(text: &str) -> Vec<(String, String)> {
-    let (mut blocks, mut open): (Vec<(String, String)>, Option<(String, usize, String)>) = (Vec::new(), None);
+    let mut blocks = Vec::new();
+    let mut open: Option<(String, usize, String)> = None;
     for line in text.lines() {
         let trimmed = line.trim_start();
         match (&mut open, trimmed.strip_prefix("```")) {
