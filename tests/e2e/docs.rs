@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use portcullis_tests::process::{binary, file};
+use portcullis_tests::{Backend, WorldBuilder};
 use serde_json::Value;
 
 /// A document: its name, and its text.
@@ -174,6 +175,52 @@ fn every_piece_of_configuration_has_keys_that_the_gateway_knows() {
     let [gateway, policy] = &validators;
     let wrong = serde_json::json!({ "server": { "public_urll": "https://mcp.example.com" } });
     assert!(!gateway.is_valid(&wrong) && !policy.is_valid(&wrong), "the control");
+}
+
+#[test]
+fn the_configuration_of_the_readme_is_whole_and_its_questions_have_answers() {
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let (_, config) = blocks(&readme).into_iter().find(|(word, _)| word == "yaml").unwrap();
+    std::fs::write(directory.path().join("gateway.yaml"), config).unwrap();
+    let secret = directory.path().join("client-secret");
+    std::fs::write(&secret, "a-secret-of-some-length").unwrap();
+    std::fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let said = |line: &str| {
+        let end = line.find('#').unwrap_or(line.len());
+        let mut command = Command::new(binary("portcullis"));
+        command.args(line[..end].split_whitespace().skip(1)).current_dir(directory.path());
+        command.env("AZURE_TENANT_ID", "11111111-2222-4333-8444-555555555555");
+        let output = command.env("AZURE_CLIENT_ID", "aaaaaaaa-0000-4000-8000-00000000c1d1").output().unwrap();
+        String::from_utf8(output.stdout).unwrap() + &String::from_utf8_lossy(&output.stderr)
+    };
+    let lines = commands(&readme);
+    let line = |start: &str| lines.iter().find(|line| line.starts_with(start)).unwrap_or_else(|| panic!("{start}"));
+    assert!(said(line("portcullis check")).contains("fine"), "{}", said(line("portcullis check")));
+    assert!(!said(line("portcullis check")).contains("warning"), "{}", said(line("portcullis check")));
+    assert!(said(line("portcullis explain")).starts_with("deny"), "{}", said(line("portcullis explain")));
+    assert!(said(line("portcullis who-can")).contains("Task.All"), "{}", said(line("portcullis who-can")));
+}
+
+#[tokio::test]
+async fn every_client_is_sent_back_where_a_gateway_lets_it() {
+    let world = WorldBuilder::new(&Backend::plain().await).start().await;
+    let register = async |redirect_uri: &str| {
+        let client = serde_json::json!({ "client_name": "A client", "redirect_uris": [redirect_uri], "token_endpoint_auth_method": "none" });
+        world.http().post(format!("{}/register", world.url())).json(&client).send().await.unwrap().status().as_u16()
+    };
+    assert_eq!(register("https://evil.example/callback").await, 400, "the control");
+    let text = std::fs::read_to_string(root().join("docs/clients.md")).unwrap();
+    let mut checked = 0;
+    for paragraph in text.split("\n\n") {
+        let Some((_, after)) = paragraph.split_once("ent back to") else { continue };
+        for word in words(after).iter().filter(|word| word.contains("://")) {
+            let uri = word.replace("<port>", "33418").replace("<id>", "abc123");
+            assert_eq!(register(&uri).await, 201, "`{word}` is not let through by `oauth.redirect_hosts` as it is");
+            checked += 1;
+        }
+    }
+    assert!(checked >= 8, "only {checked} addresses were found");
 }
 
 /// Whether a path of keys, where `X` stands for any name, is in a schema.

@@ -101,6 +101,7 @@ fn the_gateway_is_reached_and_reaches_what_it_needs_and_nothing_else() {
         assert!(!passes(policies, &gateway, &Pod::new("kube-system", &[]), Port(10250, "kubelet")), "{name}");
         assert!(!passes(policies, &gateway, &Pod::new("default", &[]), Port(80, "http")), "{name}");
         assert!(leaves(policies, &gateway, "20.190.128.1", 443), "{name}: Entra");
+        assert!(leaves(policies, &gateway, "169.254.20.10", 53), "{name}: a node's DNS cache");
         for (address, port) in [("169.254.169.254", 443), ("169.254.169.254", 80), ("10.96.0.1", 443), ("8.8.8.8", 80)]
         {
             assert!(!leaves(policies, &gateway, address, port), "{name}: {address}:{port}");
