@@ -213,7 +213,7 @@ async fn every_client_is_sent_back_where_a_gateway_lets_it() {
     let text = std::fs::read_to_string(root().join("docs/clients.md")).unwrap();
     let mut checked = 0;
     for paragraph in text.split("\n\n") {
-        let Some((_, after)) = paragraph.split_once("ent back to") else { continue };
+        let Some((_, after)) = paragraph.split_once("Sent back to") else { continue };
         for word in words(after).iter().filter(|word| word.contains("://")) {
             let uri = word.replace("<port>", "33418").replace("<id>", "abc123");
             assert_eq!(register(&uri).await, 201, "`{word}` is not let through by `oauth.redirect_hosts` as it is");

@@ -11,7 +11,7 @@ use std::process::Command;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use portcullis_tests::backend::Backend;
-use portcullis_tests::process::binary;
+use portcullis_tests::process::{binary, file};
 use portcullis_tests::world::WorldBuilder;
 
 use serde_json::Value;
@@ -264,6 +264,9 @@ fn the_chart_passes_its_lint_and_refuses_what_cannot_be_right() {
     refused(&["--set", "config.server.public_url=http://mcp.example.com"], "/config/server/public_url");
     refused(&["--set", "config.entra.tenant_id=common"], "/config/entra/tenant_id");
     refused(&["--set", "config.backends=null"], "config");
+    refused(&["--set", "config.server.trusted_proxies=null"], "config.server.trusted_proxies");
+    let policy = format!("policy={}", file("../examples/policies/task-roles.yaml").display());
+    refused(&["--set-file", &policy], "the policy is there twice");
     let monitored = chart(&["--set", "podMonitor.enabled=true"]);
     assert_eq!(monitored.custom[0]["spec"]["podMetricsEndpoints"][0]["port"], "admin");
     let open = chart(&["--set", "backendPolicy.enabled=false"]);

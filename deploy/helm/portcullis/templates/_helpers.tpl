@@ -37,6 +37,12 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- if and (include "portcullis.fleet" .) (not (dig "state" "redis" nil .Values.config)) }}
 {{- fail "several pods cannot share a directory; set config.state.redis, or one replica and no autoscaling" }}
 {{- end }}
+{{- if and .Values.policy .Values.config.policy }}
+{{- fail "the policy is there twice; leave out either policy or config.policy" }}
+{{- end }}
+{{- if not (or .Values.config.server.trusted_proxies .Values.config.server.tls) }}
+{{- fail "tokens would cross the network in the clear; name the network of your ingress in config.server.trusted_proxies, or a certificate in config.server.tls" }}
+{{- end }}
 {{- if and (include "portcullis.fleet" .) .Values.persistence.enabled }}
 {{- fail "persistence is for one pod; several keep their state in Redis" }}
 {{- end }}
