@@ -250,8 +250,10 @@ fn every_key_that_is_named_exists() {
             let path: Vec<&str> = word.split('.').collect();
             let is_path = path.len() > 1
                 && path.iter().all(|key| !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'));
+            // Members of an answer of `/auth/me`.
+            let is_answer = name == "docs/scripts.md" && word.starts_with("backends.X.");
             let is_file = ["rs", "db", "yaml", "json", "jsonl", "md"].contains(path.last().unwrap());
-            if !is_path || is_file || !sections.contains(&path[0]) {
+            if !is_path || is_file || is_answer || !sections.contains(&path[0]) {
                 continue;
             }
             assert!(is_key(&schema, &schema, &path), "{name}: no key `{word}`");
