@@ -14,7 +14,7 @@ type Document = (String, String);
 /// What a reader is sent to, from the root of the repository. The changelog tells of what was.
 fn documents() -> Vec<Document> {
     let mut names = vec!["README.md".to_owned(), "ARCHITECTURE.md".to_owned(), "SECURITY.md".to_owned()];
-    let mut directories = vec!["docs".to_owned()];
+    let mut directories = vec!["docs".to_owned(), "deploy".to_owned()];
     while let Some(directory) = directories.pop() {
         for entry in std::fs::read_dir(root().join(&directory)).unwrap() {
             let entry = entry.unwrap();
