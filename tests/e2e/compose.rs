@@ -229,8 +229,10 @@ impl Stack {
         let gateway = start(path, "gateway", command);
 
         std::fs::copy(directory_file("../monitoring/alerts.yaml"), path.join("alerts.yaml")).unwrap();
-        let scraped =
-            swap(&read("prometheus.yaml"), &[("gateway:9090", format!("127.0.0.1:{admin}")), ("15s", "1s".to_owned())]);
+        let scraped = swap(
+            &read("../monitoring/prometheus.yaml"),
+            &[("gateway:9090", format!("127.0.0.1:{admin}")), ("15s", "1s".to_owned())],
+        );
         std::fs::write(path.join("prometheus.yml"), scraped).unwrap();
         let mut command = Command::new("prometheus");
         command.arg(format!("--config.file={}", path.join("prometheus.yml").display()));
