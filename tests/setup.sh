@@ -50,6 +50,7 @@ have chromium chromium
 have promtool prometheus
 have shellcheck shellcheck
 have redis-server redis-server
+have sqlite3 sqlite3
 # Debian keeps its programs under /usr/lib/postgresql, away from the path.
 [ -n "$(compgen -G '/usr/lib/postgresql/*/bin/initdb')" ] || have initdb postgresql
 if [ "$(node -p 'process.versions.node.split(".")[0]')" -lt "$NODE_MAJOR" ]; then

@@ -1,0 +1,121 @@
+//! What `docs/operations.md` tells an operator to type, done to a gateway: backup and restore, a key that is lost.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
+use portcullis_tests::flow::{Flow, Tokens};
+use portcullis_tests::{Backend, World, WorldBuilder};
+use serde_json::{Value, json};
+
+async fn world() -> World {
+    WorldBuilder::new(&Backend::plain().await).start().await
+}
+
+async fn call(world: &World, tokens: &Tokens) -> u16 {
+    let message = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": { "name": "get_forecast" } });
+    world.post(&tokens.access, &message).await.status().as_u16()
+}
+
+async fn refresh(flow: &Flow<'_>, tokens: &Tokens) -> (u16, Value) {
+    let answer = flow.token(&flow.refresh_form(&tokens.refresh)).await;
+    (answer.status().as_u16(), answer.json().await.unwrap())
+}
+
+/// The same client, at the gateway as it is now.
+fn flow<'w>(world: &'w World, client_id: &str) -> Flow<'w> {
+    Flow { world, client_id: client_id.to_owned(), verifier: "v".repeat(43) }
+}
+
+async fn keys(world: &World) -> String {
+    world.http().get(format!("{}/jwks", world.url())).send().await.unwrap().text().await.unwrap()
+}
+
+fn vacuum(database: &Path, copy: &Path) {
+    let statement = format!("VACUUM INTO '{}'", copy.display());
+    let output = Command::new("sqlite3").arg(database).arg(statement).output();
+    let output = output.unwrap_or_else(|error| panic!("sqlite3: {error}; run `tests/setup.sh all`"));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// What a gateway says that does not start.
+async fn refused_start(world: &World) -> String {
+    let output = world.command(&["serve", "--config", "gateway.yaml"]).await;
+    assert!(!output.status.success());
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[tokio::test]
+async fn a_backup_that_was_made_while_it_ran_brings_everything_back() {
+    let mut world = world().await;
+    let state = world.directory().join("state");
+    let (database, copy) = (state.join("portcullis.db"), world.directory().join("backup.db"));
+    let client_id = Flow::register(&world).await.client_id;
+    let tokens = {
+        let flow = flow(&world, &client_id);
+        let code = flow.code("rita").await;
+        flow.tokens(&code).await
+    };
+    let signed_by = keys(&world).await;
+    vacuum(&database, &copy);
+    world.gateway.terminate().await;
+    std::fs::write(&database, "no database at all").unwrap();
+    let said = refused_start(&world).await;
+    assert!(said.contains("restore it from a backup"), "{said}");
+
+    for name in ["portcullis.db-wal", "portcullis.db-shm"] {
+        let _ = std::fs::remove_file(state.join(name));
+    }
+    std::fs::copy(&copy, &database).unwrap();
+    std::fs::set_permissions(&database, PermissionsExt::from_mode(0o600)).unwrap();
+    world.restart().await;
+    assert_eq!(keys(&world).await, signed_by);
+    assert_eq!(call(&world, &tokens).await, 200);
+    let (status, renewed) = refresh(&flow(&world, &client_id), &tokens).await;
+    assert_eq!(status, 200, "{renewed}");
+
+    let tenant = identity::Options::default().tenant_id;
+    let ended = world.command(&["sessions", "revoke", "--tenant", &tenant]).await;
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+    tokio::time::sleep(std::time::Duration::from_millis(1200)).await;
+    assert_eq!(call(&world, &tokens).await, 401, "what the backup knew too much of");
+    let renewed = Tokens { refresh: renewed["refresh_token"].as_str().unwrap().to_owned(), ..tokens };
+    assert_eq!(refresh(&flow(&world, &client_id), &renewed).await.0, 400);
+    let anew = world.sign_in("rita").await;
+    assert_eq!(call(&world, &anew).await, 200, "the control");
+}
+
+#[tokio::test]
+async fn without_its_sealing_key_a_store_is_not_opened_and_one_can_begin_anew() {
+    let mut world = world().await;
+    let state = world.directory().join("state");
+    let tokens = world.sign_in("rita").await;
+    let signed_by = keys(&world).await;
+    world.gateway.terminate().await;
+    let key = std::fs::read(state.join("seal.key")).unwrap();
+    std::fs::remove_file(state.join("seal.key")).unwrap();
+    let said = refused_start(&world).await;
+    assert!(said.contains("seal.key") && said.contains("is missing; restore it"), "{said}");
+    std::fs::write(state.join("seal.key"), [7; 32]).unwrap();
+    std::fs::set_permissions(state.join("seal.key"), PermissionsExt::from_mode(0o600)).unwrap();
+    let said = refused_start(&world).await;
+    assert!(said.contains("a sealed value cannot be opened"), "{said}");
+
+    // The copy of the key that the guide tells to keep.
+    std::fs::write(state.join("seal.key"), key).unwrap();
+    world.restart().await;
+    assert_eq!(call(&world, &tokens).await, 200);
+
+    // And without one: begin anew.
+    world.gateway.terminate().await;
+    std::fs::remove_file(state.join("seal.key")).unwrap();
+    std::fs::rename(state.join("portcullis.db"), state.join("portcullis.db.lost")).unwrap();
+    for name in ["portcullis.db-wal", "portcullis.db-shm"] {
+        let _ = std::fs::remove_file(state.join(name));
+    }
+    world.restart().await;
+    assert_ne!(keys(&world).await, signed_by);
+    assert_eq!(call(&world, &tokens).await, 401, "a token of before");
+    let anew = world.sign_in("rita").await;
+    assert_eq!(call(&world, &anew).await, 200);
+}
