@@ -1,13 +1,13 @@
-//! Programs that open a browser themselves: mcp-remote between a client and standard input, and MCP Inspector's command
-//! line.
+//! Programs that open a browser themselves: mcp-remote between a client and standard input, MCP Inspector's command line,
+//! and FastMCP's client.
 
 use std::time::Duration;
 
-use portcullis_tests::process::tool;
+use portcullis_tests::process::{file, tool};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use super::setting::{LIFETIME, Setting, TOOLS, is_whole, setting, weather};
+use super::setting::{LIFETIME, Setting, TOOLS, fastmcp, is_whole, setting, weather};
 
 #[tokio::test]
 async fn mcp_remote_signs_in_calls_is_refused_and_refreshes() {
@@ -15,6 +15,18 @@ async fn mcp_remote_signs_in_calls_is_refused_and_refreshes() {
     let mut command = setting.script("remote.mjs", "rita");
     command.args([&setting.world.mcp(), "rita"]).args(TOOLS).arg(LIFETIME.to_string());
     is_whole(&setting.found(command).await, "mcp-remote");
+    assert!(setting.refreshes().await >= 1);
+}
+
+#[tokio::test]
+async fn fastmcps_client_signs_in_calls_is_refused_and_refreshes() {
+    let setting = setting(fastmcp).await;
+    let mut command = Command::new(tool(".tools/venv/bin/python"));
+    command.arg(file("interop/fastmcp_client.py")).arg(setting.world.mcp()).args(TOOLS).arg(LIFETIME.to_string());
+    setting.with_browser(&mut command, "rita");
+    // Beside it: it waits for the browser where it waits for the answer.
+    command.env("BROWSER", format!("{} %s &", file("interop/xdg-open").display()));
+    is_whole(&setting.found(command).await, "FastMCP's client");
     assert!(setting.refreshes().await >= 1);
 }
 
