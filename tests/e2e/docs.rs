@@ -133,11 +133,14 @@ fn schema(name: &str) -> Value {
     serde_json::from_slice(&std::fs::read(root().join("docs/schema").join(name)).unwrap()).unwrap()
 }
 
-/// An excerpt need not have everything: whatever is required is not.
+/// An excerpt need not have everything: whatever is required is not, and so it may be of several forms.
 fn lenient(schema: &mut Value) {
     match schema {
         Value::Object(members) => {
             members.remove("required");
+            if let Some(forms) = members.remove("oneOf") {
+                members.insert("anyOf".to_owned(), forms);
+            }
             members.values_mut().for_each(lenient);
         }
         Value::Array(items) => items.iter_mut().for_each(lenient),
