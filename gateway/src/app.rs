@@ -69,6 +69,7 @@ pub fn run(config: Config, source: Source, options: Options) -> Result<(), Start
     let (lasting, feed) = runtime.block_on(Lasting::open(&config))?;
     runtime.spawn(feed.follow());
     let (lifecycle, auditor) = (Arc::clone(&lasting.lifecycle), Arc::clone(&lasting.auditor));
+    let tracer = lasting.tracer.clone();
     lasting.metrics.configuration.taken(config.policy.hash(), lasting.clock.now().as_secs());
     lasting.start_background(runtime.handle());
     let certificates = Arc::new(Certificates::open(&config, &lasting, options.dev_tls)?);
@@ -90,6 +91,9 @@ pub fn run(config: Config, source: Source, options: Options) -> Result<(), Start
         drained(&lifecycle, phases, config.server.shutdown_grace).await;
         if !auditor.close().await {
             tracing::error!("the end of the audit trail cannot be written");
+        }
+        if let Some(tracer) = tracer {
+            tracer.close().await;
         }
     });
     tracing::info!("the gateway has stopped");

@@ -62,6 +62,14 @@ impl Clock for SystemClock {
     }
 }
 
+/// How long it is since the Unix epoch, on the machine's clock and as exactly as it tells; for what is told outside and
+/// never for a decision.
+#[expect(clippy::disallowed_methods, reason = "this is the one door to the system clock")]
+#[must_use]
+pub fn wall_time() -> Duration {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default()
+}
+
 /// Measures how long something takes, on the monotonic clock.
 #[derive(Clone, Copy, Debug)]
 pub struct Stopwatch(std::time::Instant);

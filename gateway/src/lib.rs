@@ -29,3 +29,4 @@ pub mod proofs;
 pub mod proxy;
 pub mod store;
 pub mod tls;
+pub mod trace;

@@ -6,7 +6,7 @@ use crate::config::settings::{Entra, Server};
 
 /// The keys that differ between what runs and what was written, and that only a restart can change.
 pub(super) fn changed(now: &Config, new: &Config) -> Vec<&'static str> {
-    let Config { server, state, entra, audit, limits, oauth, .. } = now;
+    let Config { server, state, entra, audit, limits, oauth, traces, .. } = now;
     let mut names = of_server(server, &new.server);
     if *state != new.state {
         names.push("state");
@@ -21,6 +21,9 @@ pub(super) fn changed(now: &Config, new: &Config) -> Vec<&'static str> {
     }
     if *audit != new.audit {
         names.push("audit");
+    }
+    if *traces != new.traces {
+        names.push("traces");
     }
     names
 }

@@ -24,6 +24,7 @@ use crate::proxy::host::Hosts;
 use crate::proxy::standing::Current;
 use crate::proxy::{self, Door, Exchanger, Lifecycle, Mount, RouteTable};
 use crate::store::{Observed, Sealer, Store};
+use crate::trace::Tracer;
 
 const PURGE_EVERY: Duration = Duration::from_secs(600);
 /// The name of the key that arguments are digested under; one for all runs, so that digests can be compared.
@@ -44,6 +45,7 @@ pub(super) struct Lasting {
     assertion_key: SigningKey,
     outbound: Outbound,
     asserter: Arc<Asserter>,
+    pub(super) tracer: Option<Arc<Tracer>>,
 }
 
 impl Lasting {
@@ -64,6 +66,7 @@ impl Lasting {
         feed.read().await.map_err(start("the log of revocations"))?;
         let asserter = Asserter::new(assertion_key.clone(), config.server.public_url.clone(), Arc::clone(&clock));
         let budgets = Arc::new(budgets::of_clients(config, &metrics));
+        let tracer = tracer(config, &metrics);
         let lasting = Self {
             clock,
             metrics,
@@ -78,6 +81,7 @@ impl Lasting {
             assertion_key,
             outbound,
             asserter: Arc::new(asserter),
+            tracer,
         };
         Ok((lasting, feed))
     }
@@ -129,6 +133,7 @@ impl Lasting {
             lifecycle: Arc::clone(&self.lifecycle),
             settings: data_plane(config),
             budgets: Arc::clone(&self.budgets),
+            tracer: self.tracer.clone(),
         };
         Ok(Door::new(parts, before))
     }
@@ -170,6 +175,18 @@ async fn auditor(
     let (durable, on_failure, metrics) = (config.audit.durable, config.audit.on_failure, Some(Arc::clone(metrics)));
     let options = audit::Options { durable, on_failure, digester, metrics };
     Auditor::start(config.audit.destinations.clone(), signer, options).map_err(start("the audit trail"))
+}
+
+/// The tracer, where traces are wanted, with its exporter at work.
+fn tracer(config: &Config, metrics: &Metrics) -> Option<Arc<Tracer>> {
+    let settings = config.traces.as_ref()?;
+    let (tracer, exporter) = Tracer::new(settings.collector.clone(), settings.sampling, metrics.spans.clone());
+    tokio::runtime::Handle::current().spawn(async move {
+        if let Err(error) = exporter.run().await {
+            tracing::error!(%error, "spans cannot be sent");
+        }
+    });
+    Some(tracer)
 }
 
 /// What the data plane is told.

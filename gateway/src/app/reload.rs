@@ -176,7 +176,8 @@ impl Reloader {
     /// Whether the trail has taken it.
     fn record(&self, reload: Reload) -> bool {
         let lasting = self.running.lasting();
-        let event = Event { time: lasting.clock.now(), request_id: None, kind: Kind::Reload(Box::new(reload)) };
+        let event =
+            Event { time: lasting.clock.now(), request_id: None, trace_id: None, kind: Kind::Reload(Box::new(reload)) };
         let taken = lasting.auditor.record(event);
         if let Err(error) = &taken {
             tracing::error!(%error, "an audit event was not taken");

@@ -52,7 +52,7 @@ impl Feed {
         self.revocations.read(&new, now);
         self.seen = log.newest;
         for step in log.lines.iter().filter_map(by_operator) {
-            let event = Event { time: now, request_id: None, kind: Kind::OAuth(Box::new(step)) };
+            let event = Event { time: now, request_id: None, trace_id: None, kind: Kind::OAuth(Box::new(step)) };
             if let Err(error) = self.auditor.record(event) {
                 tracing::error!(%error, "an audit event was not taken");
             }

@@ -12,6 +12,7 @@ use super::chain::Head;
 use crate::authn::VerifiedIdentity;
 use crate::clock::Timestamp;
 use crate::store::Grant;
+use crate::trace::TraceId;
 
 /// The name of one request in logs, audit and answers: unique per process and start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -27,6 +28,24 @@ impl RequestId {
         static INSTANCE: std::sync::LazyLock<u64> = std::sync::LazyLock::new(rand::random);
         static NUMBER: AtomicU64 = AtomicU64::new(1);
         Self { instance: *INSTANCE, number: NUMBER.fetch_add(1, Ordering::Relaxed) }
+    }
+}
+
+tokio::task_local! {
+    static CURRENT: RequestId;
+}
+
+impl RequestId {
+    /// Does something for this request: what is recorded and logged on the way says so.
+    pub async fn scope<F: Future>(self, work: F) -> F::Output {
+        let span = tracing::info_span!("request", request_id = %self);
+        CURRENT.scope(self, tracing::Instrument::instrument(work, span)).await
+    }
+
+    /// The request that something is being done for, if it is.
+    #[must_use]
+    pub fn current() -> Option<Self> {
+        CURRENT.try_with(|id| *id).ok()
     }
 }
 
@@ -51,6 +70,9 @@ pub struct Event {
     /// Joins the lines of one request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_id: Option<RequestId>,
+    /// The trace of the request, where it is traced.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<TraceId>,
     /// What happened.
     #[serde(flatten)]
     pub kind: Kind,
@@ -416,8 +438,12 @@ mod tests {
     #[test]
     fn an_event_is_one_flat_object() {
         let outcome = Outcome { status: 200, forwarded: true, error: None, bytes: 3, milliseconds: 1 };
-        let event =
-            Event { time: Timestamp::from_secs(7), request_id: Some(RequestId::next()), kind: Kind::Outcome(outcome) };
+        let event = Event {
+            time: Timestamp::from_secs(7),
+            request_id: Some(RequestId::next()),
+            trace_id: None,
+            kind: Kind::Outcome(outcome),
+        };
         let json = serde_json::to_value(&event).unwrap();
         assert_eq!(json["type"], event.kind.name());
         assert_eq!(json["time"], 7);

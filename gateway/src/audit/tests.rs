@@ -17,7 +17,12 @@ fn signer(key: &SigningKey) -> Signer {
 
 fn outcome(milliseconds: u64) -> Event {
     let outcome = Outcome { status: 200, forwarded: true, error: None, bytes: 3, milliseconds };
-    Event { time: Timestamp::from_secs(7), request_id: Some(RequestId::next()), kind: Kind::Outcome(outcome) }
+    Event {
+        time: Timestamp::from_secs(7),
+        request_id: Some(RequestId::next()),
+        trace_id: None,
+        kind: Kind::Outcome(outcome),
+    }
 }
 
 fn options(durable: bool, on_failure: OnFailure) -> Options {

@@ -198,12 +198,13 @@ impl Writer {
             time: event.time.as_secs(),
             kind: event.kind.name(),
             request_id: event.request_id.map(|id| id.to_string()),
+            trace: event.trace_id,
             json: String::from_utf8(json).map_err(io::Error::other)?,
         })
     }
 
     fn own_entry(&mut self, kind: Kind) -> io::Result<Entry> {
-        self.entry(Event { time: self.signer.clock.now(), request_id: None, kind })
+        self.entry(Event { time: self.signer.clock.now(), request_id: None, trace_id: None, kind })
     }
 
     /// Gives lines to every sink; whether all have taken them.

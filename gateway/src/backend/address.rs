@@ -27,6 +27,14 @@ impl Address {
         Self { host: host.to_owned(), port, found: Mutex::default() }
     }
 
+    pub(super) fn host(&self) -> &str {
+        &self.host
+    }
+
+    pub(super) fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Every socket address it stands for, in the resolver's order.
     ///
     /// # Errors

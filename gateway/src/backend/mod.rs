@@ -139,6 +139,18 @@ impl Upstream {
         &self.settings.name
     }
 
+    /// Its host, without the port.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        self.address.host()
+    }
+
+    /// Its port.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
     /// What sessions that it began say of it: the same on every instance and after every restart.
     #[must_use]
     pub fn mark(&self) -> &str {

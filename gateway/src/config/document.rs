@@ -5,6 +5,7 @@
 mod audit;
 mod care;
 mod state;
+mod traces;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,6 +18,7 @@ use super::Fault;
 pub use audit::{Arguments, Audit, Otlp, Postgres};
 pub use care::{Circuit, Health};
 pub use state::{Redis, Sentinel, State};
+pub use traces::Traces;
 
 /// A text of the file, before `${NAME}` is expanded.
 pub type Text = Spanned<String>;
@@ -45,6 +47,9 @@ pub struct Document {
     /// Logs and audit.
     #[serde(default)]
     pub audit: Audit,
+    /// Traces of requests.
+    #[serde(default)]
+    pub traces: Traces,
     /// Who may do what: a file name, or the policy itself.
     pub policy: PolicySource,
 }

@@ -15,6 +15,7 @@ mod limits;
 mod revocation;
 mod state;
 mod tls;
+mod traces;
 mod values;
 
 use std::collections::BTreeMap;
@@ -53,6 +54,7 @@ pub(super) fn resolve(mut document: Document, path: &Path, environment: &Environ
     let backends = backends::resolve(&mut resolver, &document.backends, public_url);
     let state = state::resolve(&mut resolver, &document.state);
     let audit = audit::resolve(&mut resolver, &document.audit, &state.directory);
+    let traces = traces::resolve(&mut resolver, &document.traces);
     let limits = limits::resolve(&mut resolver, &document.limits);
     // Also of backends with faults: one fault must not hide or make another.
     let names = document.backends.keys().filter_map(|name| BackendName::try_from(name.as_str()).ok());
@@ -71,6 +73,7 @@ pub(super) fn resolve(mut document: Document, path: &Path, environment: &Environ
             backends,
             limits,
             audit,
+            traces,
             policy: Arc::new(policy),
             policy_document,
             files,

@@ -29,6 +29,7 @@ pub fn json_schema() -> Value {
         include_str!("document/audit.rs"),
         include_str!("document/care.rs"),
         include_str!("document/state.rs"),
+        include_str!("document/traces.rs"),
     ];
     let about = comments(&sources.concat());
     let policy = portcullis_policy::Document::json_schema();

@@ -23,6 +23,7 @@ use crate::proxy::budget;
 use crate::proxy::listener::Deadlines;
 use crate::store::RedisSettings;
 use crate::tls::Files;
+use crate::trace::{Collector, Sampling};
 
 /// Everything the gateway was told.
 #[derive(Debug)]
@@ -43,6 +44,8 @@ pub struct Config {
     pub limits: Limits,
     /// Where audit lines go, and when they count as written.
     pub audit: Audit,
+    /// Where traces go, if anywhere.
+    pub traces: Option<Traces>,
     /// Who may do what.
     pub policy: Arc<Policy>,
     /// The policy as written, for its tests and its lint.
@@ -71,6 +74,15 @@ pub struct State {
     pub redis: Option<RedisSettings>,
     /// Files of the keys that seal what is stored, the newest first; none for the one of the embedded store.
     pub seal_keys: Vec<PathBuf>,
+}
+
+/// Traces.
+#[derive(Debug, PartialEq)]
+pub struct Traces {
+    /// Who takes them.
+    pub collector: Collector,
+    /// Which requests are traced.
+    pub sampling: Sampling,
 }
 
 /// The audit trail.

@@ -12,6 +12,7 @@ use super::request_metadata::{RequestMetadata, encode_header, trim};
 use super::settle::{RELATED_TASK, Settled, settle, settle_outcome};
 use super::target::{Target, get, target, text};
 use super::terms::Terms;
+use super::trace::TraceContext;
 use super::version::{Era, ProtocolVersion};
 use crate::json::resembles;
 
@@ -75,6 +76,7 @@ pub struct ClientMessage {
     target: Option<Target>,
     params: Option<Bytes>,
     outcome: Option<(&'static str, Bytes)>,
+    trace: Option<TraceContext>,
 }
 
 /// Reads the body of a POST to `backend` for a caller who holds nothing sealed; see [`read_message_on`].
@@ -112,7 +114,7 @@ pub fn read_message_on(
     if params.iter().any(|(name, _)| resembles(name, &KNOWN) || is_respelled(name)) {
         return Err(Refusal::request("A member of `params` resembles a known one", id));
     }
-    let era = era(&envelope, &params, headers)?;
+    let (era, trace) = era(&envelope, &params, headers)?;
     match (&envelope.method, &envelope.outcome) {
         (Some(_), Some(_)) => Err(Refusal::request("A message has `method`, or `result` or `error`", id)),
         (None, None) => Err(Refusal::request("`method` is missing", id)),
@@ -125,7 +127,7 @@ pub fn read_message_on(
             let kind = if id.is_some() { Kind::Request } else { Kind::Notification };
             let settled = settled(&params, envelope.params.as_ref(), method, era, target.as_ref(), id.as_ref(), terms)?;
             let (method, backend, params) = (Some(method), backend.clone(), settled.or(envelope.params));
-            Ok(ClientMessage { backend, kind, era, id, method, target, params, outcome: None })
+            Ok(ClientMessage { backend, kind, era, id, method, target, params, outcome: None, trace })
         }
     }
 }
@@ -184,6 +186,7 @@ fn response(envelope: Envelope, era: Era, backend: &BackendName, terms: &Terms<'
         target: None,
         params: None,
         outcome,
+        trace: None,
     })
 }
 
@@ -202,7 +205,11 @@ fn object(json: &Bytes) -> Option<Vec<(String, &RawValue)>> {
 }
 
 /// The era of a message: the body says it (`_meta`), and the header must agree (MCP 2026-07-28, versioning).
-fn era(envelope: &Envelope, params: &[(String, &RawValue)], headers: &RequestMetadata<'_>) -> Result<Era, Refusal> {
+fn era(
+    envelope: &Envelope,
+    params: &[(String, &RawValue)],
+    headers: &RequestMetadata<'_>,
+) -> Result<(Era, Option<TraceContext>), Refusal> {
     let id = || envelope.id.clone();
     let meta = match get(params, "_meta") {
         Some(meta) => members(meta.get()).ok_or_else(|| Refusal::params("`_meta` must be an object", id()))?,
@@ -211,6 +218,7 @@ fn era(envelope: &Envelope, params: &[(String, &RawValue)], headers: &RequestMet
     if meta.iter().any(|(name, _)| resembles(name, &KNOWN_META)) {
         return Err(Refusal::request("A member of `_meta` resembles a known one", id()));
     }
+    let trace = TraceContext::read(&meta);
     let version = get(&meta, META_VERSION);
     let spoken = if version.is_some() { Era::Modern } else { Era::Legacy };
     let header = match headers.protocol_version.map(trim) {
@@ -222,7 +230,7 @@ fn era(envelope: &Envelope, params: &[(String, &RawValue)], headers: &RequestMet
         if header_era == Some(Era::Modern) && envelope.id.is_some() {
             return Err(Refusal::params("`_meta` lacks io.modelcontextprotocol/protocolVersion", id()));
         }
-        return Ok(header_era.unwrap_or(Era::Legacy));
+        return Ok((header_era.unwrap_or(Era::Legacy), trace));
     };
     let version = text(version).ok_or_else(|| Refusal::params("The protocol version must be a string", id()))?;
     if header.map(ProtocolVersion::as_str) != Some(version.as_str()) {
@@ -235,7 +243,7 @@ fn era(envelope: &Envelope, params: &[(String, &RawValue)], headers: &RequestMet
     if header_era == Some(Era::Modern) && envelope.id.is_some() && !capabilities {
         return Err(Refusal::params("`_meta` lacks io.modelcontextprotocol/clientCapabilities", id()));
     }
-    Ok(header_era.unwrap_or(Era::Legacy))
+    Ok((header_era.unwrap_or(Era::Legacy), trace))
 }
 
 impl ClientMessage {
@@ -281,6 +289,12 @@ impl ClientMessage {
         self.target.as_ref()
     }
 
+    /// Where it says that it belongs.
+    #[must_use]
+    pub fn trace(&self) -> Option<&TraceContext> {
+        self.trace.as_ref()
+    }
+
     /// Its `params` as they leave: an object, as JSON.
     #[must_use]
     pub fn params(&self) -> Option<&Bytes> {
@@ -303,14 +317,17 @@ impl ClientMessage {
     /// The message as a backend gets it: members in one order, each value as it was checked.
     #[must_use]
     pub fn encode(&self) -> Bytes {
-        self.encode_with(None)
+        self.encode_with(None, None)
     }
 
-    /// The same with other `arguments`: those that the policy has decided on.
+    /// The same with other `arguments`, those that the policy has decided on, and from another place in a trace.
     #[must_use]
-    pub fn encode_with(&self, arguments: Option<&str>) -> Bytes {
+    pub fn encode_with(&self, arguments: Option<&str>, trace: Option<&TraceContext>) -> Bytes {
         let changed = arguments.map(|arguments| Bytes::from(self.params_with(arguments)));
         let params = changed.as_ref().or(self.params.as_ref());
+        let text = params.and_then(|params| std::str::from_utf8(params).ok());
+        let traced = trace.filter(|_| self.method.is_some()).map(|trace| Bytes::from(trace.write(text)));
+        let params = traced.as_ref().or(params);
         let size = params.map_or(0, Bytes::len) + self.outcome.as_ref().map_or(0, |(_, json)| json.len());
         let mut out = BytesMut::with_capacity(size + 384);
         out.put_slice(br#"{"jsonrpc":"2.0""#);

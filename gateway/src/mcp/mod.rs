@@ -23,6 +23,7 @@ mod settle;
 pub mod sse;
 mod target;
 mod terms;
+mod trace;
 mod version;
 
 pub use act::{EndSession, OpenStream};
@@ -37,4 +38,5 @@ pub use refusal::{Refusal, error_body};
 pub use request_metadata::{RequestMetadata, encode_header};
 pub use target::Target;
 pub use terms::{Place, Seals, Strict, Task, Terms};
+pub use trace::TraceContext;
 pub use version::{Era, ProtocolVersion};

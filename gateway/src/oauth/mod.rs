@@ -58,7 +58,7 @@ pub use limited::Limits;
 pub use plain::CLIENT as PLAIN_CLIENT;
 pub use redirect_uri::check as check_redirect_uri;
 
-use crate::audit::{Auditor, Authorization, Event, Kind};
+use crate::audit::{Auditor, Authorization, Event, Kind, RequestId};
 use crate::clock::Clock;
 use crate::entra::{Entra, StepUp};
 use crate::jose::signing_key::SigningKey;
@@ -207,7 +207,12 @@ impl State {
             metrics.identity.step(&step.event.name());
         }
         let Some(auditor) = &self.auditor else { return true };
-        let event = Event { time: self.clock.now(), request_id: None, kind: Kind::OAuth(Box::new(step)) };
+        let event = Event {
+            time: self.clock.now(),
+            request_id: RequestId::current(),
+            trace_id: None,
+            kind: Kind::OAuth(Box::new(step)),
+        };
         let taken = auditor.record(event);
         if let Err(error) = taken {
             tracing::error!(%error, "an audit event of the authorization server was not taken");

@@ -31,7 +31,7 @@ impl Visit<'_> {
         for message in messages {
             let wants = message.kind() == Kind::Request;
             self.error = None;
-            self.begin(&message, Stopwatch::start());
+            self.begin(exchange, &message, Stopwatch::start());
             let result = self.element(exchange, identity, message, &session).await;
             self.done(&result);
             match result {

@@ -11,7 +11,7 @@ use super::exchange::Exchange;
 
 const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, DELETE");
 const EXPOSED: HeaderValue =
-    HeaderValue::from_static("Mcp-Session-Id, WWW-Authenticate, MCP-Protocol-Version, Retry-After");
+    HeaderValue::from_static("Mcp-Session-Id, WWW-Authenticate, MCP-Protocol-Version, Retry-After, X-Request-Id");
 /// As long as Chromium remembers a preflight answer at most.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("7200");
 /// What a page may send, beside `Mcp-*`; `Mcp-Param-*` is open-ended (MCP 2026-07-28, Streamable HTTP).

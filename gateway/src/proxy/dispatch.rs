@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use http::HeaderMap;
-
 use super::door::{Failure, Visit};
 use super::exchange::Exchange;
-use super::forward::{BackendAnswer, ForwardError, Hold, UpstreamRequest, forward};
+use super::forward::{BackendAnswer, ForwardError, Hold, Sent, UpstreamRequest, forward};
 use super::lifecycle::Stage;
 use super::rejection::Rejection;
 use super::session::Session;
@@ -35,7 +33,7 @@ impl<'d> Visit<'d> {
         &mut self,
         exchange: &mut Exchange,
         errand: &Errand<'_>,
-        request: impl Fn(&Upstream, &HeaderMap) -> UpstreamRequest + Send,
+        request: impl Fn(&Upstream, Sent<'_>) -> UpstreamRequest + Send,
     ) -> Result<BackendAnswer<'d>, Failure> {
         let mut candidates = self.candidates(errand)?;
         let mut slot = self.slot(exchange, errand).await?;
@@ -51,8 +49,8 @@ impl<'d> Visit<'d> {
                 }
             };
             self.forwarded = true;
-            self.sent();
-            let request = request(upstream, exchange.headers());
+            let trace = self.sent(upstream);
+            let request = request(upstream, Sent::from(exchange.headers()).from_span(trace.as_ref()));
             let answer = tokio::select! {
                 biased;
                 answer = forward(upstream, request) => answer,

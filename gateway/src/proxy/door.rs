@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, Method, StatusCode, header};
+use http::{HeaderName, Method, StatusCode, header};
 use portcullis_policy::Permitted;
 
 use super::Door;
@@ -12,7 +12,7 @@ use super::budget::{self, Spent};
 use super::cors;
 use super::dispatch::Errand;
 use super::exchange::{BodyFault, Exchange, Gone};
-use super::forward::{BackendAnswer, UpstreamRequest};
+use super::forward::{BackendAnswer, Sent, UpstreamRequest};
 use super::mount::Mount;
 use super::operation::Operation;
 use super::reader::Reader;
@@ -24,9 +24,10 @@ use crate::backend::Upstream;
 use crate::backend::caller::Field;
 use crate::clock::Stopwatch;
 use crate::mcp::{self, ClientMessage, EndSession, Fault, OpenStream, RequestMetadata, Seals, Terms};
+use crate::trace::TraceId;
 
 const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
-const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+pub(super) const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 const METHOD: HeaderName = HeaderName::from_static("mcp-method");
 const NAME: HeaderName = HeaderName::from_static("mcp-name");
 const LAST_EVENT: HeaderName = HeaderName::from_static("last-event-id");
@@ -72,14 +73,16 @@ pub(super) struct Visit<'d> {
     pub(super) operation: Option<Operation>,
     /// What its answer says went wrong.
     pub(super) fault: Option<Fault>,
+    /// The trace that it is part of, where it is traced.
+    pub(super) trace: Option<TraceId>,
     /// The server that gave the state or task which the request names (see `Replicas::mark`).
     pub(super) given_by: Option<String>,
 }
 
 impl Door {
     /// Takes a request through every step, answers it, and records what came of it.
-    pub(super) async fn serve(&self, exchange: &mut Exchange, mount: &Arc<Mount>) -> Result<(), Gone> {
-        let mut visit = Visit::new(self, mount, RequestId::next());
+    pub(super) async fn serve(&self, exchange: &mut Exchange, mount: &Arc<Mount>, id: RequestId) -> Result<(), Gone> {
+        let mut visit = Visit::new(self, mount, id);
         let result = visit.steps(exchange).await;
         visit.done(&result);
         let result = match result {
@@ -94,8 +97,9 @@ impl Door {
 
 impl<'d> Visit<'d> {
     fn new(door: &'d Door, mount: &'d Mount, id: RequestId) -> Self {
-        let (operation, fault, given_by, error) = (None, None, None, None);
-        Self { door, mount, id, started: Stopwatch::start(), forwarded: false, error, operation, fault, given_by }
+        let (operation, fault, trace, given_by, error) = (None, None, None, None, None);
+        let (started, forwarded) = (Stopwatch::start(), false);
+        Self { door, mount, id, started, forwarded, error, operation, fault, trace, given_by }
     }
 
     async fn steps(&mut self, exchange: &mut Exchange) -> Result<(), Failure> {
@@ -171,7 +175,7 @@ impl<'d> Visit<'d> {
             Body::Batch(messages) => return self.batch(exchange, identity, messages).await,
             Body::Message(message) => *message,
         };
-        self.begin(&message, self.started);
+        self.begin(exchange, &message, self.started);
         self.check_rate(identity, std::slice::from_ref(&message))?;
         let method = message.method().map_or("response", mcp::Method::as_str);
         let session = self.session_of(exchange, identity, method, message.era() == mcp::Era::Legacy)?;
@@ -214,11 +218,12 @@ impl<'d> Visit<'d> {
             return Err(self.refuse(Some(identity), "response", Rejection::UnknownSession));
         }
         let permitted = self.authorize(identity, message).await?;
+        self.opened(permitted.act());
         if session.raw.is_none() && permitted.act().is_of_session() {
             return Ok(None);
         }
         let fields = self.caller(identity, permitted.act().id()).await?;
-        let request = |upstream: &Upstream, sent: &HeaderMap| {
+        let request = |upstream: &Upstream, sent: Sent<'_>| {
             UpstreamRequest::message(upstream, &permitted, sent, session.raw.as_deref()).with_fields(&fields)
         };
         let news = permitted.act().method() == Some(mcp::Method::SubscriptionsListen);
@@ -267,7 +272,7 @@ impl<'d> Visit<'d> {
         let last_event = self.last_event(exchange, identity, &session)?;
         let last_event = last_event.as_deref();
         let fields = self.caller(identity, None).await?;
-        let request = |upstream: &Upstream, sent: &HeaderMap| {
+        let request = |upstream: &Upstream, sent: Sent<'_>| {
             UpstreamRequest::stream(upstream, &permitted, sent, raw, last_event).with_fields(&fields)
         };
         let errand = Errand { identity, session: &session, id: None, news: true };
@@ -294,7 +299,7 @@ impl<'d> Visit<'d> {
         let permitted = self.authorize(identity, EndSession(self.mount.name.clone())).await?;
         let raw = session.raw.as_deref().unwrap_or_default();
         let fields = self.caller(identity, None).await?;
-        let request = |upstream: &Upstream, sent: &HeaderMap| {
+        let request = |upstream: &Upstream, sent: Sent<'_>| {
             UpstreamRequest::end(upstream, &permitted, sent, raw).with_fields(&fields)
         };
         let errand = Errand { identity, session: &session, id: None, news: false };

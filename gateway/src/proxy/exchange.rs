@@ -104,7 +104,7 @@ impl Exchange {
 
     /// Fields that whatever is answered from here on carries.
     pub fn carry(&mut self, fields: HeaderMap) {
-        self.carried = fields;
+        self.carried.extend(fields);
     }
 
     /// The method.
@@ -117,6 +117,12 @@ impl Exchange {
     #[must_use]
     pub fn path(&self) -> &str {
         self.session.req_header().uri.path()
+    }
+
+    /// The version of HTTP.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        self.session.req_header().version
     }
 
     /// The header fields.

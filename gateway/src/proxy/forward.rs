@@ -15,7 +15,7 @@ use pingora_core::protocols::http::v1::client::HttpSession;
 use tokio::io::AsyncWriteExt;
 
 pub use answer::{BackendAnswer, Hold};
-pub use request::UpstreamRequest;
+pub use request::{Sent, UpstreamRequest};
 
 use super::raw_head;
 use crate::backend::{ConnectError, Upstream};

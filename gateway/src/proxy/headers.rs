@@ -18,13 +18,21 @@ pub(super) const MAX_PARAMETERS: usize = 32;
 /// The session id of revisions up to 2025-11-25.
 pub(super) const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 
+/// Where a request belongs (W3C Trace Context).
+pub(super) const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
+/// What vendors keep beside it.
+pub(super) const TRACE_STATE: HeaderName = HeaderName::from_static("tracestate");
+
+/// The name of a request, in its answer.
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
 /// From client to backend, beside `mcp-param-*`.
 const TO_BACKEND: [HeaderName; 5] = [
     header::ACCEPT,
     header::ACCEPT_LANGUAGE,
     HeaderName::from_static("mcp-protocol-version"),
-    HeaderName::from_static("traceparent"),
-    HeaderName::from_static("tracestate"),
+    TRACE_PARENT,
+    TRACE_STATE,
 ];
 
 /// From backend to client.
@@ -86,6 +94,11 @@ pub(super) fn repeated(sent: &HeaderMap) -> Option<&HeaderName> {
 #[must_use]
 pub(super) fn parameters(sent: &HeaderMap) -> usize {
     sent.keys().filter(|name| is_parameter(name)).count()
+}
+
+/// Whether a field says where a request belongs.
+pub(super) fn is_trace(name: &HeaderName) -> bool {
+    *name == TRACE_PARENT || *name == TRACE_STATE
 }
 
 /// Whether a field mirrors a tool's parameter.

@@ -57,7 +57,7 @@ use async_trait::async_trait;
 use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
 use portcullis_policy::BackendName;
 use tokio::sync::watch;
@@ -69,12 +69,13 @@ pub use mount::Mount;
 pub use on_behalf_of::{Exchanger, OnBehalfOf};
 pub use route::RouteTable;
 
-use crate::audit::Auditor;
+use crate::audit::{Auditor, RequestId};
 use crate::authn::Authenticator;
 use crate::clock::Clock;
 use crate::limit::{Rate, TrustedProxies};
 use crate::metrics::Metrics;
 use crate::store::Sealer;
+use crate::trace::Tracer;
 use asked::Asked;
 use began::Began;
 use budget::Budgets;
@@ -107,6 +108,7 @@ pub struct Door {
     began: Arc<Began>,
     lists: ListCache,
     calls: Arc<Calls>,
+    tracer: Option<Arc<Tracer>>,
 }
 
 /// What the data plane was told.
@@ -152,6 +154,8 @@ pub struct Parts {
     pub settings: Settings,
     /// What the process may hold.
     pub budgets: Arc<Budgets>,
+    /// Traces.
+    pub tracer: Option<Arc<Tracer>>,
 }
 
 impl Door {
@@ -183,6 +187,7 @@ impl Door {
             asked,
             began,
             calls,
+            tracer: parts.tracer,
         }
     }
 
@@ -237,15 +242,32 @@ impl Door {
 #[async_trait]
 impl Handler for Door {
     async fn handle(&self, exchange: &mut Exchange) -> Result<(), Gone> {
+        let id = RequestId::next();
+        exchange.carry(named(id));
         match self.routes.find(exchange.host(), exchange.path()) {
-            Route::Backend(mount) => self.serve(exchange, &Arc::clone(mount)).await,
-            Route::Local => match self.plain(exchange).await {
-                Some(answer) => exchange.answer(answer).await,
-                None => self.local(exchange).await,
-            },
+            Route::Backend(mount) => self.serve(exchange, &Arc::clone(mount), id).await,
+            // What is logged and recorded on the way says which request it was.
+            Route::Local => {
+                let answered = async {
+                    match self.plain(exchange).await {
+                        Some(answer) => exchange.answer(answer).await,
+                        None => self.local(exchange).await,
+                    }
+                };
+                id.scope(answered).await
+            }
             Route::Misdirected => exchange.answer(status(StatusCode::MISDIRECTED_REQUEST)).await,
         }
     }
+}
+
+/// What every answer says of its request: the name that it has in the log, the audit trail and its trace.
+fn named(id: RequestId) -> HeaderMap {
+    let mut fields = HeaderMap::with_capacity(1);
+    if let Ok(value) = HeaderValue::try_from(id.to_string()) {
+        fields.insert(headers::REQUEST_ID, value);
+    }
+    fields
 }
 
 fn status(status: StatusCode) -> Response<Bytes> {

@@ -134,7 +134,7 @@ impl Visit<'_> {
     }
 
     fn event(&self, kind: Kind) -> Event {
-        Event { time: self.door.clock.now(), request_id: Some(self.id), kind }
+        Event { time: self.door.clock.now(), request_id: Some(self.id), trace_id: self.trace, kind }
     }
 
     /// Whether an event was taken; that it was not is counted and said.

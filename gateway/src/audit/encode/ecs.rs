@@ -27,7 +27,8 @@ pub(super) fn encode(event: &Native) -> Map<String, Value> {
         ("client", nested([("ip", text(event.text("address")))])),
         ("rule", nested([("ruleset", text(event.text("policy_hash")))])),
         ("http", http(event)),
-        ("portcullis", Some(event.without(&["time", "request_id", "reason", "policy_hash"]))),
+        ("trace", nested([("id", text(event.text("trace_id")))])),
+        ("portcullis", Some(event.without(&["time", "request_id", "trace_id", "reason", "policy_hash"]))),
     ])
 }
 

@@ -19,6 +19,7 @@ pub use sqlite::lines as sqlite_lines;
 use super::chain::Head;
 use super::encode::Format;
 use crate::config::Secret;
+use crate::trace::TraceId;
 
 /// One line of the trail, and what a database keeps beside it.
 #[derive(Clone, Debug)]
@@ -31,6 +32,8 @@ pub(super) struct Entry {
     pub(super) kind: &'static str,
     /// The request that it belongs to.
     pub(super) request_id: Option<String>,
+    /// The trace of that request.
+    pub(super) trace: Option<TraceId>,
     /// The line itself, linked, without a line break.
     pub(super) json: String,
 }

@@ -73,6 +73,7 @@ fn record(entry: &Entry, format: Format) -> LogRecord {
         event_name: entry.kind.to_owned(),
         body: Some(text(&format.encode(&entry.json))),
         attributes: request.into_iter().collect(),
+        trace_id: entry.trace.map(|trace| trace.as_bytes().to_vec()).unwrap_or_default(),
         ..LogRecord::default()
     }
 }

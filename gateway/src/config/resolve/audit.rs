@@ -98,6 +98,15 @@ fn postgres(resolver: &mut Resolver<'_>, written: &document::Postgres) -> Option
 }
 
 fn collector(resolver: &mut Resolver<'_>, written: &document::Otlp, format: Format) -> Option<Destination> {
+    let (endpoint, headers) = endpoint(resolver, written)?;
+    Some(Destination::Otlp(Collector { endpoint: format!("{endpoint}/v1/logs"), headers, format }))
+}
+
+/// Where a collector is, without the path of a signal, and the fields that it wants.
+pub(super) fn endpoint(
+    resolver: &mut Resolver<'_>,
+    written: &document::Otlp,
+) -> Option<(String, Vec<(String, Secret)>)> {
     let endpoint = resolver.text(&written.endpoint)?;
     let endpoint = endpoint.trim_end_matches('/');
     if !endpoint.starts_with("http://") && !endpoint.starts_with("https://") {
@@ -107,7 +116,7 @@ fn collector(resolver: &mut Resolver<'_>, written: &document::Otlp, format: Form
     for (name, value) in &written.headers {
         headers.push((name.clone(), Secret::new(resolver.text(value)?)));
     }
-    Some(Destination::Otlp(Collector { endpoint: format!("{endpoint}/v1/logs"), headers, format }))
+    Some((endpoint.to_owned(), headers))
 }
 
 fn arguments(resolver: &mut Resolver<'_>, written: &document::Arguments) -> Arguments {

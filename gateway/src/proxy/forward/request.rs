@@ -7,7 +7,7 @@ use portcullis_policy::{Act, BackendName, Permitted};
 use super::super::headers;
 use crate::backend::Upstream;
 use crate::backend::caller::Field;
-use crate::mcp::{ClientMessage, EndSession, Era, OpenStream, encode_header};
+use crate::mcp::{ClientMessage, EndSession, Era, OpenStream, TraceContext, encode_header};
 
 /// A body up to here is written together with the head.
 const ONE_WRITE: usize = 16 * 1024;
@@ -25,15 +25,16 @@ pub struct UpstreamRequest {
 impl UpstreamRequest {
     /// A message as it was decided; `session` is the backend's own id.
     #[must_use]
-    pub fn message(
+    pub fn message<'h>(
         upstream: &Upstream,
         message: &Permitted<ClientMessage>,
-        sent: &HeaderMap,
+        sent: impl Into<Sent<'h>>,
         session: Option<&str>,
     ) -> Self {
         let permit = message.permit();
-        let body = message.act().encode_with(permit.arguments());
-        let fields = Sent { fields: sent, parameters: permit.mirrored().is_none() };
+        let sent = sent.into();
+        let body = message.act().encode_with(permit.arguments(), sent.trace);
+        let fields = Sent { parameters: permit.mirrored().is_none(), ..sent };
         let mut head = begin(b"POST", upstream, fields, session, body.len().min(ONE_WRITE));
         for (name, value) in permit.mirrored().unwrap_or_default() {
             line(&mut head, &format!("mcp-param-{name}"), &encode_header(value));
@@ -57,14 +58,14 @@ impl UpstreamRequest {
 
     /// The stream of a session, from after `last_event` if one is named.
     #[must_use]
-    pub fn stream(
+    pub fn stream<'h>(
         upstream: &Upstream,
         act: &Permitted<OpenStream>,
-        sent: &HeaderMap,
+        sent: impl Into<Sent<'h>>,
         session: &str,
         last_event: Option<&str>,
     ) -> Self {
-        let mut head = begin(b"GET", upstream, Sent::all(sent), Some(session), 0);
+        let mut head = begin(b"GET", upstream, sent.into(), Some(session), 0);
         if let Some(event) = last_event {
             line(&mut head, "last-event-id", event);
         }
@@ -73,8 +74,8 @@ impl UpstreamRequest {
 
     /// The end of a session.
     #[must_use]
-    pub fn end(upstream: &Upstream, act: &Permitted<EndSession>, sent: &HeaderMap, session: &str) -> Self {
-        Self::without_body(act.act().backend(), begin(b"DELETE", upstream, Sent::all(sent), Some(session), 0), false)
+    pub fn end<'h>(upstream: &Upstream, act: &Permitted<EndSession>, sent: impl Into<Sent<'h>>, session: &str) -> Self {
+        Self::without_body(act.act().backend(), begin(b"DELETE", upstream, sent.into(), Some(session), 0), false)
     }
 
     fn without_body(backend: &BackendName, mut head: BytesMut, repeatable: bool) -> Self {
@@ -115,15 +116,24 @@ impl UpstreamRequest {
 }
 
 /// What the client sent, and whether its mirrors of parameters still say what is in the body.
-#[derive(Clone, Copy)]
-struct Sent<'h> {
+#[derive(Clone, Copy, Debug)]
+pub struct Sent<'h> {
     fields: &'h HeaderMap,
     parameters: bool,
+    trace: Option<&'h TraceContext>,
+}
+
+impl<'h> From<&'h HeaderMap> for Sent<'h> {
+    fn from(fields: &'h HeaderMap) -> Self {
+        Self { fields, parameters: true, trace: None }
+    }
 }
 
 impl<'h> Sent<'h> {
-    fn all(fields: &'h HeaderMap) -> Self {
-        Self { fields, parameters: true }
+    /// From this place in a trace; without one, from where the client says.
+    #[must_use]
+    pub fn from_span(self, trace: Option<&'h TraceContext>) -> Self {
+        Self { trace, ..self }
     }
 }
 
@@ -137,10 +147,17 @@ fn begin(method: &[u8], upstream: &Upstream, sent: Sent<'_>, session: Option<&st
     line(&mut head, "host", upstream.host_header());
     line(&mut head, "accept-encoding", "identity");
     for (name, value) in headers::to_backend(sent.fields) {
-        if headers::is_parameter(name) && !sent.parameters {
+        let is_replaced = sent.trace.is_some() && headers::is_trace(name);
+        if is_replaced || (headers::is_parameter(name) && !sent.parameters) {
             continue;
         }
         line(&mut head, name.as_str(), value);
+    }
+    if let Some(trace) = sent.trace {
+        line(&mut head, "traceparent", &trace.parent);
+        if let Some(state) = &trace.state {
+            line(&mut head, "tracestate", state);
+        }
     }
     if let Some(session) = session {
         line(&mut head, "mcp-session-id", session);
