@@ -1,6 +1,7 @@
 //! The audit trail in every place it can go, and what becomes of requests when a place fails.
 
 use std::collections::BTreeSet;
+use std::io::Write;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -130,7 +131,7 @@ async fn while_the_database_is_down_nothing_is_lost_and_with_fsync_nothing_is_le
         let allowed = lines.iter().filter(|line| line.contains("\"decision\":\"allow\"")).count();
         assert!(executed <= allowed, "{durability}: {executed} executed, {allowed} recorded");
         if durability == "fsync" {
-            assert!(metrics.contains("portcullis_audit_refused_total"), "{metrics}");
+            assert!(metric(&metrics, "portcullis_audit_refused_total{backend=\"weather\"}") > 0, "{metrics}");
         }
     }
 }
@@ -184,5 +185,237 @@ async fn lines_take_the_form_that_a_collector_wants() {
             .output()
             .unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    }
+}
+
+/// Calls until the gateway refuses one, `most` times at most; how many were let through.
+async fn call_until_refused(world: &World, token: &str, most: usize) -> Option<usize> {
+    for done in 0..most {
+        if call(world, token).await != 200 {
+            return Some(done);
+        }
+    }
+    None
+}
+
+fn metric(metrics: &str, name: &str) -> u64 {
+    let line = metrics.lines().find_map(|line| line.strip_prefix(&format!("{name} ")));
+    line.unwrap_or_else(|| panic!("`{name}` is not in\n{metrics}")).parse().unwrap()
+}
+
+/// A file system of 1 MiB, for as long as the test; `None` where this process may not mount.
+struct Small(std::path::PathBuf, #[expect(dead_code, reason = "it goes with it")] tempfile::TempDir);
+
+impl Small {
+    fn mount() -> Option<Self> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("small");
+        std::fs::create_dir(&path).unwrap();
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=1m,mode=0700", "tmpfs"]).arg(&path);
+        let done = mount.output().is_ok_and(|output| output.status.success());
+        done.then_some(Self(path, directory))
+    }
+
+    /// Fills it to the last byte.
+    fn fill(&self) {
+        let mut left = std::fs::File::create(self.0.join("filler")).unwrap();
+        let piece = [b'x'; 4096];
+        while std::io::Write::write_all(&mut left, &piece).is_ok() {}
+    }
+
+    fn listing(&self) -> String {
+        let output = Command::new("sh").arg("-c").arg("ls -l \"$0\"; df -k \"$0\"").arg(&self.0).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    fn empty(&self) {
+        std::fs::remove_file(self.0.join("filler")).unwrap();
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).output();
+    }
+}
+
+#[tokio::test]
+async fn on_a_full_disk_it_is_done_as_configured_and_counted_and_it_mends_itself() {
+    for (sink, durability, on_failure) in [
+        ("file", "queue", "deny"),
+        ("file", "fsync", "deny"),
+        ("file", "queue", "continue"),
+        ("file", "fsync", "continue"),
+        ("sqlite", "queue", "deny"),
+        ("sqlite", "fsync", "deny"),
+        ("sqlite", "queue", "continue"),
+    ] {
+        let what = format!("{sink}, {durability}, {on_failure}");
+        let Some(disk) = Small::mount() else {
+            let _ = writeln!(std::io::stderr(), "not run, for nothing can be mounted here: a full disk ({what})");
+            return;
+        };
+        let backend = Backend::plain().await;
+        let place = match sink {
+            "file" => format!("path: '{}'", disk.0.join("trail.jsonl").display()),
+            _ => format!("sqlite: '{}'", disk.0.join("trail.db").display()),
+        };
+        let more = format!("durability: {durability}, on_failure: {on_failure}");
+        let mut world = WorldBuilder::new(&backend).trail(&place).audit(&more).start().await;
+        let token = world.identity.mint("rita", &Value::Null);
+        assert_eq!(call(&world, &token).await, 200, "{what}");
+        disk.fill();
+        // A line that is begun may fit; those behind it do not.
+        let mut let_through = 1;
+        let first = match (durability, on_failure) {
+            // What is not on the disk is not let through.
+            ("fsync", "deny") => {
+                let refused = call_until_refused(&world, &token, 400).await;
+                let_through += refused.unwrap_or_else(|| panic!("{what}: nothing is refused, {}", disk.listing()));
+                503
+            }
+            _ => 200,
+        };
+        if durability == "fsync" && on_failure == "deny" {
+            assert_eq!(call(&world, &token).await, first, "{what}");
+        } else {
+            for _ in 0..60 {
+                assert_eq!(call(&world, &token).await, first, "{what}");
+            }
+            let_through += 60;
+        }
+        let of = |outcome: &str| format!("portcullis_audit_events_total{{outcome=\"{outcome}\",sink=\"{sink}\"}}");
+        let mut metrics = String::new();
+        for _ in 0..200 {
+            metrics = world.probe("/metrics").await;
+            let done =
+                metric(&metrics, &of("failed")) > 0 && (on_failure == "deny" || metric(&metrics, &of("lost")) > 0);
+            if done {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+        assert!(metric(&metrics, &of("failed")) > 0, "{what}: {metrics}");
+        let refused = metric(&metrics, "portcullis_audit_refused_total{backend=\"weather\"}");
+        if on_failure == "deny" {
+            assert_eq!(metric(&metrics, &of("lost")), 0, "{what}: nothing is lost");
+            assert_eq!(refused > 0, durability == "fsync", "{what}: {metrics}");
+            assert!(durability == "fsync" || metric(&metrics, "portcullis_audit_queue") > 0, "{what}: they wait");
+        } else {
+            assert!(metric(&metrics, &of("lost")) > 0, "{what}: {metrics}");
+            assert_eq!(refused, 0, "{what}: {metrics}");
+        }
+        assert!(world.gateway.said().contains("the audit trail cannot be written"), "{what}");
+        disk.empty();
+        // It goes on by itself.
+        let mut after = 0;
+        for _ in 0..200 {
+            after = call(&world, &token).await;
+            if after == 200 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert_eq!(after, 200, "{what}");
+        world.gateway.terminate().await;
+        let output = Command::new(binary("portcullis"))
+            .args(["audit", "verify"])
+            .arg(disk.0.join(if sink == "file" { "trail.jsonl" } else { "trail.db" }))
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        if on_failure == "deny" {
+            // Whole, and with every call that the backend has carried out.
+            assert!(output.status.success(), "{what}: {said}");
+            let executed = backend.requests().len();
+            if sink == "file" {
+                let lines = std::fs::read_to_string(disk.0.join("trail.jsonl")).unwrap();
+                let allowed = lines.lines().filter(|line| line.contains("\"decision\":\"allow\"")).count();
+                assert!(
+                    executed <= allowed && allowed >= let_through,
+                    "{what}: {executed} executed, {allowed} recorded"
+                );
+            }
+        } else if sink == "file" {
+            let lines = std::fs::read_to_string(disk.0.join("trail.jsonl")).unwrap();
+            assert!(lines.contains("\"audit.gap\""), "{what}: the trail says that lines are missing\n{lines}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn while_the_database_is_down_calls_go_on_where_that_was_chosen_and_what_is_lost_is_counted() {
+    let postgres = Postgres::start();
+    for durability in ["queue", "fsync"] {
+        let backend = Backend::plain().await;
+        let more = format!("durability: {durability}, on_failure: continue");
+        let place = format!("postgres: {{ url: '{}' }}", postgres.url("postgres"));
+        let mut world = WorldBuilder::new(&backend).trail(&place).audit(&more).start().await;
+        let token = world.identity.mint("rita", &Value::Null);
+        assert_eq!(call(&world, &token).await, 200);
+        postgres.stop();
+        for _ in 0..10 {
+            assert_eq!(call(&world, &token).await, 200, "{durability}");
+        }
+        let lost = "portcullis_audit_events_total{outcome=\"lost\",sink=\"postgres\"}";
+        let mut metrics = world.probe("/metrics").await;
+        for _ in 0..400 {
+            if metric(&metrics, lost) >= 10 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(25)).await;
+            metrics = world.probe("/metrics").await;
+        }
+        assert!(metric(&metrics, lost) >= 10, "{durability}: {metrics}");
+        assert_eq!(metric(&metrics, "portcullis_audit_refused_total{backend=\"weather\"}"), 0, "{durability}");
+        postgres.resume();
+        // By itself, and the trail says what is missing.
+        let gap = "SELECT count(*) FROM portcullis_audit WHERE type = 'audit.gap'";
+        let before: u64 = postgres.ask(gap).trim().parse().unwrap();
+        for _ in 0..200 {
+            assert_eq!(call(&world, &token).await, 200, "{durability}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            if postgres.ask(gap).trim().parse::<u64>().unwrap() > before {
+                break;
+            }
+        }
+        assert!(postgres.ask(gap).trim().parse::<u64>().unwrap() > before, "{durability}");
+        assert_eq!(call(&world, &token).await, 200);
+        world.gateway.terminate().await;
+        let last = postgres.ask("SELECT line FROM portcullis_audit ORDER BY id DESC LIMIT 1");
+        assert!(last.contains("audit.checkpoint"), "signed to its end: {last}");
+    }
+}
+
+#[tokio::test]
+async fn on_a_full_disk_the_store_keeps_nothing_says_so_and_goes_on_once_there_is_room() {
+    let Some(disk) = Small::mount() else {
+        let _ = writeln!(std::io::stderr(), "not run, for nothing can be mounted here: a full disk of the store");
+        return;
+    };
+    let world = WorldBuilder::new(&Backend::plain().await).state(&disk.0).start().await;
+    let metadata = json!({ "client_name": "Tests", "redirect_uris": ["http://127.0.0.1:33418/callback"], "application_type": "native" });
+    let register = async || {
+        let request = world.http().post(format!("{}/register", world.url())).json(&metadata);
+        request.send().await.unwrap().status().as_u16()
+    };
+    assert_eq!(register().await, 201);
+    disk.fill();
+    // What a page of the log still has room for may be kept.
+    let mut refused = 0;
+    for _ in 0..60 {
+        let status = register().await;
+        assert!(status == 503 || (status == 201 && refused == 0), "{status}");
+        refused += usize::from(status == 503);
+    }
+    assert!(refused > 20, "{refused}");
+    let token = world.identity.mint("rita", &Value::Null);
+    assert_eq!(call(&world, &token).await, 200, "calls need no store");
+    let metrics = world.probe("/metrics").await;
+    assert_eq!(metric(&metrics, "portcullis_store_errors_total{operation=\"register_client\"}"), refused as u64);
+    disk.empty();
+    for _ in 0..10 {
+        assert_eq!(register().await, 201, "every connection to the store works again");
     }
 }

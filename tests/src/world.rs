@@ -36,6 +36,8 @@ pub struct WorldBuilder {
     backend_more: String,
     entra: String,
     audit: String,
+    trail: String,
+    state: String,
     server: String,
     authority: Option<(String, u16, String)>,
     tls: Option<(String, String)>,
@@ -78,6 +80,8 @@ impl WorldBuilder {
             backend_more: String::new(),
             entra: String::new(),
             audit: String::new(),
+            trail: "path: audit.jsonl".to_owned(),
+            state: "state".to_owned(),
             server: String::new(),
             authority: None,
             tls: None,
@@ -138,6 +142,20 @@ impl WorldBuilder {
     #[must_use]
     pub fn audit(mut self, more: &str) -> Self {
         self.audit = format!(", {more}");
+        self
+    }
+
+    /// With its state in this directory.
+    #[must_use]
+    pub fn state(mut self, directory: &Path) -> Self {
+        self.state = directory.display().to_string();
+        self
+    }
+
+    /// With its audit trail here and nowhere else, as in `sqlite: trail.db`.
+    #[must_use]
+    pub fn trail(mut self, place: &str) -> Self {
+        place.clone_into(&mut self.trail);
         self
     }
 
@@ -230,12 +248,12 @@ impl WorldBuilder {
         let limits = if self.more.contains("limits:") { "" } else { UNLIMITED };
         format!(
             "server: {{ listen: '127.0.0.1:{port}', public_url: '{url}', admin_listen: '127.0.0.1:{admin_port}', threads: 2, shutdown_grace: {grace}{tls}{} }}\n\
-             state: {{ path: state }}\n\
+             state: {{ path: '{}' }}\n\
              entra: {{ tenant_id: '{tenant_id}', client_id: '{client_id}', client_secret_file: secret, authority_host: '{authority}', allow_unlisted_authority: true{} }}\n\
-             audit: {{ path: audit.jsonl{} }}\n\
+             audit: {{ {}{} }}\n\
              backends:\n{backends}{}\n{limits}\
              policy:\n{}\n",
-            self.server, self.entra, self.audit, self.more, self.policy
+            self.server, self.state, self.entra, self.trail, self.audit, self.more, self.policy
         )
     }
 }

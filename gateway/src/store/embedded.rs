@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Row, Sqlite, SqlitePool, Transaction};
+use sqlx::{Connection, Row, Sqlite, SqliteConnection, SqlitePool, Transaction};
 
 use super::{
     Client, CodeRecord, Digest256, GRACE, Grant, IDLE_CLIENT, Login, MAX_LOGINS, MAX_UNUSED_CLIENTS, Presentation,
@@ -43,7 +43,9 @@ impl SqliteStore {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(Duration::from_secs(10));
-        let pool = SqlitePoolOptions::new().max_connections(4).connect_with(options).await.map_err(|error| {
+        let pool =
+            SqlitePoolOptions::new().max_connections(4).after_release(|connection, _| Box::pin(usable(connection)));
+        let pool = pool.connect_with(options).await.map_err(|error| {
             unusable(&format!(
                 "is not a database that can be opened ({error}); restore it from a backup, or move it away"
             ))
@@ -71,6 +73,14 @@ impl SqliteStore {
     async fn write(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
         Ok(self.pool.begin_with("BEGIN IMMEDIATE").await?)
     }
+}
+
+/// Whether a connection can be used again. After a COMMIT that found the disk full, which SQLite rolls back by itself, sqlx
+/// still counts a transaction, and could begin none.
+async fn usable(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    // Behind whatever was to be rolled back.
+    connection.ping().await?;
+    Ok(!connection.is_in_transaction())
 }
 
 fn encode(record: &impl Serialize) -> Result<String, StoreError> {

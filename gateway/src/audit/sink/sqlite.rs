@@ -80,17 +80,28 @@ impl Sink for Database {
             self.durable = durably;
         }
         let connection = &mut self.connection;
+        // Not by sqlx's transactions: after a COMMIT that found the disk full, which SQLite rolls back by itself, sqlx
+        // goes on with savepoints inside of a transaction that never ends, and calls them committed.
         wait(&self.runtime, async {
-            let mut transaction = connection.begin().await?;
-            for entry in entries {
-                let row = sqlx::query(INSERT).bind(instance).bind(number(entry.number)).bind(number(entry.time));
-                let row = row.bind(entry.kind).bind(entry.request_id.as_deref()).bind(&entry.json);
-                row.execute(&mut *transaction).await?;
+            sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut *connection).await?;
+            let written = insert(connection, instance, entries).await;
+            if written.is_err() {
+                // There may be nothing left to roll back.
+                let _ = sqlx::raw_sql("ROLLBACK").execute(&mut *connection).await;
             }
-            transaction.commit().await
+            written
         })?;
         entries.last().map_or(Ok(()), |last| self.sweep(last.time))
     }
+}
+
+async fn insert(connection: &mut SqliteConnection, instance: &str, entries: &[Entry]) -> Result<(), sqlx::Error> {
+    for entry in entries {
+        let row = sqlx::query(INSERT).bind(instance).bind(number(entry.number)).bind(number(entry.time));
+        let row = row.bind(entry.kind).bind(entry.request_id.as_deref()).bind(&entry.json);
+        row.execute(&mut *connection).await?;
+    }
+    sqlx::raw_sql("COMMIT").execute(connection).await.map(|_done| ())
 }
 
 fn number(value: u64) -> i64 {
