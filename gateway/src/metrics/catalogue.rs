@@ -6,6 +6,9 @@ use prometheus::{Error, IntCounterVec, IntGaugeVec};
 
 use super::register::{Registrar, whole};
 
+/// There from the start, so that the first change can be seen to be one.
+const CHANGES: [&str; 4] = ["new", "changed", "gone", "settled"];
+
 /// The series, each beside its meaning.
 #[derive(Debug)]
 pub struct Catalogue {
@@ -64,6 +67,9 @@ impl Catalogue {
         let states = [("listed", figures.listed), ("quarantined", figures.quarantined), ("drifted", figures.drifted)];
         for (state, number) in states {
             self.tools.with_label_values(&[backend, state]).set(whole(number));
+        }
+        for change in CHANGES {
+            self.drift.with_label_values(&[backend, change]);
         }
         let failures = self.failures.with_label_values(&[backend]);
         failures.inc_by(figures.failures.saturating_sub(failures.get()));

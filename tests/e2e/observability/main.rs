@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 mod metrics;
+mod prometheus;
 mod request_id;
 mod traces;
 
