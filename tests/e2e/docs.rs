@@ -245,7 +245,7 @@ fn is_key(whole: &Value, at: &Value, path: &[&str]) -> bool {
 #[test]
 fn every_key_that_is_named_exists() {
     let schema = schema("gateway.schema.json");
-    let sections = ["server", "state", "entra", "oauth", "backends", "limits", "audit"];
+    let sections = ["server", "state", "entra", "oauth", "backends", "limits", "audit", "traces"];
     let mut checked = BTreeSet::new();
     for (name, text) in documents() {
         for word in words(&text) {

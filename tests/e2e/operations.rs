@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use portcullis_tests::flow::{Flow, Tokens};
 use portcullis_tests::{Backend, World, WorldBuilder};
@@ -38,9 +39,17 @@ fn vacuum(database: &Path, copy: &Path) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
+/// Removes what SQLite would mend a database from.
+fn without_log(state: &Path) {
+    for name in ["portcullis.db-wal", "portcullis.db-shm"] {
+        let _ = std::fs::remove_file(state.join(name));
+    }
+}
+
 /// What a gateway says that does not start.
 async fn refused_start(world: &World) -> String {
-    let output = world.command(&["serve", "--config", "gateway.yaml"]).await;
+    let started = world.command(&["serve", "--config", "gateway.yaml"]);
+    let output = tokio::time::timeout(Duration::from_secs(30), started).await.expect("it started");
     assert!(!output.status.success());
     String::from_utf8(output.stderr).unwrap()
 }
@@ -59,13 +68,12 @@ async fn a_backup_that_was_made_while_it_ran_brings_everything_back() {
     let signed_by = keys(&world).await;
     vacuum(&database, &copy);
     world.gateway.terminate().await;
+    without_log(&state);
     std::fs::write(&database, "no database at all").unwrap();
     let said = refused_start(&world).await;
     assert!(said.contains("restore it from a backup"), "{said}");
 
-    for name in ["portcullis.db-wal", "portcullis.db-shm"] {
-        let _ = std::fs::remove_file(state.join(name));
-    }
+    without_log(&state);
     std::fs::copy(&copy, &database).unwrap();
     std::fs::set_permissions(&database, PermissionsExt::from_mode(0o600)).unwrap();
     world.restart().await;
@@ -77,7 +85,7 @@ async fn a_backup_that_was_made_while_it_ran_brings_everything_back() {
     let tenant = identity::Options::default().tenant_id;
     let ended = world.command(&["sessions", "revoke", "--tenant", &tenant]).await;
     assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
-    tokio::time::sleep(std::time::Duration::from_millis(1200)).await;
+    tokio::time::sleep(Duration::from_millis(1200)).await;
     assert_eq!(call(&world, &tokens).await, 401, "what the backup knew too much of");
     let renewed = Tokens { refresh: renewed["refresh_token"].as_str().unwrap().to_owned(), ..tokens };
     assert_eq!(refresh(&flow(&world, &client_id), &renewed).await.0, 400);
@@ -110,9 +118,7 @@ async fn without_its_sealing_key_a_store_is_not_opened_and_one_can_begin_anew() 
     world.gateway.terminate().await;
     std::fs::remove_file(state.join("seal.key")).unwrap();
     std::fs::rename(state.join("portcullis.db"), state.join("portcullis.db.lost")).unwrap();
-    for name in ["portcullis.db-wal", "portcullis.db-shm"] {
-        let _ = std::fs::remove_file(state.join(name));
-    }
+    without_log(&state);
     world.restart().await;
     assert_ne!(keys(&world).await, signed_by);
     assert_eq!(call(&world, &tokens).await, 401, "a token of before");

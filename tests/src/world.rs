@@ -259,7 +259,7 @@ impl WorldBuilder {
 }
 
 async fn command(arguments: &[impl AsRef<std::ffi::OsStr>], directory: &Path) -> Output {
-    Command::new(binary("portcullis")).args(arguments).current_dir(directory).output().await.unwrap()
+    Command::new(binary("portcullis")).args(arguments).current_dir(directory).kill_on_drop(true).output().await.unwrap()
 }
 
 /// Puts a pair where the gateway reads it: the key is its own alone.
