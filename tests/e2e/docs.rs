@@ -129,6 +129,37 @@ fn every_command_and_option_is_one_of_the_program() {
     assert!(checked > 30, "only {checked} commands were found: is the reader of documents broken?");
 }
 
+#[test]
+fn every_target_and_every_step_of_a_script_exists() {
+    let makefile = std::fs::read_to_string(root().join("Makefile")).unwrap();
+    let setup = std::fs::read_to_string(root().join("deploy/entra/setup.sh")).unwrap();
+    let mut checked = 0;
+    for (name, text) in documents() {
+        let fenced = blocks(&text).into_iter().map(|(_, body)| body);
+        let indented = text.lines().filter(|line| line.starts_with("    ")).map(str::to_owned);
+        for line in words(&text).into_iter().chain(fenced).chain(indented) {
+            for start in ["make ", "deploy/entra/setup.sh "] {
+                // At the beginning of a line, or after variables of its own.
+                let calls = line.match_indices(start).filter(|(at, _)| {
+                    let before = line[..*at].rsplit('\n').next().unwrap();
+                    before.split_whitespace().all(|word| word.contains('='))
+                });
+                for (at, _) in calls {
+                    let rest = line[at + start.len()..].lines().next().unwrap_or_default();
+                    let word = rest.split_whitespace().next().unwrap_or_default();
+                    let is_there = match start {
+                        "make " => makefile.contains(&format!("\n{word}:")),
+                        _ => setup.contains(&format!("#   deploy/entra/setup.sh {word} ")),
+                    };
+                    assert!(is_there, "{name}: `{start}{word}`");
+                    checked += 1;
+                }
+            }
+        }
+    }
+    assert!(checked > 12, "only {checked} were found");
+}
+
 fn schema(name: &str) -> Value {
     serde_json::from_slice(&std::fs::read(root().join("docs/schema").join(name)).unwrap()).unwrap()
 }
