@@ -148,7 +148,7 @@ impl WorldBuilder {
     /// With its state in this directory.
     #[must_use]
     pub fn state(mut self, directory: &Path) -> Self {
-        self.state = directory.display().to_string();
+        self.state = format!("'{}'", directory.display());
         self
     }
 
@@ -248,7 +248,7 @@ impl WorldBuilder {
         let limits = if self.more.contains("limits:") { "" } else { UNLIMITED };
         format!(
             "server: {{ listen: '127.0.0.1:{port}', public_url: '{url}', admin_listen: '127.0.0.1:{admin_port}', threads: 2, shutdown_grace: {grace}{tls}{} }}\n\
-             state: {{ path: '{}' }}\n\
+             state: {{ path: {} }}\n\
              entra: {{ tenant_id: '{tenant_id}', client_id: '{client_id}', client_secret_file: secret, authority_host: '{authority}', allow_unlisted_authority: true{} }}\n\
              audit: {{ {}{} }}\n\
              backends:\n{backends}{}\n{limits}\
