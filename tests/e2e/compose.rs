@@ -69,6 +69,10 @@ fn every_service_can_do_little_and_is_open_to_this_machine_at_most() {
         let image = service["image"].as_str().unwrap();
         let (_, tag) = image.rsplit_once(':').unwrap_or_else(|| panic!("{name}: `{image}` has no version"));
         assert_ne!(tag, "latest", "{name}");
+        assert!(
+            image.contains('/') || !image.starts_with("portcullis") || service["build"].is_object(),
+            "{name}: from where?"
+        );
         for port in texts(&service["ports"]) {
             assert!(port.starts_with("127.0.0.1:"), "{name}: {port} is open to the network");
         }
