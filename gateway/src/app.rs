@@ -17,7 +17,7 @@ mod state;
 
 use std::sync::Arc;
 
-pub(crate) use catalogues::client_of;
+pub(crate) use catalogues::{client_of, lock_path};
 use certificates::Certificates;
 use lasting::Lasting;
 use pingora_core::server::configuration::{Opt, ServerConf};

@@ -4,7 +4,7 @@
 //! whole [`Standing`] is made anew and swapped.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -51,18 +51,22 @@ pub(crate) fn client_of(config: &Config, backend: &settings::Backend) -> Result<
     Ok(client(config, backend, Arc::new(backends::replicas(backend)?)))
 }
 
-/// The lock file of a backend whose catalogue is kept, and what is done about tools that differ from it. A backend
-/// that is not checked for drift has one in the state directory, for the tags that it has declared.
+/// Where a backend's lock file is; nothing where none is kept. A backend that is not checked for drift has one in the
+/// state directory, for the tags that it has declared.
+pub(crate) fn lock_path(config: &Config, backend: &settings::Backend) -> Option<PathBuf> {
+    let imports = || config.policy.needs_catalogue(&backend.name);
+    let of_imports = || config.state.directory.join(format!("imported-{}.json", backend.name));
+    backend.drift.as_ref().map(|drift| drift.lock.clone()).or_else(|| imports().then(of_imports))
+}
+
+/// The lock file of a backend whose catalogue is kept, and what is done about tools that differ from it.
 fn pinned(config: &Config, backend: &settings::Backend) -> Result<Option<(Pinned, Rule)>, StartError> {
     let read = |path: &Path| LockFile::read(path, &backend.name);
     if let Some(drift) = &backend.drift {
         let lock = Arc::new(read(&drift.lock).map_err(start("a lock file"))?);
         return Ok(Some((Pinned { path: drift.lock.clone(), lock }, drift.rule)));
     }
-    if !config.policy.needs_catalogue(&backend.name) {
-        return Ok(None);
-    }
-    let path = config.state.directory.join(format!("imported-{}.json", backend.name));
+    let Some(path) = lock_path(config, backend) else { return Ok(None) };
     let lock = match read(&path) {
         Err(LockError::Missing { .. }) => {
             let empty = LockFile::empty(&backend.name);

@@ -122,6 +122,13 @@ impl LockFile {
         }
     }
 
+    /// Keeps on a tool no other tags than these.
+    pub fn release(&mut self, name: &str, declared: &BTreeSet<String>) {
+        if let Some(entry) = self.tools.get_mut(name) {
+            entry.locks.retain(|tag| declared.contains(tag));
+        }
+    }
+
     /// The same with the locks that the backend has put on tools since; `None` when there are none.
     #[must_use]
     pub fn with_locks_of(&self, catalogue: &Catalogue) -> Option<Self> {

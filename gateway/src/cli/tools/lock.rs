@@ -1,11 +1,13 @@
 //! `portcullis tools pin`, `approve` and `diff`: the lock files, and what is not as they say.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::backend::catalogue::{Catalogue, Field};
+use crate::app::lock_path;
+use crate::backend::catalogue::{Catalogue, Field, Tool};
 use crate::backend::pinning::{Finding, LockFile, compare, describe, visible};
 use crate::cli::Answer;
 use crate::config::{Config, settings};
@@ -49,7 +51,7 @@ pub(super) fn pin(config: &Config, backends: &[&settings::Backend], json: bool) 
 /// One backend's differences.
 struct Differing<'c> {
     backend: &'c settings::Backend,
-    path: &'c Path,
+    path: PathBuf,
     lock: LockFile,
     catalogue: Catalogue,
     findings: Vec<Finding>,
@@ -59,51 +61,135 @@ fn differing<'c>(config: &Config, backends: &[&'c settings::Backend]) -> Result<
     let asked = ask(config, backends)?.into_iter().map(|(backend, path, catalogue)| {
         let lock = LockFile::read(path, &backend.name).map_err(|error| error.to_string())?;
         let findings = compare(&lock, &catalogue);
-        Ok(Differing { backend, path, lock, catalogue, findings })
+        Ok(Differing { backend, path: path.to_owned(), lock, catalogue, findings })
     });
     asked.collect()
 }
 
-/// Approves the tools of these names, or all that differ.
+/// Those that are not checked for drift, and keep the tags that their servers have declared.
+fn importing<'c>(config: &Config, backends: &[&'c settings::Backend]) -> Result<Vec<Differing<'c>>, String> {
+    let file = |backend: &settings::Backend| {
+        lock_path(config, backend).filter(|path| backend.drift.is_none() && path.exists())
+    };
+    let of: Vec<_> = backends.iter().copied().filter(|backend| file(backend).is_some()).collect();
+    let mut found = Vec::new();
+    for (backend, fetched) in super::fetch(config, &of)? {
+        let Some(path) = file(backend) else { continue };
+        let lock = LockFile::read(&path, &backend.name).map_err(|error| error.to_string())?;
+        found.push(Differing { backend, path, lock, catalogue: fetched?, findings: Vec::new() });
+    }
+    Ok(found)
+}
+
+impl Differing<'_> {
+    /// The tags that are kept on each tool, and that its server declares no more.
+    fn kept(&self, config: &Config) -> BTreeMap<String, BTreeSet<String>> {
+        let tools = self.catalogue.tools().iter().map(|tool| {
+            let declared = declared(config, self.backend, &self.catalogue, tool);
+            let kept = self.lock.locks(tool.name()).map(str::to_owned).filter(|tag| !declared.contains(tag));
+            (tool.name().to_owned(), kept.collect::<BTreeSet<_>>())
+        });
+        tools.filter(|(_, kept)| !kept.is_empty()).collect()
+    }
+
+    fn is_named(&self, wanted: &str, tool: &str) -> bool {
+        let rest = wanted.strip_prefix(self.backend.name.as_ref()).and_then(|rest| rest.strip_prefix('/'));
+        wanted == tool || rest == Some(tool)
+    }
+}
+
+/// The tags that a tool declares now, with those that its annotations are imported as.
+pub(super) fn declared(
+    config: &Config,
+    backend: &settings::Backend,
+    catalogue: &Catalogue,
+    tool: &Tool,
+) -> BTreeSet<String> {
+    let imported = config.policy.with_catalogue(&backend.name, &catalogue.for_policy(None)).imported(&backend.name);
+    let imported = imported.get(tool.name()).into_iter().flatten().map(ToString::to_string);
+    imported.chain(tool.tags().into_iter().map(str::to_owned)).collect()
+}
+
+/// What was approved of one tool.
+enum Approved {
+    /// Its definition as it is now.
+    Change(Finding),
+    /// That it is without these tags, which its server declares no more.
+    Released(String, BTreeSet<String>),
+}
+
+/// Approves the tools of these names, or all that differ: as they are now, and without what their servers declare no more.
 pub(super) fn approve(
     config: &Config,
     backends: &[&settings::Backend],
     tools: &[String],
     json: bool,
 ) -> Result<Answer, String> {
-    let mut all = differing(config, backends)?;
-    let named = |wanted: &String, one: &Differing<'_>, tool: &str| {
-        wanted == tool
-            || wanted.strip_prefix(one.backend.name.as_ref()).and_then(|rest| rest.strip_prefix('/')) == Some(tool)
-    };
-    let all_findings = || all.iter().flat_map(|one| one.findings.iter().map(move |finding| (one, finding)));
-    let idle = tools.iter().find(|wanted| !all_findings().any(|(one, finding)| named(wanted, one, &finding.tool)));
-    if let Some(idle) = idle {
-        return Err(format!("`{idle}` is no tool that differs from a lock file; see `portcullis tools diff`"));
+    let mut all = importing(config, backends)?;
+    if all.is_empty() || backends.iter().any(|backend| backend.drift.is_some()) {
+        all.extend(differing(config, backends)?);
     }
     let mut approved = Vec::new();
     for one in &mut all {
+        let kept = one.kept(config);
         let wanted =
-            |finding: &&Finding| tools.is_empty() || tools.iter().any(|wanted| named(wanted, one, &finding.tool));
-        let chosen: Vec<Finding> = one.findings.iter().filter(wanted).cloned().collect();
-        for finding in chosen {
+            |one: &Differing<'_>, tool: &str| tools.is_empty() || tools.iter().any(|wanted| one.is_named(wanted, tool));
+        let changes: Vec<_> = one.findings.iter().filter(|finding| wanted(one, &finding.tool)).cloned().collect();
+        let released: Vec<_> = kept.into_iter().filter(|(tool, _)| wanted(one, tool)).collect();
+        for finding in changes {
             one.lock.approve(&finding.tool, one.catalogue.get(&finding.tool));
-            approved.push((one.backend.name.to_string(), finding));
+            approved.push((one.backend.name.to_string(), Approved::Change(finding)));
         }
-        one.lock.write(one.path).map_err(|error| error.to_string())?;
+        for (tool, tags) in released {
+            let Some(now) = one.catalogue.get(&tool) else { continue };
+            one.lock.release(&tool, &declared(config, one.backend, &one.catalogue, now));
+            approved.push((one.backend.name.to_string(), Approved::Released(tool, tags)));
+        }
     }
-    if json {
-        let one = |(backend, finding): &(String, Finding)| json!({ "backend": backend, "tool": finding.tool, "change": finding.change.as_str() });
-        return Ok(Answer::Yes(json!({ "approved": approved.iter().map(one).collect::<Vec<_>>() }).to_string()));
+    let done = |wanted: &String| {
+        approved.iter().any(|(backend, what)| {
+            let (Approved::Change(Finding { tool, .. }) | Approved::Released(tool, _)) = what;
+            all.iter().any(|one| one.backend.name.as_ref() == backend && one.is_named(wanted, tool))
+        })
+    };
+    if let Some(idle) = tools.iter().find(|wanted| !done(wanted)) {
+        return Err(format!("`{idle}` is no tool that differs from a lock file; see `portcullis tools diff`"));
     }
+    for one in &all {
+        one.lock.write(&one.path).map_err(|error| error.to_string())?;
+    }
+    Ok(Answer::Yes(if json { approved_json(&approved) } else { approved_text(&approved) }))
+}
+
+fn approved_json(approved: &[(String, Approved)]) -> String {
+    let one = |(backend, what): &(String, Approved)| match what {
+        Approved::Change(finding) => {
+            json!({ "backend": backend, "tool": finding.tool, "change": finding.change.as_str() })
+        }
+        Approved::Released(tool, tags) => {
+            json!({ "backend": backend, "tool": tool, "change": "released", "tags": tags })
+        }
+    };
+    json!({ "approved": approved.iter().map(one).collect::<Vec<_>>() }).to_string()
+}
+
+fn approved_text(approved: &[(String, Approved)]) -> String {
     let mut text = String::new();
-    for (backend, finding) in &approved {
-        let _ = writeln!(text, "approved: {backend}/{} {}", visible(&finding.tool), finding.change);
+    for (backend, what) in approved {
+        let _ = match what {
+            Approved::Change(finding) => {
+                writeln!(text, "approved: {backend}/{} {}", visible(&finding.tool), finding.change)
+            }
+            Approved::Released(tool, tags) => {
+                let tags: Vec<_> = tags.iter().map(|tag| visible(tag)).collect();
+                writeln!(text, "approved: {backend}/{} is without {}", visible(tool), tags.join(", "))
+            }
+        };
     }
-    if approved.is_empty() {
+    if text.is_empty() {
         text.push_str("every tool is as approved");
     }
-    Ok(Answer::Yes(text))
+    text
 }
 
 /// Shows every difference; `No` when there is one.
