@@ -136,6 +136,9 @@ async fn programs_read_every_answer_as_json() {
         (Some(0), &json!("allow"), &json!(["Writer"])),
         "{allowed}"
     );
+    let misspelt =
+        run(&["explain", "--config", "old.yaml", "--role", "Writter", "--call", "weather/add_station", "--json"]).await;
+    assert_eq!((misspelt.0, &misspelt.1["idle"]), (Some(1), &json!(["Writter"])), "{}", misspelt.1);
     let (code, missing) = run(&["who-can", "weather/x", "--config", "missing.yaml", "--json"]).await;
     assert_eq!((code, &missing["ok"]), (Some(1), &json!(false)));
 }

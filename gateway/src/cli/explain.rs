@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use portcullis_policy::{Action, BackendName, DenialKind, Explanation, Kind, Scopes, Subject};
+use portcullis_policy::{Action, BackendName, DenialKind, Explanation, Kind, Policy, Scopes, Subject};
 use serde_json::{Value, json};
 
 use super::report::Faults;
@@ -91,11 +91,26 @@ fn answer(question: &Question) -> Result<Answer, Faults> {
     }
     let subject = subject(question).map_err(wrong)?;
     let explanation = policy.explain_call(&subject, &backend, &action(name), arguments, NOW);
-    let text = if question.json { as_json(target, &explanation).to_string() } else { explanation.to_string() };
+    let idle = idle(&policy, question);
+    let text = if question.json {
+        as_json(target, &explanation, &idle).to_string()
+    } else {
+        let notes =
+            idle.iter().map(|value| format!("\n  note: `{value}` gives no role to such a caller; names match exactly"));
+        notes.fold(explanation.to_string(), |text, note| text + &note)
+    };
     Ok(if explanation.is_allowed() { Answer::Yes(text) } else { Answer::No(text) })
 }
 
-fn as_json(target: &str, explanation: &Explanation) -> Value {
+/// The values of the question that give nobody of this kind a role: misspelt ones, as a rule.
+fn idle<'q>(policy: &Policy, question: &'q Question) -> Vec<&'q str> {
+    let kind = if question.app { Kind::App } else { Kind::User };
+    let holders = policy.holders();
+    let gives = |value: &&String| holders.iter().any(|holder| holder.kind() == kind && holder.roles().contains(value));
+    question.roles.iter().filter(|value| !gives(value)).map(String::as_str).collect()
+}
+
+fn as_json(target: &str, explanation: &Explanation, idle: &[&str]) -> Value {
     let (verdict, because, reasons, sends, hash) = match explanation.verdict() {
         Ok(permit) => ("allow", permit.to_string(), Vec::new(), permit.arguments(), permit.policy_hash()),
         Err(denial) => {
@@ -107,7 +122,7 @@ fn as_json(target: &str, explanation: &Explanation) -> Value {
     let sends: Option<Value> = sends.and_then(|text| serde_json::from_str(text).ok());
     json!({
         "verdict": verdict, "target": target, "because": because, "reasons": reasons, "sends": sends,
-        "roles": explanation.roles(), "policy": **hash,
+        "roles": explanation.roles(), "idle": idle, "policy": **hash,
     })
 }
 
