@@ -28,12 +28,14 @@ impl Visit<'_> {
         self.check_rate(identity, &messages)?;
         let session = self.session_of(exchange, identity, "batch", true)?;
         let mut answers = Vec::with_capacity(messages.len());
+        let mut first = None;
         for message in messages {
             let wants = message.kind() == Kind::Request;
             self.error = None;
             self.begin(exchange, &message, Stopwatch::start());
             let result = self.element(exchange, identity, message, &session).await;
             self.done(&result);
+            first = first.or(self.error).or(self.fault.map(|fault| fault.label));
             match result {
                 Ok(answer) => answers.extend(answer.filter(|_| wants)),
                 Err(Failure::Rejected(rejection)) if wants => {
@@ -43,6 +45,8 @@ impl Visit<'_> {
                 Err(Failure::Gone) => return Err(Failure::Gone),
             }
         }
+        // The batch as a whole ends with the first thing that went wrong in it.
+        self.error = first;
         Ok(exchange.answer(response(&answers)).await?)
     }
 

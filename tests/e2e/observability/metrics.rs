@@ -117,6 +117,44 @@ async fn what_came_of_an_operation_is_told_apart() {
 }
 
 #[tokio::test]
+async fn an_answer_in_a_stream_is_told_apart_as_well_and_so_is_each_message_of_a_batch() {
+    let backend = Backend::start(Arc::new(|request: &Request| {
+        let message = request.json();
+        let mut answer = mcp(&message);
+        answer["result"]["isError"] = json!(message["params"]["name"] == "add_station");
+        let news = json!({ "jsonrpc": "2.0", "method": "notifications/progress", "params": { "progressToken": 1, "progress": 1 } });
+        let body = format!("data: {news}\n\ndata: {answer}\n\n");
+        portcullis_tests::backend::answer("200 OK", "text/event-stream", &body)
+    }))
+    .await;
+    let world = WorldBuilder::new(&backend).policy(POLICY).start().await;
+    let token = world.identity.mint("alice", &Value::Null);
+    call(&world, &token, "get_forecast").await;
+    call(&world, &token, "add_station").await;
+    let one =
+        |id: u64, tool: &str| json!({ "jsonrpc": "2.0", "id": id, "method": "tools/call", "params": { "name": tool } });
+    let batch = json!([one(1, "add_station"), one(2, "get_forecast"), one(3, "invented")]);
+    let answer = world.post_with(&token, &batch, &[("mcp-protocol-version", "2025-03-26")]).await;
+    assert_eq!(answer.json::<Value>().await.unwrap().as_array().unwrap().len(), 3);
+    let metrics = world.probe("/metrics").await;
+    for (side, error, tool, count) in [
+        ("server", "", "get_forecast", 2),
+        ("client", "", "get_forecast", 2),
+        ("server", "tool_error", "add_station", 2),
+        ("client", "tool_error", "add_station", 2),
+        ("server", "policy", "other", 1),
+    ] {
+        let line = format!(
+            "mcp_{side}_operation_duration_seconds_count{{backend=\"weather\",error_type=\"{error}\",gen_ai_tool_name=\"{tool}\",mcp_method_name=\"tools/call\"}} {count}"
+        );
+        assert!(metrics.lines().any(|found| found == line), "`{line}` is not in\n{metrics}");
+    }
+    let outcomes: Vec<Value> = world.audit(7).await.into_iter().filter(|line| line["type"] == "mcp.outcome").collect();
+    let errors: Vec<Option<&str>> = outcomes.iter().map(|line| line["error"].as_str()).collect();
+    assert_eq!(errors, [None, Some("tool_error"), Some("tool_error")], "the first of a batch counts");
+}
+
+#[tokio::test]
 async fn what_is_exported_is_documented_and_a_login_is_counted() {
     let world = WorldBuilder::new(&Backend::plain().await).start().await;
     world.sign_in("rita").await;
