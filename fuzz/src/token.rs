@@ -54,7 +54,7 @@ pub(crate) static GATEWAY: LazyLock<Gateway> = LazyLock::new(|| {
     Gateway {
         runtime: Builder::new_current_thread().build().unwrap(),
         authenticator: Authenticator::new(settings, Arc::new(ManualClock::new(Timestamp::from_secs(NOW)))),
-        audience: Audience { resource: RESOURCE.to_owned(), accept_entra_tokens: false },
+        audience: Audience { resource: RESOURCE.to_owned(), accept_entra_tokens: false, public: false },
         pair: EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, key.pkcs8(), &SystemRandom::new()).unwrap(),
         token: claims.mint(&key).unwrap(),
         key,

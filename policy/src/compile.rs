@@ -26,6 +26,8 @@ pub(crate) struct Members {
     pub(crate) users: HashMap<String, Vec<usize>>,
     pub(crate) apps: HashMap<String, Vec<usize>>,
     pub(crate) groups: HashMap<String, Vec<usize>>,
+    /// The roles of callers without a token.
+    pub(crate) public: Vec<usize>,
 }
 
 /// A listed tenant; its callers hold no more than these roles would, if any are named.

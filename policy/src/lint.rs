@@ -97,8 +97,7 @@ fn unreachable_roles(written: &Written, findings: &mut Vec<Fault>) {
     let inherited: BTreeSet<&str> =
         written.roles.iter().flat_map(|role| &role.inherits).map(|role| role.value.as_ref()).collect();
     for role in &written.roles {
-        let nobody =
-            role.members.as_ref().is_some_and(|m| m.roles.is_empty() && m.apps.is_empty() && m.groups.is_empty());
+        let nobody = role.members.as_ref().is_some_and(crate::written::Members::is_empty);
         let name = &role.name.value;
         if nobody && !inherited.contains(name.as_ref()) {
             warn(findings, role.name.at, format!("nobody can hold the role `{name}`; name its `members`"));

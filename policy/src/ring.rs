@@ -12,7 +12,8 @@ impl Compiled {
     pub(crate) fn ring_of(&self, subject: &Subject) -> Ring {
         let held = self.roles_of(subject);
         let mut ring = self.keys_of(&held);
-        ring.tenant_listed = self.cap(&mut ring, subject.tenant());
+        // Who brings no token is of no tenant, and reaches what `members.public` says and nothing more.
+        ring.tenant_listed = subject.kind() == Kind::Public || self.cap(&mut ring, subject.tenant());
         let exempt = self.exempt(&held, subject.tenant());
         for (index, backend) in ring.backends.iter_mut().enumerate() {
             self.deny(index, backend, &exempt);
@@ -29,6 +30,7 @@ impl Compiled {
         let by_role = match subject.kind() {
             Kind::User => &self.members.users,
             Kind::App => &self.members.apps,
+            Kind::Public => return self.members.public.clone(),
         };
         let mut held: Vec<usize> =
             subject.roles().iter().filter_map(|role| by_role.get(role)).flatten().copied().collect();

@@ -8,12 +8,26 @@ use serde_json::Value;
 use crate::compiled::Ring;
 
 /// A person, or an application on its own behalf.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
     /// A person, through a client.
     User,
     /// An application with a token of its own (`idtyp` is `app`).
     App,
+    /// Anybody, of whom a backend with public access asks for no token: without tenant, object and roles.
+    Public,
+}
+
+impl Kind {
+    /// The word for it, as `caller.kind` in conditions.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::App => "app",
+            Self::Public => "public",
+        }
+    }
 }
 
 /// What the token was granted, beside what the roles open.

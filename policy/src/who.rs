@@ -19,16 +19,16 @@ use crate::written::{PinHow, PinItems, PinValue};
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Holder {
     tenant: Option<String>,
-    app: bool,
+    kind: Kind,
     groups: Vec<String>,
     roles: Vec<String>,
 }
 
 impl Holder {
-    /// Persons, or applications that act on their own behalf.
+    /// Persons, applications that act on their own behalf, or anybody without a token.
     #[must_use]
     pub fn kind(&self) -> Kind {
-        if self.app { Kind::App } else { Kind::User }
+        self.kind
     }
 
     /// App-role values of the token.
@@ -51,7 +51,7 @@ impl Holder {
 
     /// Both at once; nothing where no token could say both.
     pub(crate) fn and(&self, other: &Self) -> Option<Self> {
-        let alike = self.tenant == other.tenant && self.app == other.app && self != other;
+        let alike = self.tenant == other.tenant && self.kind == other.kind && self != other;
         let joined = |a: &[String], b: &[String]| -> Vec<String> {
             a.iter().chain(b).cloned().collect::<BTreeSet<_>>().into_iter().collect()
         };
@@ -71,7 +71,11 @@ impl Holder {
 
 impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.app { "applications" } else { "users" })?;
+        f.write_str(match self.kind {
+            Kind::User => "users",
+            Kind::App => "applications",
+            Kind::Public => "anybody without a token",
+        })?;
         let mut separator = " with";
         for role in &self.roles {
             write!(f, "{separator} app role `{role}`")?;
@@ -107,11 +111,11 @@ impl Policy {
     /// listed, in each of them.
     #[must_use]
     pub fn holders(&self) -> Vec<Holder> {
-        let none = || Holder { tenant: None, app: false, groups: Vec::new(), roles: Vec::new() };
+        let none = || Holder { tenant: None, kind: Kind::User, groups: Vec::new(), roles: Vec::new() };
         let members = &self.0.members;
         let users = members.users.keys().map(|role| Holder { roles: vec![role.clone()], ..none() });
         let groups = members.groups.keys().map(|group| Holder { groups: vec![group.clone()], ..none() });
-        let apps = members.apps.keys().map(|role| Holder { app: true, roles: vec![role.clone()], ..none() });
+        let apps = members.apps.keys().map(|role| Holder { kind: Kind::App, roles: vec![role.clone()], ..none() });
         let holders: Vec<Holder> = users.chain(groups).chain(apps).collect();
         let mut all: Vec<Holder> = match &*self.0.tenants {
             None => holders,
@@ -123,6 +127,9 @@ impl Policy {
                 tenants.iter().flat_map(|tenant| of(&tenant.id)).collect()
             }
         };
+        if !members.public.is_empty() {
+            all.push(Holder { kind: Kind::Public, ..none() });
+        }
         all.sort();
         all
     }

@@ -34,6 +34,7 @@ pub struct WorldBuilder {
     more: String,
     features: Option<String>,
     backend_more: String,
+    public: Option<String>,
     entra: String,
     audit: String,
     trail: String,
@@ -78,6 +79,7 @@ impl WorldBuilder {
             more: String::new(),
             features: None,
             backend_more: String::new(),
+            public: None,
             entra: String::new(),
             audit: String::new(),
             trail: "path: audit.jsonl".to_owned(),
@@ -166,6 +168,13 @@ impl WorldBuilder {
         self
     }
 
+    /// With this backend open to callers without a token.
+    #[must_use]
+    pub fn public(mut self, name: &str) -> Self {
+        self.public = Some(name.to_owned());
+        self
+    }
+
     /// With these `client_features` of every backend, separated by commas.
     #[must_use]
     pub fn features(mut self, words: &str) -> Self {
@@ -238,7 +247,8 @@ impl WorldBuilder {
                 ("weather", [_, ..]) => format!("urls: ['{url}', '{}']", self.replicas.join("', '")),
                 _ => format!("url: '{url}'"),
             };
-            format!("  {name}: {{ {urls}, accept_entra_tokens: {}{features} }}\n", self.accept_entra_tokens)
+            let access = if self.public.as_ref() == Some(name) { ", access: public" } else { "" };
+            format!("  {name}: {{ {urls}, accept_entra_tokens: {}{access}{features} }}\n", self.accept_entra_tokens)
         };
         let backends = self.backends.iter().map(line).collect::<Vec<_>>().concat();
         let Options { tenant_id, client_id, .. } = Options::default();

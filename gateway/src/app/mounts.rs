@@ -50,7 +50,11 @@ pub(super) fn mount(
     Mount {
         name: backend.name.clone(),
         path: backend.path.clone(),
-        audience: Audience { resource: backend.resource.clone(), accept_entra_tokens: backend.accept_entra_tokens },
+        audience: Audience {
+            resource: backend.resource.clone(),
+            accept_entra_tokens: backend.accept_entra_tokens,
+            public: backend.public,
+        },
         resource_metadata: format!("{}/.well-known/oauth-protected-resource{}", config.server.public_url, backend.path),
         scope: scope.join(" "),
         caller: Caller::new(backend.identity, backend.url.to_string(), Arc::clone(asserter)),

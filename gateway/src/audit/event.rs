@@ -361,7 +361,7 @@ impl Verdict {
 /// The caller.
 #[derive(Clone, Debug, Serialize)]
 pub struct Actor {
-    /// `user` or `app`.
+    /// `user`, `app`, or `public`, whose `subject` is the address that they call from.
     pub kind: &'static str,
     /// The directory (`tid`).
     pub tenant: String,
@@ -383,7 +383,7 @@ impl Actor {
     pub fn of(identity: &VerifiedIdentity) -> Self {
         let subject = identity.subject();
         Self {
-            kind: if subject.kind() == portcullis_policy::Kind::App { "app" } else { "user" },
+            kind: subject.kind().as_str(),
             tenant: subject.tenant().to_owned(),
             subject: subject.object().to_owned(),
             roles: subject.roles().to_vec(),

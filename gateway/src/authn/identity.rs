@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use portcullis_policy::Subject;
+use portcullis_policy::{Kind, Subject};
 
 use super::revocations::Revocable;
 use crate::clock::Timestamp;
+use crate::limit::ClientAddress;
 
-/// A caller whose token was verified. Only [`super::Authenticator`] makes one.
+/// A caller whose token was verified, or one of whom a backend asks for none. Only [`super::Authenticator`] makes one.
 #[derive(Debug)]
 pub struct VerifiedIdentity {
     subject: Subject,
@@ -26,6 +27,13 @@ impl VerifiedIdentity {
         revocable: Option<Revocable>,
     ) -> Self {
         Self { subject, expires_at, token_id, revocable, grant: None }
+    }
+
+    /// Whoever calls from this address. The address stands where others have their object: sessions, rates and shares
+    /// are this address's own.
+    pub(super) fn of_nobody(address: ClientAddress) -> Self {
+        let subject = Subject::new(Kind::Public, "", address.to_string());
+        Self::new(subject, Timestamp::from_secs(u64::MAX), None, None)
     }
 
     /// What its token can be ended by; only the gateway's own can.

@@ -13,7 +13,7 @@ mod revocations;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderMap;
+use http::{HeaderMap, header};
 use portcullis_policy::{Kind, Scopes, Subject};
 
 use cache::Tokens;
@@ -28,6 +28,7 @@ use crate::jose::access_token::{self, AccessTokenClaims, IdType};
 use crate::jose::claims::{ClaimsError, EntraIdentity};
 use crate::jose::entra_token;
 use crate::jose::jwt::{self, Jws, JwtError, Unverified};
+use crate::limit::ClientAddress;
 
 /// Whose tokens to believe, and how long.
 #[derive(Debug)]
@@ -60,6 +61,8 @@ pub struct Audience {
     pub resource: String,
     /// Whether Entra's access tokens for the app registration are taken too.
     pub accept_entra_tokens: bool,
+    /// Whether who brings no token is let in, as nobody in particular.
+    pub public: bool,
 }
 
 /// Why nobody was verified.
@@ -155,6 +158,24 @@ impl Authenticator {
     pub fn new(settings: Settings, clock: Arc<dyn Clock>) -> Self {
         let cache = Tokens::new(settings.cache_capacity, settings.cache_for);
         Self { own: settings.own, entra: settings.entra, cache, revocations: settings.revocations, clock }
+    }
+
+    /// As [`Authenticator::authenticate`], where a backend with public access lets in who brings no token. A token that
+    /// is brought is verified as everywhere: a bad one does not become none.
+    ///
+    /// # Errors
+    ///
+    /// As [`Authenticator::authenticate`].
+    pub async fn admit(
+        &self,
+        headers: &HeaderMap,
+        audience: &Audience,
+        address: ClientAddress,
+    ) -> Result<Arc<VerifiedIdentity>, AuthnError> {
+        if audience.public && !headers.contains_key(header::AUTHORIZATION) {
+            return Ok(Arc::new(VerifiedIdentity::of_nobody(address)));
+        }
+        self.authenticate(headers, audience).await
     }
 
     /// Verifies the caller of a request to the backend of this audience.

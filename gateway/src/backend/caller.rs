@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use moka::sync::Cache;
+use portcullis_policy::Kind;
 use serde::Serialize;
 
 use crate::authn::VerifiedIdentity;
@@ -114,6 +115,10 @@ impl Caller {
     /// Returns an error when an assertion cannot be signed: the request must not go without it.
     pub fn fields(&self, identity: &VerifiedIdentity) -> Result<Vec<Field>, SigningKeyError> {
         let mut fields: Vec<Field> = Vec::new();
+        // Of who brought no token there is nothing to tell.
+        if identity.subject().kind() == Kind::Public {
+            return Ok(fields);
+        }
         if self.wanted.headers {
             let subject = identity.subject();
             // A role that could be taken for two, or cannot stand in a field, is not named.

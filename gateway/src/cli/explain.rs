@@ -22,6 +22,9 @@ pub(super) struct Question {
     /// The caller is an application, not a person.
     #[arg(long)]
     app: bool,
+    /// The caller brings no token, to a backend with `access: public`.
+    #[arg(long, conflicts_with_all = ["app", "roles", "groups"])]
+    public: bool,
     /// The caller's tenant (`tid`).
     #[arg(long, default_value = "")]
     tenant: String,
@@ -127,7 +130,11 @@ fn as_json(target: &str, explanation: &Explanation, idle: &[&str]) -> Value {
 }
 
 fn subject(question: &Question) -> Result<Subject, String> {
-    let kind = if question.app { Kind::App } else { Kind::User };
+    let kind = match (question.public, question.app) {
+        (true, _) => Kind::Public,
+        (false, true) => Kind::App,
+        (false, false) => Kind::User,
+    };
     let scopes = if question.scopes.is_empty() {
         Scopes::Unlimited
     } else {

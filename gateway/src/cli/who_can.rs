@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use clap::Args;
-use portcullis_policy::{BackendName, Holder, Item, ItemKind, Kind, Policy, Terms};
+use portcullis_policy::{BackendName, Holder, Item, ItemKind, Policy, Terms};
 use serde_json::{Value, json};
 
 use super::report::Faults;
@@ -97,6 +97,6 @@ pub(super) fn item_json(item: &Item) -> Value {
 }
 
 pub(super) fn holder_json(holder: &Holder) -> Value {
-    let kind = if holder.kind() == Kind::App { "app" } else { "user" };
+    let kind = holder.kind().as_str();
     json!({ "kind": kind, "roles": holder.roles(), "groups": holder.groups(), "tenant": holder.tenant() })
 }

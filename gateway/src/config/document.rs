@@ -90,6 +90,9 @@ pub struct Server {
     /// Whether there are endpoints for scripts and for people without an MCP client.
     #[serde(default)]
     pub auth_endpoints: bool,
+    /// Whether a backend may have `access: public`.
+    #[serde(default)]
+    pub allow_public: bool,
     /// The backend of a login there that names none.
     pub default_backend: Option<Text>,
 }
@@ -225,6 +228,8 @@ pub struct Backend {
     /// What its server is told of who calls.
     #[serde(default)]
     pub identity: Identity,
+    /// `token`, or `public`: who brings no token is let in, to what the policy opens to anybody.
+    pub access: Option<Text>,
     /// The API of its own that its server wants a token for.
     pub on_behalf_of: Option<OnBehalfOf>,
     /// What may pass between its server and clients, beside calls and lists.

@@ -51,7 +51,7 @@ pub(super) fn resolve(mut document: Document, path: &Path, environment: &Environ
     let public_url = server.as_ref().map_or("", |server| server.public_url.as_str());
     let tenant = entra.as_ref().map_or("", |entra| entra.tenant_id.as_str());
     let clients = clients::resolve(&mut resolver, &document.oauth, public_url, tenant);
-    let backends = backends::resolve(&mut resolver, &document.backends, public_url);
+    let backends = backends::resolve(&mut resolver, &document, public_url);
     let state = state::resolve(&mut resolver, &document.state);
     let audit = audit::resolve(&mut resolver, &document.audit, &state.directory);
     let traces = traces::resolve(&mut resolver, &document.traces);

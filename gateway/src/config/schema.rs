@@ -13,7 +13,8 @@ use super::document;
 use trace::Traced;
 
 /// Words for keys that read a text and take few.
-const WORDS: [(&str, &str, &[&str]); 4] = [
+const WORDS: [(&str, &str, &[&str]); 5] = [
+    ("Backend", "access", &["token", "public"]),
     ("Drift", "mode", &["quarantine", "report", "pass"]),
     ("Audit", "format", &["native", "ocsf", "ecs"]),
     ("Audit", "durability", &["queue", "fsync"]),

@@ -224,6 +224,8 @@ pub struct Backend {
     pub accept_entra_tokens: bool,
     /// What its server is told of who calls.
     pub identity: Wanted,
+    /// Whether who brings no token is let in, to what the policy opens to anybody.
+    pub public: bool,
     /// The scope of the API of its own that its server wants a token for.
     pub on_behalf_of: Option<String>,
     /// What may pass between its server and clients.

@@ -4,6 +4,7 @@
 //! whom it heard it from, so the first address that is no trusted proxy is the client, and what stands left of it was
 //! written by the client.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
 use http::HeaderMap;
@@ -34,6 +35,17 @@ impl ClientAddress {
     #[must_use]
     pub fn unknown() -> Self {
         Self::of(IpAddr::V6(Ipv6Addr::UNSPECIFIED))
+    }
+}
+
+/// As addresses are written; an IPv6 network with its prefix.
+impl fmt::Display for ClientAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let address = Ipv6Addr::from_bits(self.0);
+        match address.to_ipv4_mapped() {
+            Some(v4) => write!(f, "{v4}"),
+            None => write!(f, "{address}/64"),
+        }
     }
 }
 
@@ -197,5 +209,7 @@ mod tests {
         assert_ne!(is("2001:db8:0:1::1"), is("2001:db8:0:2::1"));
         assert_eq!(is("::ffff:203.0.113.7"), is("203.0.113.7"));
         assert_ne!(is("203.0.113.7"), is("203.0.113.8"));
+        assert_eq!(is("::ffff:203.0.113.7").to_string(), "203.0.113.7");
+        assert_eq!(is("2001:db8::ffff:1:2").to_string(), "2001:db8::/64");
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderName, Method, StatusCode, header};
-use portcullis_policy::Permitted;
+use portcullis_policy::{Kind, Permitted};
 
 use super::Door;
 use super::began::Named;
@@ -18,7 +18,7 @@ use super::operation::Operation;
 use super::reader::Reader;
 use super::rejection::Rejection;
 use super::session::Session;
-use crate::audit::{Kind, Outcome, RequestId};
+use crate::audit::{self, Outcome, RequestId};
 use crate::authn::VerifiedIdentity;
 use crate::backend::Upstream;
 use crate::backend::caller::Field;
@@ -159,8 +159,10 @@ impl<'d> Visit<'d> {
     }
 
     async fn authenticate(&self, exchange: &Exchange) -> Result<Arc<VerifiedIdentity>, Failure> {
-        let result = self.door.authenticator.authenticate(exchange.headers(), &self.mount.audience).await;
-        if result.is_ok() {
+        let peer = exchange.peer().map(|peer| peer.ip());
+        let address = self.door.settings.trusted_proxies.client(peer, exchange.headers());
+        let result = self.door.authenticator.admit(exchange.headers(), &self.mount.audience, address).await;
+        if result.as_ref().is_ok_and(|caller| caller.subject().kind() != Kind::Public) {
             self.mount.series.verified.inc();
         }
         result.map_err(|failure| {
@@ -349,7 +351,7 @@ impl<'d> Visit<'d> {
         let error = if gone && self.error.is_none() { Some("client_gone") } else { self.error };
         let error = error.or(self.fault.map(|fault| fault.label));
         let milliseconds = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
-        self.emit(Kind::Outcome(Outcome { status, forwarded: self.forwarded, error, bytes, milliseconds }));
+        self.emit(audit::Kind::Outcome(Outcome { status, forwarded: self.forwarded, error, bytes, milliseconds }));
         self.mount.series.answered(status);
         self.door.metrics.duration.observe(elapsed.as_secs_f64());
     }

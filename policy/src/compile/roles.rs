@@ -122,6 +122,7 @@ fn members(written: &Written) -> Members {
         match &role.members {
             None => members.users.entry(role.name.value.as_ref().to_owned()).or_default().push(index),
             Some(listed) => {
+                members.public.extend(listed.public.then_some(index));
                 let lists = [
                     (&listed.roles, &mut members.users),
                     (&listed.apps, &mut members.apps),

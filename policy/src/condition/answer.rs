@@ -297,7 +297,9 @@ impl<'a> Asked<'a> {
             return Err(Doubt::Unknown);
         }
         let said = match asked {
-            Caller::Kind => Some(Value::from(if caller.kind() == Kind::App { "app" } else { "user" })),
+            Caller::Kind => Some(Value::from(caller.kind().as_str())),
+            // Whoever brought no token has neither.
+            Caller::Tenant | Caller::Object if caller.kind() == Kind::Public => None,
             Caller::Tenant => Some(Value::from(caller.tenant())),
             Caller::Object => Some(Value::from(caller.object())),
             Caller::Roles => Some(Value::from(caller.roles().to_vec())),

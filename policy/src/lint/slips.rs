@@ -150,10 +150,10 @@ fn settled_conditions(written: &Written, findings: &mut Vec<Fault>) {
             let caller = Subject::new(kind, "", "");
             condition.answer(&Scene { arguments: Arguments::Anybody, tool: "", backend: "", caller: &caller })
         };
-        let word = match (answer(Kind::User), answer(Kind::App)) {
-            (Answer::True, Answer::True) => "always true",
-            (Answer::False, Answer::False) => "never true",
-            (Answer::Failed(_), Answer::Failed(_)) => "never answered",
+        let word = match [Kind::User, Kind::App, Kind::Public].map(answer) {
+            [Answer::True, Answer::True, Answer::True] => "always true",
+            [Answer::False, Answer::False, Answer::False] => "never true",
+            [Answer::Failed(_), Answer::Failed(_), Answer::Failed(_)] => "never answered",
             _ => continue,
         };
         warn(findings, when.at, format!("the condition `{}` is {word}; take it out, or mend it", when.value));
@@ -243,8 +243,7 @@ fn unmet_step_up(written: &Written, findings: &mut Vec<Fault>) {
         let mut openers =
             written.roles.iter().filter(|role| role.opens.iter().any(|open| open.tag.value == tag.name.value));
         let for_apps = |role: &crate::written::RoleDecl| {
-            let apps =
-                role.members.as_ref().is_some_and(|members| members.roles.is_empty() && members.groups.is_empty());
+            let apps = role.members.as_ref().is_some_and(|m| m.roles.is_empty() && m.groups.is_empty() && !m.public);
             apps && !inherited.contains(role.name.value.as_ref())
         };
         let some = written.roles.iter().any(|role| role.opens.iter().any(|open| open.tag.value == tag.name.value));

@@ -52,6 +52,7 @@ fn only_kind(written: &Written, role: &RoleDecl) -> Option<Kind> {
     match &role.members {
         _ if inherited => None,
         None => Some(Kind::User),
+        Some(members) if members.public => None,
         Some(members) => match (members.apps.is_empty(), members.roles.is_empty() && members.groups.is_empty()) {
             (true, false) => Some(Kind::User),
             (false, true) => Some(Kind::App),
@@ -100,7 +101,7 @@ fn imports_without_a_first_lock(written: &Written, findings: &mut Vec<Fault>) {
 
 /// Whether no token gives the role.
 fn is_held_by_nobody(role: &RoleDecl) -> bool {
-    role.members.as_ref().is_some_and(|m| m.roles.is_empty() && m.apps.is_empty() && m.groups.is_empty())
+    role.members.as_ref().is_some_and(crate::written::Members::is_empty)
 }
 
 /// A rate on a role that only others inherit.

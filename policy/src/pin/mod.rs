@@ -101,7 +101,9 @@ impl Pin {
     /// What it pins to; a claim that the token lacks refuses whatever is asked.
     pub(crate) fn value(&self, caller: &Subject) -> Result<Value, Refused> {
         let value = match &self.to {
-            PinValue::Kind => Some(Value::from(if caller.kind() == Kind::App { "app" } else { "user" })),
+            PinValue::Kind => Some(Value::from(caller.kind().as_str())),
+            // Whoever brought no token has neither.
+            PinValue::Tenant | PinValue::Object if caller.kind() == Kind::Public => None,
             PinValue::Tenant => Some(caller.tenant()).filter(|tenant| !tenant.is_empty()).map(Value::from),
             PinValue::Object => Some(caller.object()).filter(|object| !object.is_empty()).map(Value::from),
             PinValue::Client => caller.client().map(Value::from),

@@ -207,9 +207,10 @@ fn caller(reader: &mut Reader, fields: &Fields<'_>) -> Option<Subject> {
     let mut text = |key| fields.get(key).and_then(|node| reader.text(node));
     let (tid, oid, client) = (text("tid"), text("oid"), text("client"));
     let tid = tid.and_then(|tid| reader.guid(&tid, fields.at()));
-    let kind = match fields.get("kind").map(|node| reader.one_of(node, "kind of caller", &["user", "app"])) {
+    let kind = match fields.get("kind").map(|node| reader.one_of(node, "kind of caller", &["user", "app", "public"])) {
         None | Some(Some(0)) => Kind::User,
-        Some(Some(_)) => Kind::App,
+        Some(Some(1)) => Kind::App,
+        Some(Some(_)) => Kind::Public,
         Some(None) => return None,
     };
     let guest = fields.get("guest").map(|node| reader.boolean(node));

@@ -204,6 +204,7 @@ pub(crate) static MEMBERS: Shape = shape(
         key("roles", ROLES, "App-role values of users."),
         key("apps", ROLES, "App-role values of applications that act on their own behalf."),
         key("groups", Form::List(&Form::Guid), "Groups of users, by object ID."),
+        key("public", Form::Boolean, "Whether callers without a token hold it, on backends with `access: public`."),
     ],
 );
 
@@ -355,7 +356,7 @@ macro_rules! caller {
             &[
                 key("roles", TEXTS, "App-role values."),
                 key("groups", TEXTS, "Groups, by object ID."),
-                key("kind", Form::Words(&["user", "app"]), "A person, or an application that acts on its own behalf."),
+                key("kind", Form::Words(&["user", "app", "public"]), "A person, an application that acts on its own behalf, or anybody without a token."),
                 key("tid", Form::Guid, "The tenant."),
                 key("oid", Form::Text, "The object in the tenant."),
                 key("client", Form::Text, "The OAuth client."),

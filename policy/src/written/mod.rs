@@ -84,6 +84,14 @@ pub(crate) struct Members {
     pub(crate) roles: Vec<String>,
     pub(crate) apps: Vec<String>,
     pub(crate) groups: Vec<String>,
+    pub(crate) public: bool,
+}
+
+impl Members {
+    /// Whether nobody is.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.roles.is_empty() && self.apps.is_empty() && self.groups.is_empty() && !self.public
+    }
 }
 
 /// A key: a tag, and where it opens.
@@ -243,7 +251,8 @@ fn members(reader: &mut Reader, node: &Node) -> Option<Members> {
     let (roles, apps) = (values("roles"), values("apps"));
     let groups = fields.get("groups").map(|node| reader.texts(node)).unwrap_or_default();
     let groups = groups.into_iter().filter_map(|group| reader.guid(&group.value, group.at)).collect();
-    Some(Members { roles, apps, groups })
+    let public = fields.get("public").is_some_and(|node| reader.boolean(node));
+    Some(Members { roles, apps, groups, public })
 }
 
 /// Whether `mode` says that something only records.

@@ -139,3 +139,20 @@ async fn a_public_key_is_no_shared_secret() {
     }
     World::new().refuses(&token(&claims()), hostile).await;
 }
+
+#[tokio::test]
+async fn who_brings_no_token_is_let_in_where_anybody_is_and_a_bad_token_is_not_none() {
+    let world = World::new();
+    let address = crate::limit::ClientAddress::of("203.0.113.7".parse().unwrap());
+    let audience = |public| Audience { resource: RESOURCE.to_owned(), accept_entra_tokens: false, public };
+    let none = HeaderMap::new();
+    let nobody = world.authenticator.admit(&none, &audience(true), address).await.unwrap();
+    let subject = nobody.subject();
+    assert_eq!((subject.kind(), subject.tenant(), subject.object()), (Kind::Public, "", "203.0.113.7"));
+    assert!(subject.roles().is_empty() && nobody.grant().is_none() && nobody.token_id().is_none());
+    assert_eq!(world.authenticator.admit(&none, &audience(false), address).await.unwrap_err(), AuthnError::Missing);
+    for line in ["", "Basic YTpi", "Bearer", "Bearer ", "Bearer x", "Bearer a.b.c", "a.b.c"] {
+        let headers = HeaderMap::from_iter([(header::AUTHORIZATION, HeaderValue::from_str(line).unwrap())]);
+        assert!(world.authenticator.admit(&headers, &audience(true), address).await.is_err(), "{line}");
+    }
+}

@@ -52,7 +52,7 @@ impl World {
     async fn send(&self, token: &str, resource: &str, accept_entra_tokens: bool) -> Outcome {
         let mut headers = HeaderMap::new();
         headers.insert(http::header::AUTHORIZATION, HeaderValue::from_str(&format!("Bearer {token}")).unwrap());
-        let audience = Audience { resource: resource.to_owned(), accept_entra_tokens };
+        let audience = Audience { resource: resource.to_owned(), accept_entra_tokens, public: false };
         self.authenticator.authenticate(&headers, &audience).await
     }
 

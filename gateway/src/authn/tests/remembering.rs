@@ -71,7 +71,7 @@ async fn a_refusal_is_not_remembered_as_anything_else() {
 #[tokio::test]
 async fn requests_without_a_token_are_told_where_to_get_one() {
     let world = World::new();
-    let audience = Audience { resource: RESOURCE.to_owned(), accept_entra_tokens: true };
+    let audience = Audience { resource: RESOURCE.to_owned(), accept_entra_tokens: true, public: false };
     let failure = world.authenticator.authenticate(&HeaderMap::new(), &audience).await.unwrap_err();
     assert_eq!(failure, AuthnError::Missing);
     let want = format!(r#"Bearer resource_metadata="{METADATA}", scope="read""#);
@@ -86,7 +86,7 @@ async fn nanoseconds_of_a_remembered_token() {
     let mut headers = HeaderMap::new();
     let value = format!("Bearer {}", world.key.sign("at+jwt", &own_claims()).unwrap());
     headers.insert(http::header::AUTHORIZATION, HeaderValue::from_str(&value).unwrap());
-    let audience = Audience { resource: RESOURCE.to_owned(), accept_entra_tokens: false };
+    let audience = Audience { resource: RESOURCE.to_owned(), accept_entra_tokens: false, public: false };
     let rounds = 200_000;
     let start = crate::clock::Stopwatch::start();
     for _ in 0..rounds {

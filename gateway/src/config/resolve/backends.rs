@@ -22,11 +22,8 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
 const RESERVED: [&str; 9] =
     [".well-known", "auth", "authorize", "consent", "jwks", "register", "token", "revoke", "device"];
 
-pub(super) fn resolve(
-    resolver: &mut Resolver<'_>,
-    written: &BTreeMap<String, document::Backend>,
-    public_url: &str,
-) -> Vec<Backend> {
+pub(super) fn resolve(resolver: &mut Resolver<'_>, document: &document::Document, public_url: &str) -> Vec<Backend> {
+    let written = &document.backends;
     if written.is_empty() {
         resolver.fault(None, "`backends` is empty; name at least one MCP server and its `url`");
     }
@@ -44,7 +41,9 @@ pub(super) fn resolve(
         backends.push(resolved);
     }
     backends
+        let public = is_public(resolver, name, backend, document.server.allow_public);
 }
+        let resolved = Backend { public, ..resolved };
 
 fn one(
     resolver: &mut Resolver<'_>,
@@ -86,6 +85,7 @@ fn one(
         connect_timeout,
         timeout,
         idle_timeout,
+        public: false,
     })
 }
 
@@ -99,6 +99,37 @@ pub(super) fn default(
     let name = resolver.text(text)?;
     if !backends.contains_key(&name) {
         resolver.fault(Some(text), format!("`{name}` is none of `backends`; name one of them"));
+/// Whether the backend lets in who brings no token. One word in one place must not open it: the server has to say so too.
+fn is_public(resolver: &mut Resolver<'_>, name: &str, written: &document::Backend, allowed: bool) -> bool {
+    let Some((text, word)) = written.access.as_ref().and_then(|text| Some((text, resolver.text(text)?))) else {
+        return false;
+    };
+    match word.as_str() {
+        "token" => return false,
+        "public" => {}
+        _ => {
+            resolver.fault(Some(text), format!("`{word}` is no kind of access; there are token and public"));
+            return false;
+        }
+    }
+    if !allowed {
+        let message = format!(
+            "backend `{name}` is open to callers without a token; say `allow_public: true` under `server` too if that is meant"
+        );
+        resolver.fault(Some(text), message);
+    }
+    if written.on_behalf_of.is_some() {
+        let message = format!(
+            "backend `{name}` has `on_behalf_of` and `access: public`; who brings no token has no sign-in to exchange"
+        );
+        resolver.fault(Some(text), message);
+    }
+    resolver.warn(format!(
+        "backend `{name}` is public: callers without a token reach what roles with `members: {{ public: true }}` open"
+    ));
+    true
+}
+
         return None;
     }
     BackendName::try_from(name.as_str()).ok()
