@@ -52,16 +52,16 @@ async fn ask(world: &World, path: &str, headers: &[(&str, &str)], message: &Valu
     (status, serde_json::from_slice(&response.bytes().await.unwrap()).unwrap_or_default(), session)
 }
 
-fn message(method: &str, params: Value) -> Value {
+fn message(method: &str, params: &Value) -> Value {
     json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params })
 }
 
 fn list() -> Value {
-    message("tools/list", json!({}))
+    message("tools/list", &json!({}))
 }
 
 fn call(tool: &str) -> Value {
-    message("tools/call", json!({ "name": tool, "arguments": {} }))
+    message("tools/call", &json!({ "name": tool, "arguments": {} }))
 }
 
 fn names(answer: &Value) -> BTreeSet<&str> {
@@ -122,7 +122,7 @@ async fn rates_and_sessions_are_those_of_the_address() {
     let from = |address: &'static str| [("x-forwarded-for", address)];
     let hello = message(
         "initialize",
-        json!({ "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": { "name": "t", "version": "1" } }),
+        &json!({ "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": { "name": "t", "version": "1" } }),
     );
     let (_, _, session) = ask(&world, "/weather/mcp", &from("203.0.113.7"), &hello).await;
     let session = session.expect("a session");

@@ -228,3 +228,75 @@ async fn the_command_says_what_to_do_where_the_endpoints_are_off() {
     let (good, token, said) = cli(&world, &[], None).await;
     assert!(!good && token.is_empty() && said.contains("server.auth_endpoints"), "{said}");
 }
+
+/// A client that asks for a device, and what it was told.
+async fn device(world: &World) -> (String, Value) {
+    const GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
+    let metadata = json!({ "client_name": "A television", "grant_types": [GRANT, "refresh_token"] });
+    let (status, registered) = post(world, "/register", metadata).await;
+    assert_eq!(status, 201, "{registered}");
+    let client_id = registered["client_id"].as_str().unwrap().to_owned();
+    let form = [("client_id", client_id.as_str())];
+    let asked = world.http().post(format!("{}/device_authorization", world.url())).form(&form).send().await.unwrap();
+    assert_eq!(asked.status(), 200);
+    (client_id, asked.json().await.unwrap())
+}
+
+async fn poll(world: &World, client_id: &str, asked: &Value) -> Value {
+    let form = [
+        ("grant_type", "urn:ietf:params:oauth:grant-type:device_code"),
+        ("client_id", client_id),
+        ("device_code", asked["device_code"].as_str().unwrap()),
+    ];
+    let answer = world.http().post(format!("{}/token", world.url())).form(&form).send().await.unwrap();
+    answer.json().await.unwrap()
+}
+
+#[tokio::test]
+async fn a_device_is_let_in_by_a_person_with_a_browser_elsewhere() {
+    let backend = server().await;
+    let oauth = "oauth: { device_authorization: true }\n";
+    let world = WorldBuilder::new(&backend).server("trusted_proxies: [127.0.0.1]").more(oauth).start().await;
+    let (client_id, asked) = device(&world).await;
+    assert_eq!(poll(&world, &client_id, &asked).await["error"], "authorization_pending");
+    let entered = world
+        .http()
+        .post(asked["verification_uri"].as_str().unwrap())
+        .header("x-forwarded-for", "203.0.113.7")
+        .form(&[("user_code", asked["user_code"].as_str().unwrap())])
+        .send()
+        .await
+        .unwrap();
+    let consent = Consent::read(entered).await;
+    assert!(
+        consent.page.contains("A television") && consent.page.contains("not where you are now"),
+        "{}",
+        consent.page
+    );
+    let approved = world.decide(&consent, "approve").await;
+    // The stand-in asks who it is; here the browser is already signed in as somebody.
+    let mut there = portcullis_tests::flow::location(&approved);
+    there.query_pairs_mut().append_pair("login_hint", "rita");
+    let cookie = portcullis_tests::flow::cookie(&approved);
+    let signed_in = world.http().get(there).send().await.unwrap();
+    let back = portcullis_tests::flow::location(&signed_in);
+    let done = world.http().get(back).header("cookie", cookie).send().await.unwrap().text().await.unwrap();
+    assert!(done.contains("Your device goes on by itself"), "{done}");
+    let tokens = poll(&world, &client_id, &asked).await;
+    let token = tokens["access_token"].as_str().unwrap_or_else(|| panic!("{tokens}"));
+    assert!(!names(&world.ask(token, "tools/list", json!({})).await).is_empty());
+    assert_eq!(poll(&world, &client_id, &asked).await["error"], "invalid_grant");
+}
+
+#[tokio::test]
+async fn codes_of_devices_cannot_be_tried_out() {
+    let limits = "oauth: { device_authorization: true }\nlimits: { device: { per_address: 5, total: 0 } }\n";
+    let world = WorldBuilder::new(&server().await).more(limits).start().await;
+    let mut statuses = Vec::new();
+    for code in ["BCDF-GHJK", "BCDF-GHJL", "BCDF-GHJM", "BCDF-GHJN", "BCDF-GHJP", "BCDF-GHJQ", "BCDF-GHJR"] {
+        let form = [("user_code", code)];
+        let answer = world.http().post(format!("{}/device", world.url())).form(&form).send().await.unwrap();
+        statuses.push(answer.status().as_u16());
+    }
+    assert_eq!(statuses, [400, 400, 400, 400, 400, 429, 429]);
+}

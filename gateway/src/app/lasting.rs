@@ -215,6 +215,7 @@ fn oauth_settings(config: &Config) -> oauth::Settings {
         access_token_lifetime: config.oauth.access_token_lifetime,
         refresh_token_lifetime: config.oauth.refresh_token_lifetime,
         remember_consent: config.oauth.remember_consent,
+        device_authorization: config.oauth.device_authorization,
         auth_endpoints: config.server.auth_endpoints,
         default_resource: config.default_backend().map(|backend| backend.resource.clone()),
     }

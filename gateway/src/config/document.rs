@@ -169,6 +169,9 @@ pub struct OAuth {
     pub remember_consent: Option<Text>,
     /// How long tokens are believed while it cannot be read what was revoked; a duration, or `unbounded`.
     pub revocation_staleness: Option<Text>,
+    /// Whether programs without a browser may ask to be let in (RFC 8628).
+    #[serde(default)]
+    pub device_authorization: bool,
     /// Hosts and applications that answers may go to.
     pub redirect_hosts: Option<Vec<Text>>,
     /// Hosts whose metadata documents may name a client.
@@ -225,11 +228,11 @@ pub struct Backend {
     /// Whether Entra's own access tokens are taken as bearers here.
     #[serde(default)]
     pub accept_entra_tokens: bool,
+    /// `token`, or `public`: who brings no token is let in, to what the policy opens to anybody.
+    pub access: Option<Text>,
     /// What its server is told of who calls.
     #[serde(default)]
     pub identity: Identity,
-    /// `token`, or `public`: who brings no token is let in, to what the policy opens to anybody.
-    pub access: Option<Text>,
     /// The API of its own that its server wants a token for.
     pub on_behalf_of: Option<OnBehalfOf>,
     /// What may pass between its server and clients, beside calls and lists.
@@ -336,6 +339,9 @@ pub struct Limits {
     /// Requests per minute to `/token`.
     #[serde(default)]
     pub token: EndpointRates,
+    /// Requests per minute to `/device_authorization` and `/device`.
+    #[serde(default)]
+    pub device: EndpointRates,
 }
 
 /// Requests per minute to one endpoint; 0 is no limit.

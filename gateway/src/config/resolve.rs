@@ -154,6 +154,7 @@ fn oauth(resolver: &mut Resolver<'_>, written: &document::OAuth) -> OAuth {
         access_token_lifetime: access,
         refresh_token_lifetime: refresh,
         remember_consent: remember,
+        device_authorization: written.device_authorization,
         revocation_staleness,
     }
 }

@@ -190,6 +190,8 @@ pub struct OAuth {
     pub refresh_token_lifetime: Duration,
     /// How long a consent is remembered; never when absent.
     pub remember_consent: Option<Duration>,
+    /// Whether programs without a browser may ask to be let in.
+    pub device_authorization: bool,
     /// How long tokens are believed while it cannot be read what was revoked; for ever when absent.
     pub revocation_staleness: Option<Duration>,
 }
@@ -222,10 +224,10 @@ pub struct Backend {
     pub resource: String,
     /// Whether Entra's own access tokens are taken as bearers here.
     pub accept_entra_tokens: bool,
-    /// What its server is told of who calls.
-    pub identity: Wanted,
     /// Whether who brings no token is let in, to what the policy opens to anybody.
     pub public: bool,
+    /// What its server is told of who calls.
+    pub identity: Wanted,
     /// The scope of the API of its own that its server wants a token for.
     pub on_behalf_of: Option<String>,
     /// What may pass between its server and clients.

@@ -68,6 +68,8 @@ pub struct Rates {
     pub register: EndpointRates,
     /// `/token`.
     pub token: EndpointRates,
+    /// `/device_authorization` and `/device`.
+    pub device: EndpointRates,
 }
 
 /// One endpoint's limit, at work.

@@ -195,6 +195,7 @@ pub(super) async fn ask(
         vouched_by: known.source.voucher(),
         place: &place.name,
         warning: place.warning,
+        waiting: outcome::asked(&login, server.clock.now()),
         resource: &resource.url,
         scopes: asked.collect(),
         remember: server.settings.remember_consent.filter(|_| login.way == Way::Redirect).map(remembered::shown),

@@ -4,6 +4,7 @@
 //! identity provider is traded and a code of our own goes to the client.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
@@ -15,11 +16,11 @@ use super::cookie::{Cookie, Purpose};
 use super::error::PageError;
 use super::form::Parameters;
 use super::outcome::{Outcome, tell};
-use super::{CODE_LIFETIME, State as Server, clients, remembered, secret, step_up};
+use super::{CODE_LIFETIME, LOGIN_LIFETIME, State as Server, clients, device, remembered, secret, step_up};
 use crate::audit::{Authorization, Step};
 use crate::clock::Timestamp;
 use crate::entra::{EntraError, SignedIn};
-use crate::store::{CodeRecord, Digest256, Grant, Login};
+use crate::store::{CodeRecord, Digest256, Grant, Login, Way};
 
 pub(super) async fn arrive(
     State(server): State<Arc<Server>>,
@@ -44,7 +45,7 @@ pub(super) async fn arrive(
         (Some(code), None) => finish(&server, state, &login, code).await?,
         (None, Some(error)) => {
             let description = parameters.get("error_description").unwrap_or_default();
-            failed(&server, &login, &EntraError::answered(error, description))
+            failed(&server, &login, &EntraError::answered(error, description)).await?
         }
         _ => return Err(malformed),
     };
@@ -59,7 +60,7 @@ async fn finish(server: &Server, state: &str, login: &Login, code: &str) -> Resu
     let (nonce, verifier) = (text(open(nonce)?)?, text(open(verifier)?)?);
     match server.entra.arrive(code, &nonce, &verifier).await {
         Ok(signed_in) => issue(server, login, signed_in).await,
-        Err(error) => Ok(failed(server, login, &error)),
+        Err(error) => failed(server, login, &error).await,
     }
 }
 
@@ -72,7 +73,7 @@ async fn issue(server: &Server, login: &Login, signed_in: SignedIn) -> Result<Re
     }
     let wanted = step_up::wanted(server.resource(&login.resource), &login.scopes);
     if !wanted.is_met(&identity.acrs, identity.auth_time, server.clock.now(), server.entra.clock_skew()) {
-        return Ok(too_weak(server, login, &identity.oid));
+        return too_weak(server, login, &identity.oid).await;
     }
     let id = uuid::Uuid::new_v4().to_string();
     let upstream = match refresh_token {
@@ -95,20 +96,43 @@ async fn issue(server: &Server, login: &Login, signed_in: SignedIn) -> Result<Re
         may_refresh: client.may_refresh && upstream.is_some(),
         upstream,
     };
-    let record = CodeRecord {
+    let code = code_for(server, login).await?;
+    server.store.issue_code(code.digest, &code.record, &grant, server.clock.now().plus(code.lifetime)).await?;
+    tracing::info!(subject = %grant.oid, tenant = %grant.tid, client = %grant.client_id, "signed in");
+    server.record(Authorization::of(Step::SignedIn, &grant));
+    let mut response = tell(server, login, Outcome::Code(&code.text)).await?;
+    remembered::keep(server, &client, login, &account, &mut response);
+    Ok(response)
+}
+
+/// A code of ours, and what it is for.
+struct Code {
+    text: String,
+    digest: Digest256,
+    record: CodeRecord,
+    lifetime: Duration,
+}
+
+/// The code for what comes of a login. A device has its code already, and it is its own verifier; a request that was
+/// decided before gets none.
+async fn code_for(server: &Server, login: &Login) -> Result<Code, PageError> {
+    let mut record = CodeRecord {
         client_id: login.client_id.clone(),
         redirect_uri: login.redirect_uri.clone(),
         code_challenge: login.code_challenge.clone(),
         resource: login.resource.clone(),
     };
-    let code = secret();
-    let expires = server.clock.now().plus(CODE_LIFETIME);
-    server.store.issue_code(Digest256::of(&code), &record, &grant, expires).await?;
-    tracing::info!(subject = %grant.oid, tenant = %grant.tid, client = %grant.client_id, "signed in");
-    server.record(Authorization::of(Step::SignedIn, &grant));
-    let mut response = tell(server, login, Outcome::Code(&code));
-    remembered::keep(server, &client, login, &account, &mut response);
-    Ok(response)
+    let Way::Device(waiting) = &login.way else {
+        let text = secret();
+        return Ok(Code { digest: Digest256::of(&text), text, record, lifetime: CODE_LIFETIME });
+    };
+    let digest = Digest256::read(&waiting.name).ok_or(PageError::LoginOver)?;
+    if !device::settle(server, waiting).await? {
+        return Err(PageError::LoginOver);
+    }
+    device::GRANT.clone_into(&mut record.redirect_uri);
+    record.code_challenge = Some(waiting.name.clone());
+    Ok(Code { text: String::new(), digest, record, lifetime: LOGIN_LIFETIME })
 }
 
 /// Another account than the one that agreed: it is asked itself, and what was found out about it is thrown away.
@@ -123,7 +147,7 @@ async fn ask_again(server: &Server, login: &Login) -> Result<Response, PageError
 }
 
 /// The sign-in is not what the scopes want: there is no token without them either, or the client would ask for ever.
-fn too_weak(server: &Server, login: &Login, subject: &str) -> Response {
+async fn too_weak(server: &Server, login: &Login, subject: &str) -> Result<Response, PageError> {
     const TEXT: &str = "Your sign-in was not strong or not recent enough for what was asked for.";
     tracing::warn!(
         client = %login.client_id, %subject, scopes = login.scopes.join(" "),
@@ -132,7 +156,7 @@ fn too_weak(server: &Server, login: &Login, subject: &str) -> Response {
     );
     let step = Authorization::new(Step::SignInFailed, &login.client_id);
     server.record(step.because("the sign-in does not meet the step-up of the scopes"));
-    tell(server, login, Outcome::Failed("access_denied", TEXT))
+    tell(server, login, Outcome::Failed("access_denied", TEXT)).await
 }
 
 /// What an upstream token is sealed for.
@@ -142,7 +166,7 @@ pub fn upstream_binding(grant_id: &str) -> Vec<u8> {
 }
 
 /// The client learns that it failed; the words are ours, never the identity provider's.
-fn failed(server: &Server, login: &Login, error: &EntraError) -> Response {
+async fn failed(server: &Server, login: &Login, error: &EntraError) -> Result<Response, PageError> {
     let (code, text) = match error {
         EntraError::Refused { advice, .. } => ("access_denied", advice.user),
         EntraError::Unavailable(_) => {
@@ -158,5 +182,5 @@ fn failed(server: &Server, login: &Login, error: &EntraError) -> Response {
     } else {
         tracing::error!(client = %login.client_id, %error, "a sign-in failed");
     }
-    tell(server, login, Outcome::Failed(code, text))
+    tell(server, login, Outcome::Failed(code, text)).await
 }

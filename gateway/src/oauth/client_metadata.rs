@@ -8,7 +8,7 @@ use serde_json::Value;
 use url::{Host, Url};
 
 use super::hosts::Hosts;
-use super::{client_name, redirect_uri};
+use super::{client_name, device, redirect_uri};
 use crate::clock::Timestamp;
 use crate::jose::client_assertion;
 use crate::json::{self, MAX_DEPTH};
@@ -114,6 +114,7 @@ pub(super) fn read(
         client_name: Some(document.client_name),
         application_type: document.application_type.unwrap_or_else(|| "native".to_owned()),
         may_refresh: grants.iter().any(|grant| grant == "refresh_token"),
+        device: grants.iter().any(|grant| grant == device::GRANT),
         registered_at: now.as_secs(),
     })
 }

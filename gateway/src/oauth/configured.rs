@@ -48,6 +48,7 @@ impl std::fmt::Debug for Credential {
 
 /// The grant types of a client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "a set of grant types, each of which is there or not")]
 pub struct Grants {
     /// `authorization_code`.
     pub code: bool,
@@ -55,6 +56,8 @@ pub struct Grants {
     pub refresh: bool,
     /// `client_credentials`.
     pub own: bool,
+    /// `urn:ietf:params:oauth:grant-type:device_code`.
+    pub device: bool,
 }
 
 impl Configured {
@@ -67,6 +70,7 @@ impl Configured {
             redirect_uris: self.redirect_uris.clone(),
             application_type: "web".to_owned(),
             may_refresh: self.grants.refresh,
+            device: self.grants.device,
             registered_at: 0,
             keys: None,
         }

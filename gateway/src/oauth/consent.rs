@@ -52,7 +52,7 @@ pub(super) async fn decide(
     let login = server.store.take_login(id, server.clock.now()).await?.ok_or(PageError::LoginOver)?;
     let remember = server.settings.remember_consent.is_some() && parameters.get("remember").is_some();
     let login = Login { scopes: ticked, remember, ..login };
-    let mut response = if approved { depart(&server, login).await? } else { refuse(&server, &login) };
+    let mut response = if approved { depart(&server, login).await? } else { refuse(&server, &login).await? };
     shown.clear(&mut response);
     Ok(response)
 }
@@ -64,7 +64,7 @@ fn ticked(parameters: &Parameters, login: &Login) -> Vec<String> {
 }
 
 /// A browser says where a form came from; one that says elsewhere is not believed.
-fn is_same_origin(headers: &HeaderMap, server: &Server) -> bool {
+pub(super) fn is_same_origin(headers: &HeaderMap, server: &Server) -> bool {
     let text = |name: HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
     let site = text(HeaderName::from_static("sec-fetch-site"));
     let origin = text(header::ORIGIN);
@@ -74,10 +74,10 @@ fn is_same_origin(headers: &HeaderMap, server: &Server) -> bool {
             .is_none_or(|origin| origin == server.settings.issuer || origin == "null" && site == Some("same-origin"))
 }
 
-fn refuse(server: &Server, login: &Login) -> Response {
+async fn refuse(server: &Server, login: &Login) -> Result<Response, PageError> {
     tracing::info!(client = %login.client_id, "consent was refused");
     server.record(Authorization::new(Step::ConsentRefused, &login.client_id));
-    tell(server, login, Outcome::Failed("access_denied", "The request was declined"))
+    tell(server, login, Outcome::Failed("access_denied", "The request was declined")).await
 }
 
 /// Goes to the identity provider, and binds the login to this browser.

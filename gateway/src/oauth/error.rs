@@ -24,6 +24,14 @@ pub(super) enum OAuthError {
     InvalidScope,
     /// The client may not ask for this type of grant.
     UnauthorizedClient,
+    /// Nobody has decided on the device yet (RFC 8628 section 3.5).
+    AuthorizationPending,
+    /// The device asks too often.
+    SlowDown,
+    /// The device's code is over, or never was.
+    ExpiredToken,
+    /// The person said no, or could not sign in.
+    AccessDenied,
     /// The grant is of another type.
     UnsupportedGrantType,
     /// A redirect URI cannot be registered (RFC 7591 section 3.2.2).
@@ -44,6 +52,10 @@ impl OAuthError {
             Self::InvalidTarget => (bad, "invalid_target", "The resource is not the one that was granted"),
             Self::InvalidScope => (bad, "invalid_scope", "The scope is more than was granted"),
             Self::UnauthorizedClient => (bad, "unauthorized_client", "The client may not use this grant type"),
+            Self::AuthorizationPending => (bad, "authorization_pending", "Nobody has decided yet; ask again"),
+            Self::SlowDown => (bad, "slow_down", "Ask less often: five seconds more between two requests"),
+            Self::ExpiredToken => (bad, "expired_token", "The device code is over; begin again"),
+            Self::AccessDenied => (bad, "access_denied", "The request was declined"),
             Self::UnsupportedGrantType => (bad, "unsupported_grant_type", "Use authorization_code or refresh_token"),
             Self::InvalidRedirectUri(text) => (bad, "invalid_redirect_uri", text),
             Self::InvalidClientMetadata(text) => (bad, "invalid_client_metadata", text),

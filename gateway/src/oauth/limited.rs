@@ -20,6 +20,7 @@ pub struct Limits {
     authorize: Endpoint,
     register: Endpoint,
     token: Endpoint,
+    device: Endpoint,
     refused: Option<IntCounterVec>,
 }
 
@@ -31,6 +32,7 @@ impl Limits {
             authorize: Endpoint::new(rates.authorize),
             register: Endpoint::new(rates.register),
             token: Endpoint::new(rates.token),
+            device: Endpoint::new(rates.device),
             refused: Some(refused),
         }
     }
@@ -40,10 +42,15 @@ impl Limits {
             "/authorize" | "/auth/authorize" | "/auth/login" => Some(("authorize", &self.authorize)),
             "/register" => Some(("register", &self.register)),
             "/token" | "/auth/exchange" | "/auth/refresh" | "/auth/logout" => Some(("token", &self.token)),
+            "/device_authorization" => Some(("device", &self.device)),
+            "/device" => Some((DEVICE_PAGE, &self.device)),
             _ => None,
         }
     }
 }
+
+/// Where codes are entered, which are short: what is counted there are tries.
+const DEVICE_PAGE: &str = "device_page";
 
 /// Lets a request through when its address may ask now.
 pub(super) async fn check(State(limits): State<Arc<Limits>>, request: Request, next: Next) -> Response {
@@ -65,7 +72,7 @@ pub(super) async fn check(State(limits): State<Arc<Limits>>, request: Request, n
 fn too_often(endpoint: &str, wait: TooOften) -> Response {
     const TEXT: &str = "Too many requests. Please try again in a moment.";
     let status = StatusCode::TOO_MANY_REQUESTS;
-    let mut response = if endpoint == "authorize" {
+    let mut response = if matches!(endpoint, "authorize" | DEVICE_PAGE) {
         page::error(status, "Please wait", TEXT)
     } else {
         (status, Json(json!({ "error": "temporarily_unavailable", "error_description": TEXT }))).into_response()

@@ -11,8 +11,8 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, header};
 use serde_json::json;
 
-use super::State as Server;
 use super::configured::Credential;
+use super::{State as Server, device};
 use crate::jose::client_assertion;
 
 pub(super) async fn document(State(server): State<Arc<Server>>) -> Response {
@@ -28,7 +28,11 @@ pub(super) async fn document(State(server): State<Arc<Server>>) -> Response {
     if server.clients.all_configured().any(|client| client.grants.own) {
         grants.push("client_credentials");
     }
-    public(Json(json!({
+    let device = server.settings.device_authorization;
+    if device {
+        grants.push(device::GRANT);
+    }
+    let mut document = json!({
         "issuer": issuer,
         "authorization_endpoint": format!("{issuer}/authorize"),
         "token_endpoint": format!("{issuer}/token"),
@@ -46,7 +50,11 @@ pub(super) async fn document(State(server): State<Arc<Server>>) -> Response {
         "client_id_metadata_document_supported": server.clients.reads_documents(),
         "code_challenge_methods_supported": ["S256"],
         "authorization_response_iss_parameter_supported": true,
-    })))
+    });
+    if let Some(members) = document.as_object_mut().filter(|_| device) {
+        members.insert("device_authorization_endpoint".to_owned(), format!("{issuer}/device_authorization").into());
+    }
+    public(Json(document))
 }
 
 /// A document that anybody, from any origin, may read and keep for a while.

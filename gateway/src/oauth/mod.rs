@@ -17,6 +17,7 @@ mod consent;
 mod cookie;
 mod cors;
 mod counted;
+mod device;
 mod error;
 mod form;
 mod hosts;
@@ -53,6 +54,7 @@ use moka::sync::Cache;
 pub use callback::upstream_binding;
 pub use clients::Clients;
 pub use configured::{Configured, Credential, Grants};
+pub use device::GRANT as DEVICE_GRANT;
 pub use hosts::{CLIENT_DOMAINS, Hosts, NotAHost, REDIRECT_HOSTS};
 pub use limited::Limits;
 pub use plain::CLIENT as PLAIN_CLIENT;
@@ -85,6 +87,8 @@ pub struct Settings {
     pub refresh_token_lifetime: Duration,
     /// How long a consent is remembered; never when absent.
     pub remember_consent: Option<Duration>,
+    /// Whether devices may ask to be let in (RFC 8628).
+    pub device_authorization: bool,
     /// Whether there are endpoints for scripts and for people without an MCP client.
     pub auth_endpoints: bool,
     /// The resource of a login that names none, by its URL; where there is one only, it is that.
@@ -243,6 +247,11 @@ pub fn router(state: Arc<State>, limits: Limits) -> Router {
     let limits = middleware::from_fn_with_state(Arc::new(limits), limited::check);
     let count = middleware::from_fn_with_state(Arc::clone(&state), counted::count);
     let plain = if state.settings.auth_endpoints { plain::routes().layer(limits.clone()) } else { Router::new() };
+    let (page, endpoint) = if state.settings.device_authorization {
+        (device::page().layer(limits.clone()), device::endpoint())
+    } else {
+        (Router::new(), Router::new())
+    };
     let open = Router::new()
         .route("/.well-known/oauth-protected-resource", get(protected_resource::root))
         .route("/.well-known/oauth-protected-resource/{*path}", get(protected_resource::of_path))
@@ -253,6 +262,7 @@ pub fn router(state: Arc<State>, limits: Limits) -> Router {
         .route("/register", post(register::register))
         .route("/token", post(token::token))
         .route("/revoke", post(revoke::revoke))
+        .merge(endpoint)
         .layer(limits.clone())
         .layer(middleware::from_fn(cors::open));
     // A HEAD must not begin or finish a login that nobody sees: programs that preview links send it.
@@ -263,6 +273,7 @@ pub fn router(state: Arc<State>, limits: Limits) -> Router {
         .route("/auth/callback", get(callback::arrive).head(no_head))
         .merge(open)
         .merge(plain)
+        .merge(page)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(count)
         .with_state(state)

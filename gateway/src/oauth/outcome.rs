@@ -1,13 +1,15 @@
 //! How what comes of a login gets to who asked for it: by a redirect to the client (OAuth 2.1 section 4.1.2), or as a
-//! code on a page, for a person who has no client.
+//! code on a page, for a person who has no client, or
+//! to a device that waits.
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 
 use super::error::PageError;
 use super::form::Parameters;
-use super::page;
-use super::{State as Server, redirect_uri};
+use super::page::{self, Asked};
+use super::{State as Server, device, redirect_uri};
+use crate::clock::Timestamp;
 use crate::store::{Login, Way};
 
 /// What came of a login.
@@ -20,8 +22,8 @@ pub(super) enum Outcome<'o> {
 }
 
 /// Tells who asked, or who is to tell them.
-pub(super) fn tell(server: &Server, login: &Login, outcome: Outcome<'_>) -> Response {
-    match (&login.way, outcome) {
+pub(super) async fn tell(server: &Server, login: &Login, outcome: Outcome<'_>) -> Result<Response, PageError> {
+    Ok(match (&login.way, outcome) {
         (Way::Redirect, Outcome::Code(code)) => {
             back(server, &login.redirect_uri, login.state.as_deref(), &[("code", code)])
         }
@@ -30,11 +32,20 @@ pub(super) fn tell(server: &Server, login: &Login, outcome: Outcome<'_>) -> Resp
             back(server, &login.redirect_uri, login.state.as_deref(), &answer)
         }
         (Way::Page, Outcome::Code(code)) => page::code(code, login.code_challenge.is_some()),
-        (Way::Page | Way::Device(_), Outcome::Failed(_, text)) => {
-            page::error(StatusCode::OK, "You are not signed in", text)
+        (Way::Page, Outcome::Failed(_, text)) => failed(text),
+        (Way::Device(_), Outcome::Code(_)) => page::connected(),
+        (Way::Device(waiting), Outcome::Failed(error, text)) => {
+            // What may go better in a moment can be tried again with the same code.
+            if error == "access_denied" {
+                device::decline(server, waiting).await?;
+            }
+            failed(text)
         }
-        (Way::Device(_), Outcome::Code(_)) => PageError::LoginOver.into_response(),
-    }
+    })
+}
+
+fn failed(text: &str) -> Response {
+    page::error(StatusCode::OK, "You are not signed in", text)
 }
 
 /// What a person is told of where the answer goes.
@@ -51,6 +62,9 @@ const LOOPBACK: &str =
 const PAGE: &str = "You will see a code that is good for a minute. Give it only to a program that you have started \
                     yourself: who has it acts for you. Nobody else ever needs it.";
 
+const DEVICE: &str = "Allow it only if you have started this yourself, on a device in front of you, and it shows the code that you \
+                      entered. If somebody sent you the code or the link, decline: they want to act in your name.";
+
 /// Where the answer to a login goes.
 pub(super) fn shown(login: &Login) -> Place {
     match &login.way {
@@ -58,9 +72,8 @@ pub(super) fn shown(login: &Login) -> Place {
             let (name, is_loopback) = redirect_uri::shown(&login.redirect_uri);
             Place { name, warning: is_loopback.then_some(LOOPBACK) }
         }
-        Way::Page | Way::Device(_) => {
-            Place { name: "this browser, as a code for you to copy".to_owned(), warning: Some(PAGE) }
-        }
+        Way::Page => Place { name: "this browser, as a code for you to copy".to_owned(), warning: Some(PAGE) },
+        Way::Device(_) => Place { name: "the device that shows the code".to_owned(), warning: Some(DEVICE) },
     }
 }
 
@@ -75,6 +88,13 @@ pub(super) fn back(server: &Server, redirect_uri: &str, state: Option<&str>, ans
     }
     let failure = answer.iter().find(|(name, _)| *name == "error_description").map(|(_, text)| *text);
     page::to_application(&target, failure)
+}
+
+/// What there is to say of the device that waits.
+pub(super) fn asked(login: &Login, now: Timestamp) -> Option<Asked<'_>> {
+    let Way::Device(waiting) = &login.way else { return None };
+    let minutes = now.since(Timestamp::from_secs(waiting.asked_at)).as_secs() / 60;
+    Some(Asked { from: &waiting.asked_from, elsewhere: waiting.elsewhere, minutes })
 }
 
 /// A redirect that turns a POST into a GET, and is not kept.

@@ -30,11 +30,34 @@ pub(super) struct Consent<'a> {
     pub(super) vouched_by: Option<&'a str>,
     pub(super) place: &'a str,
     pub(super) warning: Option<&'static str>,
+    pub(super) waiting: Option<Asked<'a>>,
     pub(super) resource: &'a str,
     pub(super) scopes: Vec<&'a Scope>,
     pub(super) remember: Option<String>,
     pub(super) transaction: &'a str,
     pub(super) csrf: &'a str,
+}
+
+/// What a person is told of a device that waits.
+#[derive(Debug)]
+pub(super) struct Asked<'a> {
+    pub(super) from: &'a str,
+    pub(super) elsewhere: bool,
+    pub(super) minutes: u64,
+}
+
+#[derive(Debug, Template)]
+#[template(path = "device.html")]
+struct Device<'a> {
+    style: &'static str,
+    code: &'a str,
+    fault: Option<&'static str>,
+}
+
+#[derive(Debug, Template)]
+#[template(path = "connected.html")]
+struct Connected {
+    style: &'static str,
 }
 
 #[derive(Debug, Template)]
@@ -94,6 +117,16 @@ pub(super) fn to_application(target: &str, failure: Option<&str>) -> Response {
 /// A page with a code for the person to hand on; with a challenge, only the program that made it can use the code.
 pub(super) fn code(code: &str, has_challenge: bool) -> Response {
     page(StatusCode::OK, &Code { style: STYLE, text: code, has_challenge })
+}
+
+/// The page where a person enters a device's code, with what was wrong before.
+pub(super) fn device(status: StatusCode, code: &str, fault: Option<&'static str>) -> Response {
+    page(status, &Device { style: STYLE, code, fault })
+}
+
+/// A page that sends the person back to their device.
+pub(super) fn connected() -> Response {
+    page(StatusCode::OK, &Connected { style: STYLE })
 }
 
 /// A page that says what went wrong.

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::error::OAuthError;
-use super::{State as Server, redirect_uri};
+use super::{State as Server, device, redirect_uri};
 use crate::audit::{Authorization, Step};
 use crate::json::{self, MAX_DEPTH};
 use crate::store::Client;
@@ -50,8 +50,10 @@ pub(super) async fn register(
     }
     server.store.register_client(&client).await?;
     tracing::info!(client = %client.client_id, name = ?client.client_name, "a client registered");
-    let grants: &[&str] =
-        if client.may_refresh { &["authorization_code", "refresh_token"] } else { &["authorization_code"] };
+    let code = !client.redirect_uris.is_empty();
+    let grants = [("authorization_code", code), (device::GRANT, client.device), ("refresh_token", client.may_refresh)];
+    let grants: Vec<&str> = grants.into_iter().filter_map(|(grant, has)| has.then_some(grant)).collect();
+    let responses: &[&str] = if code { &["code"] } else { &[] };
     let answer = json!({
         "client_id": client.client_id,
         "client_id_issued_at": client.registered_at,
@@ -60,7 +62,7 @@ pub(super) async fn register(
         "application_type": client.application_type,
         "token_endpoint_auth_method": "none",
         "grant_types": grants,
-        "response_types": ["code"],
+        "response_types": responses,
     });
     let mut response = (StatusCode::CREATED, Json(answer)).into_response();
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -72,13 +74,17 @@ fn client(body: &[u8], server: &Server) -> Result<Client, OAuthError> {
     let text = std::str::from_utf8(body).map_err(|_error| malformed)?;
     json::check(text, MAX_DEPTH).map_err(|_error| malformed)?;
     let metadata: Metadata = serde_json::from_str(text).map_err(|_error| malformed)?;
-    if metadata.redirect_uris.is_empty() || metadata.redirect_uris.len() > MAX_REDIRECT_URIS {
+    let grants = grants(server, metadata.grant_types)?;
+    let has = |wanted: &str| grants.iter().any(|grant| grant == wanted);
+    // Who is let in by a device's code only is sent back to nowhere.
+    let none = metadata.redirect_uris.is_empty() && has("authorization_code");
+    if none || metadata.redirect_uris.len() > MAX_REDIRECT_URIS {
         return Err(OAuthError::InvalidRedirectUri("One to ten redirect URIs are needed"));
     }
     for uri in &metadata.redirect_uris {
         redirect_uri::check(uri, &server.settings.issuer).map_err(OAuthError::InvalidRedirectUri)?;
     }
-    let redirect_uris = allowed(server, metadata.redirect_uris)?;
+    let redirect_uris = if has("authorization_code") { allowed(server, metadata.redirect_uris)? } else { Vec::new() };
     if metadata.token_endpoint_auth_method.as_deref().is_some_and(|method| method != "none") {
         return Err(OAuthError::InvalidClientMetadata("Clients are public: token_endpoint_auth_method is none"));
     }
@@ -88,12 +94,6 @@ fn client(body: &[u8], server: &Server) -> Result<Client, OAuthError> {
     let links = [&metadata.client_uri, &metadata.logo_uri, &metadata.tos_uri, &metadata.policy_uri];
     if links.into_iter().flatten().any(|link| !link.starts_with("https://") && !link.starts_with("http://")) {
         return Err(OAuthError::InvalidClientMetadata("Links are https or http"));
-    }
-    let grants = metadata.grant_types.unwrap_or_else(|| vec!["authorization_code".to_owned()]);
-    let known = ["authorization_code", "refresh_token"];
-    let begins = grants.iter().any(|grant| grant == "authorization_code");
-    if !begins || grants.iter().any(|grant| !known.contains(&grant.as_str())) {
-        return Err(OAuthError::InvalidClientMetadata("The grant types are authorization_code and refresh_token"));
     }
     let application_type = metadata.application_type.unwrap_or_else(|| "native".to_owned());
     if !matches!(application_type.as_str(), "native" | "web") {
@@ -107,10 +107,23 @@ fn client(body: &[u8], server: &Server) -> Result<Client, OAuthError> {
         client_name: metadata.client_name,
         redirect_uris,
         application_type,
-        may_refresh: grants.iter().any(|grant| grant == "refresh_token"),
+        may_refresh: has("refresh_token"),
+        device: has(device::GRANT),
         registered_at: server.clock.now().as_secs(),
         keys: None,
     })
+}
+
+/// The grant types that a client asks for; one of them has to begin something.
+fn grants(server: &Server, asked: Option<Vec<String>>) -> Result<Vec<String>, OAuthError> {
+    let grants = asked.unwrap_or_else(|| vec!["authorization_code".to_owned()]);
+    let device = server.settings.device_authorization;
+    let begins = |grant: &str| grant == "authorization_code" || device && grant == device::GRANT;
+    let known = |grant: &str| begins(grant) || grant == "refresh_token";
+    if !grants.iter().any(|grant| begins(grant)) || !grants.iter().all(|grant| known(grant)) {
+        return Err(OAuthError::InvalidClientMetadata("The grant types are authorization_code and refresh_token"));
+    }
+    Ok(grants)
 }
 
 /// Those that the operator's rules know. Clients register several and use one, so one that is not known spoils nothing.

@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::error::OAuthError;
 use super::form::{self, Parameters};
-use super::{State as Server, client_auth, client_credentials, refresh, secret, step_up};
+use super::{State as Server, client_auth, client_credentials, device, refresh, secret, step_up};
 use crate::audit::{Authorization, Step};
 use crate::jose::access_token::{AccessTokenClaims, IdType};
 use crate::store::{Client, Digest256, Grant, Presented, Redemption, Refused};
@@ -30,6 +30,7 @@ pub(super) async fn token(
     match parameters.get("grant_type") {
         Some("authorization_code") => by_code(&server, &known.client, &parameters).await,
         Some("refresh_token") => refresh::by_refresh_token(&server, &known.client, &parameters).await,
+        Some(device::GRANT) => device::by_device_code(&server, &known, &parameters).await,
         Some("client_credentials") => client_credentials::by_client(&server, &known, &parameters),
         Some(_) => Err(OAuthError::UnsupportedGrantType),
         None => Err(OAuthError::InvalidRequest("grant_type is missing")),

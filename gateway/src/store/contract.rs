@@ -328,6 +328,7 @@ async fn a_flood_of_registrations_pushes_out_unused_ones_only(make: Make) {
         redirect_uris: vec![],
         application_type: "native".to_owned(),
         may_refresh: true,
+        device: false,
         registered_at: NOW.as_secs(),
         keys: None,
     };
@@ -391,6 +392,7 @@ async fn what_is_over_is_forgotten_and_a_used_client_is_not(make: Make) {
         redirect_uris: vec![],
         application_type: "native".to_owned(),
         may_refresh: true,
+        device: false,
         registered_at: NOW.as_secs(),
         keys: None,
     };
@@ -412,6 +414,7 @@ async fn what_a_document_says_now_is_kept_in_place_of_what_it_said(make: Make) {
         redirect_uris: vec![],
         application_type: "native".to_owned(),
         may_refresh: true,
+        device: false,
         registered_at: NOW.as_secs(),
         keys: Some(ClientKeys::Remote { uri: "https://c.example/keys".to_owned(), last: None }),
     };

@@ -15,11 +15,15 @@ mod seal;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
 
 pub use embedded::SqliteStore;
 pub use observed::Observed;
-pub use record::{Client, ClientKeys, CodeRecord, Grant, Login, Presented, Refused, SpentCode, Successor, Way};
+pub use record::{
+    Client, ClientKeys, CodeRecord, Grant, Login, Presented, Refused, SpentCode, Successor, Waiting, Way,
+};
 pub use redis::{Kind as RedisKind, RedisStore, Settings as RedisSettings};
 pub use revocation::{Revocation, Revocations, Whose};
 pub use seal::{SealError, Sealer};
@@ -46,6 +50,21 @@ impl Digest256 {
     #[must_use]
     pub fn of(secret: &str) -> Self {
         Self(Sha256::digest(secret.as_bytes()).into())
+    }
+
+    /// The digest of a text that no request can name: of what is of another kind than codes and tokens, or short enough to
+    /// be guessed where it could be asked for.
+    #[must_use]
+    pub fn apart(kind: &str, text: &str) -> Self {
+        // No parameter has this byte, for parameters are UTF-8.
+        let digest = Sha256::new().chain_update([0xff]).chain_update(kind).chain_update([0xff]).chain_update(text);
+        Self(digest.finalize().into())
+    }
+
+    /// The digest that was written down as base64url.
+    #[must_use]
+    pub fn read(text: &str) -> Option<Self> {
+        URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok().map(Self)
     }
 
     /// Its bytes.

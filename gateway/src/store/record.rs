@@ -22,6 +22,9 @@ pub struct Client {
     pub application_type: String,
     /// Whether it may refresh.
     pub may_refresh: bool,
+    /// Whether it may ask for a device to be let in (RFC 8628).
+    #[serde(default)]
+    pub device: bool,
     /// When it registered, in seconds.
     pub registered_at: u64,
     /// The keys that it authenticates with; a public client has none.
@@ -92,8 +95,23 @@ pub enum Way {
     Redirect,
     /// On a page, as a code that the person hands on.
     Page,
-    /// To the device that waits (RFC 8628): the SHA-256 of its code, as base64url.
-    Device(String),
+    /// To the device that waits (RFC 8628).
+    Device(Waiting),
+}
+
+/// A device that waits, and what a person is told of it. Names are SHA-256 digests as base64url.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waiting {
+    /// Of the device's code; also the S256 challenge that the code meets.
+    pub name: String,
+    /// Of the record that is taken when the request is decided.
+    pub ticket: String,
+    /// The address that asked.
+    pub asked_from: String,
+    /// When it asked, in seconds.
+    pub asked_at: u64,
+    /// Whether the person is at another address.
+    pub elsewhere: bool,
 }
 
 /// What a code was issued for.

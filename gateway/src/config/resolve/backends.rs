@@ -19,8 +19,18 @@ const CATALOGUE_REFRESH: Duration = Duration::from_secs(300);
 const MIN_REFRESH: Duration = Duration::from_secs(1);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
 /// First segments that the gateway answers itself.
-const RESERVED: [&str; 9] =
-    [".well-known", "auth", "authorize", "consent", "jwks", "register", "token", "revoke", "device"];
+const RESERVED: [&str; 10] = [
+    ".well-known",
+    "auth",
+    "authorize",
+    "consent",
+    "device",
+    "device_authorization",
+    "jwks",
+    "register",
+    "revoke",
+    "token",
+];
 
 pub(super) fn resolve(resolver: &mut Resolver<'_>, document: &document::Document, public_url: &str) -> Vec<Backend> {
     let written = &document.backends;
@@ -31,7 +41,9 @@ pub(super) fn resolve(resolver: &mut Resolver<'_>, document: &document::Document
     let mut paths = BTreeSet::new();
     let mut backends = Vec::with_capacity(written.len());
     for (name, backend) in written {
+        let public = is_public(resolver, name, backend, document.server.allow_public);
         let Some(resolved) = one(resolver, name, backend, public_url, single) else { continue };
+        let resolved = Backend { public, ..resolved };
         if !paths.insert(resolved.path.clone()) {
             resolver.fault(
                 backend.path.as_ref().or_else(|| place(backend)),
@@ -41,9 +53,7 @@ pub(super) fn resolve(resolver: &mut Resolver<'_>, document: &document::Document
         backends.push(resolved);
     }
     backends
-        let public = is_public(resolver, name, backend, document.server.allow_public);
 }
-        let resolved = Backend { public, ..resolved };
 
 fn one(
     resolver: &mut Resolver<'_>,
@@ -75,6 +85,7 @@ fn one(
         resource: format!("{public_url}{path}"),
         path,
         accept_entra_tokens: written.accept_entra_tokens,
+        public: false,
         identity: Wanted { headers: written.identity.headers, assertion: written.identity.assertion },
         drift: drift(resolver, written.drift.as_ref()),
         catalogue_refresh: refresh(resolver, written.catalogue_refresh.as_ref()),
@@ -85,20 +96,9 @@ fn one(
         connect_timeout,
         timeout,
         idle_timeout,
-        public: false,
     })
 }
 
-/// The backend that is meant where none is named.
-pub(super) fn default(
-    resolver: &mut Resolver<'_>,
-    text: Option<&document::Text>,
-    backends: &BTreeMap<String, document::Backend>,
-) -> Option<BackendName> {
-    let text = text?;
-    let name = resolver.text(text)?;
-    if !backends.contains_key(&name) {
-        resolver.fault(Some(text), format!("`{name}` is none of `backends`; name one of them"));
 /// Whether the backend lets in who brings no token. One word in one place must not open it: the server has to say so too.
 fn is_public(resolver: &mut Resolver<'_>, name: &str, written: &document::Backend, allowed: bool) -> bool {
     let Some((text, word)) = written.access.as_ref().and_then(|text| Some((text, resolver.text(text)?))) else {
@@ -130,6 +130,16 @@ fn is_public(resolver: &mut Resolver<'_>, name: &str, written: &document::Backen
     true
 }
 
+/// The backend that is meant where none is named.
+pub(super) fn default(
+    resolver: &mut Resolver<'_>,
+    text: Option<&document::Text>,
+    backends: &BTreeMap<String, document::Backend>,
+) -> Option<BackendName> {
+    let text = text?;
+    let name = resolver.text(text)?;
+    if !backends.contains_key(&name) {
+        resolver.fault(Some(text), format!("`{name}` is none of `backends`; name one of them"));
         return None;
     }
     BackendName::try_from(name.as_str()).ok()

@@ -10,7 +10,8 @@ use crate::config::document::{self, Text};
 use crate::config::settings::Clients;
 use crate::jose::client_assertion::ClientKeys;
 use crate::oauth::{
-    CLIENT_DOMAINS, Configured, Credential, Grants, Hosts, PLAIN_CLIENT, REDIRECT_HOSTS, check_redirect_uri,
+    CLIENT_DOMAINS, Configured, Credential, DEVICE_GRANT, Grants, Hosts, PLAIN_CLIENT, REDIRECT_HOSTS,
+    check_redirect_uri,
 };
 use crate::outbound::guarded::Double;
 use crate::store::Digest256;
@@ -83,7 +84,7 @@ fn one(
             format!("client `{id}`: `redirect_uris` and the grant type `authorization_code` belong together"),
         );
     }
-    if grants.refresh && !grants.code {
+    if grants.refresh && !grants.code && !grants.device {
         resolver.fault(at, format!("client `{id}`: `refresh_token` goes with `authorization_code`"));
     }
     if grants.own && matches!(credential, Credential::Public) {
@@ -96,15 +97,16 @@ fn one(
 }
 
 fn grants(resolver: &mut Resolver<'_>, written: &document::OAuthClient) -> Grants {
-    let Some(words) = &written.grant_types else { return Grants { code: true, refresh: true, own: false } };
+    let Some(words) = &written.grant_types else { return Grants { code: true, refresh: true, ..Grants::default() } };
     let mut grants = Grants::default();
     for word in words {
         match resolver.text(word).as_deref() {
             Some("authorization_code") => grants.code = true,
             Some("refresh_token") => grants.refresh = true,
             Some("client_credentials") => grants.own = true,
+            Some(DEVICE_GRANT) => grants.device = true,
             Some(other) => {
-                let known = "authorization_code, refresh_token and client_credentials";
+                let known = format!("authorization_code, refresh_token, client_credentials and {DEVICE_GRANT}");
                 resolver.fault(Some(word), format!("`{other}` is no grant type of this server; there are {known}"));
             }
             None => {}

@@ -19,6 +19,8 @@ const CALLS: usize = 100;
 const AUTHORIZE: (usize, usize) = (60, 3000);
 const REGISTER: (usize, usize) = (30, 600);
 const TOKEN: (usize, usize) = (300, 6000);
+/// Codes are short, and live for ten minutes: so few tries find none of them.
+const DEVICE: (usize, usize) = (20, 120);
 /// More is no limit any more.
 const MAX_RATE: usize = 1_000_000;
 
@@ -40,6 +42,7 @@ pub(super) fn resolve(resolver: &mut Resolver<'_>, written: &document::Limits) -
             authorize: endpoint(resolver, &written.authorize, AUTHORIZE),
             register: endpoint(resolver, &written.register, REGISTER),
             token: endpoint(resolver, &written.token, TOKEN),
+            device: endpoint(resolver, &written.device, DEVICE),
         },
         budgets: budgets::budgets(resolver, written, request_body, answer_body),
         deadlines: budgets::deadlines(resolver, written),

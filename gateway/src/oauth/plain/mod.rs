@@ -46,6 +46,7 @@ pub(super) fn client() -> Client {
         redirect_uris: Vec::new(),
         application_type: "native".to_owned(),
         may_refresh: true,
+        device: false,
         registered_at: 0,
         keys: None,
     }

@@ -25,7 +25,7 @@ async fn the_server_says_what_it_can_and_nothing_more() {
     let world = World::new().await;
     let document = world.get("/.well-known/oauth-authorization-server").await.json();
     assert_eq!(document["response_types_supported"], json!(["code"]));
-    assert_eq!(document["grant_types_supported"], json!(["authorization_code", "refresh_token"]));
+    assert_eq!(document["grant_types_supported"], json!(["authorization_code", "refresh_token", DEVICE_GRANT]));
     assert_eq!(document["code_challenge_methods_supported"], json!(["S256"]));
     assert_eq!(document["token_endpoint_auth_methods_supported"], json!(["none", "private_key_jwt"]));
     assert_eq!(document["token_endpoint_auth_signing_alg_values_supported"], json!(["ES256", "RS256"]));

@@ -6,6 +6,7 @@ mod authorization;
 mod callback;
 mod client_auth;
 mod consent;
+mod device;
 mod identity;
 mod metadata;
 mod plain;
@@ -85,6 +86,7 @@ impl World {
             access_token_lifetime: Duration::from_mins(15),
             refresh_token_lifetime: Duration::from_hours(30 * 24),
             remember_consent,
+            device_authorization: true,
             auth_endpoints: true,
             default_resource: None,
         };
