@@ -48,6 +48,7 @@ have python3 python3 python3-venv
 have openssl openssl
 have chromium chromium
 have promtool prometheus
+have faketime faketime
 have shellcheck shellcheck
 have redis-server redis-server
 have sqlite3 sqlite3

@@ -3,8 +3,8 @@
 //! Everything that needs to know what time it is asks a [`Clock`], so that tests can move time instead of sleeping.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// A point in time: whole seconds since the Unix epoch, as in a JWT `NumericDate` (RFC 7519 section 2).
@@ -45,8 +45,11 @@ impl fmt::Display for Timestamp {
 
 /// Tells the time.
 pub trait Clock: Send + Sync + fmt::Debug {
-    /// The current time.
+    /// The current time, by a calendar that somebody may set.
     fn now(&self) -> Timestamp;
+
+    /// How long it is since some moment before, whatever the calendar was set to meanwhile: for ages and pauses.
+    fn elapsed(&self) -> Duration;
 }
 
 /// The clock of the machine.
@@ -59,6 +62,11 @@ impl Clock for SystemClock {
         let elapsed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         // A machine set before 1970 gets the epoch: every token is then not yet valid, which denies.
         Timestamp(elapsed.map_or(0, |d| d.as_secs()))
+    }
+
+    fn elapsed(&self) -> Duration {
+        static BEGIN: OnceLock<Stopwatch> = OnceLock::new();
+        BEGIN.get_or_init(Stopwatch::start).elapsed()
     }
 }
 
@@ -109,5 +117,9 @@ impl ManualClock {
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
         Timestamp(self.0.load(Ordering::SeqCst))
+    }
+
+    fn elapsed(&self) -> Duration {
+        Duration::from_secs(self.now().as_secs())
     }
 }

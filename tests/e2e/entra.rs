@@ -1,7 +1,4 @@
-//! The identity provider as it refuses, fails and is slow; and backends with an API of their own behind it.
-
-use std::time::Duration;
-use tokio::time::Instant;
+//! The identity provider as it refuses; and backends with an API of their own behind it.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -47,59 +44,6 @@ async fn a_refusal_is_told_to_the_person_in_our_words_and_to_the_operator_with_w
     assert!(!world.gateway.said().contains("words of the identity provider"));
     world.identity.set_refusal(None);
     assert!(!flow.code("rita").await.is_empty(), "a control");
-}
-
-#[tokio::test]
-async fn an_identity_provider_that_fails_costs_logins_and_nothing_else() {
-    let world = WorldBuilder::new(&Backend::plain().await).own_tokens_only().start().await;
-    let flow = Flow::register(&world).await;
-    let mut tokens = flow.tokens(&flow.code("rita").await).await;
-    for fault in [Fault::Status(500), Fault::Status(503), Fault::Garbage, Fault::Slow(Duration::from_secs(30))] {
-        world.identity.set_fault(Endpoint::Token, fault);
-        let (callback, cookie) = flow.at_callback("rita").await;
-        let began = Instant::now();
-        let login = flow.arrive(&callback, &cookie);
-        let form = flow.refresh_form(&tokens.refresh);
-        let refresh = flow.token(&form);
-        let calls = async {
-            let mut slowest = Duration::ZERO;
-            let mut good = 0;
-            for _ in 0..200 {
-                let began = Instant::now();
-                good += usize::from(works(&world, &tokens).await);
-                slowest = slowest.max(began.elapsed());
-            }
-            (good, slowest)
-        };
-        let (login, refresh, (good, slowest)) = tokio::join!(login, refresh, calls);
-        println!(
-            "{fault:?}: {good}/200 calls, the slowest {slowest:?}; login and refresh ended after {:?}",
-            began.elapsed()
-        );
-        assert_eq!(good, 200, "{fault:?}");
-        assert_eq!(parameter(&location(&login), "error").as_deref(), Some("temporarily_unavailable"), "{fault:?}");
-        assert_eq!(refresh.status(), StatusCode::SERVICE_UNAVAILABLE, "{fault:?}");
-        assert!(refresh.headers().contains_key("retry-after"));
-        assert!(began.elapsed() < Duration::from_secs(20), "bounded, not fast: {:?}", began.elapsed());
-        world.identity.set_fault(Endpoint::Token, None);
-        tokens = flow.refreshed(&tokens.refresh).await;
-    }
-    assert!(works(&world, &tokens).await, "the refresh token was not consumed by any of them");
-}
-
-#[tokio::test]
-async fn keys_that_cannot_be_fetched_are_kept_while_they_are_warm() {
-    let world = WorldBuilder::new(&Backend::plain().await).start().await;
-    for fault in [Fault::Status(500), Fault::Garbage, Fault::Slow(Duration::from_secs(30))] {
-        world.identity.set_fault(Endpoint::Keys, fault);
-        let token = world.identity.mint("rita", &Value::Null);
-        let mut good = 0;
-        for _ in 0..100 {
-            good += usize::from(world.post(&token, &call()).await.status() == StatusCode::OK);
-        }
-        println!("{fault:?} at the keys: {good}/100 verified");
-        assert_eq!(good, 100, "{fault:?}");
-    }
 }
 
 #[tokio::test]

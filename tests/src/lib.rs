@@ -15,3 +15,8 @@ pub use backend::{Answer, Backend};
 pub use flow::{Flow, Tokens};
 pub use process::{Process, free_port, tool};
 pub use world::{World, WorldBuilder};
+
+/// Prints a row of the fault table on a line of its own: what a fault cost, beside what it may cost.
+pub fn fault(row: u32, figure: &str, pass: &str) {
+    println!("\nfault {row}: {figure} (pass: {pass})");
+}

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tokio::process::Command;
 
 use crate::backend::Backend;
-use crate::process::{Process, binary, free_port};
+use crate::process::{Process, binary, free_port, until_listening};
 
 /// The policy of most tests.
 pub const POLICY: &str = "
@@ -43,6 +43,7 @@ pub struct WorldBuilder {
     authority: Option<(String, u16, String)>,
     tls: Option<(String, String)>,
     before: Vec<Vec<String>>,
+    environment: Vec<(String, String)>,
 }
 
 /// A gateway, its identity provider and its files.
@@ -57,6 +58,7 @@ pub struct World {
     /// Its port for operators.
     pub admin_port: u16,
     directory: TempDir,
+    environment: Vec<(String, String)>,
     http: Client,
     url: String,
 }
@@ -88,6 +90,7 @@ impl WorldBuilder {
             authority: None,
             tls: None,
             before: Vec::new(),
+            environment: Vec::new(),
         }
     }
 
@@ -203,6 +206,13 @@ impl WorldBuilder {
         self
     }
 
+    /// With a variable in the environment of the gateway.
+    #[must_use]
+    pub fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     /// Starts it.
     pub async fn start(self) -> World {
         let port = self.authority.as_ref().map_or_else(free_port, |(_, port, _)| *port);
@@ -230,9 +240,9 @@ impl WorldBuilder {
             write_pair(directory.path(), certificate, key);
             http = http.add_root_certificate(reqwest::Certificate::from_pem(certificate.as_bytes()).unwrap());
         }
-        let gateway = start(directory.path(), &[]);
-        let http = http.build().unwrap();
-        let world = World { identity, gateway, port, admin_port, directory, http, url };
+        let gateway = start(directory.path(), &[], &self.environment);
+        let (http, environment) = (http.build().unwrap(), self.environment);
+        let world = World { identity, gateway, port, admin_port, directory, environment, http, url };
         world.until_ready().await;
         world
     }
@@ -281,9 +291,10 @@ fn write_pair(directory: &Path, certificate: &str, key: &str) {
     std::fs::write(directory.join("tls.crt"), certificate).unwrap();
 }
 
-fn start(directory: &Path, more: &[&str]) -> Process {
+fn start(directory: &Path, more: &[&str], environment: &[(String, String)]) -> Process {
     let mut command = Command::new(binary("portcullis"));
     command.args(["serve", "--config"]).arg(directory.join("gateway.yaml")).args(more).env("RUST_LOG", "debug");
+    command.envs(environment.iter().map(|(name, value)| (name, value)));
     Process::start(command, directory.join(format!("gateway-{}.log", free_port())))
 }
 
@@ -320,13 +331,21 @@ impl World {
     /// Starts the gateway again with the same files.
     pub async fn restart(&mut self) {
         self.gateway.terminate().await;
-        self.gateway = start(self.directory.path(), &[]);
+        self.gateway = start(self.directory.path(), &[], &self.environment);
         self.until_ready().await;
+    }
+
+    /// Starts the gateway again with the same files, and waits until it listens, ready or not.
+    pub async fn begin_again(&mut self) {
+        self.gateway.terminate().await;
+        self.gateway = start(self.directory.path(), &[], &self.environment);
+        until_listening(self.port).await;
+        until_listening(self.admin_port).await;
     }
 
     /// Starts the process that takes over, and returns the one that is taken over from.
     pub fn upgrade(&mut self) -> Process {
-        std::mem::replace(&mut self.gateway, start(self.directory.path(), &["--upgrade"]))
+        std::mem::replace(&mut self.gateway, start(self.directory.path(), &["--upgrade"], &self.environment))
     }
 
     /// Replaces the configuration by a file that is moved into its place.
@@ -415,9 +434,10 @@ impl World {
         self.http.get(&url).send().await.unwrap().text().await.unwrap()
     }
 
-    async fn until_ready(&self) {
+    /// Waits until it says that it is ready.
+    pub async fn until_ready(&self) {
         let url = format!("http://127.0.0.1:{}/readyz", self.admin_port);
-        for _ in 0..400 {
+        for _ in 0..800 {
             if self.http.get(&url).send().await.is_ok_and(|response| response.status().is_success()) {
                 return;
             }

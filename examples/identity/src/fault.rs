@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::middleware::Next;
@@ -28,6 +29,8 @@ pub enum Fault {
     Status(u16),
     /// It answers 200 with something that is no JSON.
     Garbage,
+    /// It begins an answer and breaks off.
+    Half,
     /// It takes this long, and answers then.
     Slow(Duration),
 }
@@ -52,6 +55,10 @@ pub(crate) async fn apply(State(shared): State<Arc<Shared>>, request: Request, n
             (status, Html("<html>Service unavailable</html>")).into_response()
         }
         Some(Fault::Garbage) => "{\"keys\":[{\"kty\":\"RSA\",\"kid\":".into_response(),
+        Some(Fault::Half) => {
+            let parts = [Ok("{\"keys\":"), Err(std::io::Error::other("the line broke"))];
+            Body::from_stream(futures_util::stream::iter(parts)).into_response()
+        }
         Some(Fault::Slow(pause)) => {
             tokio::time::sleep(pause).await;
             next.run(request).await

@@ -1,4 +1,6 @@
-//! The signing key: RSA, as Entra's are, made anew at every start.
+//! The signing keys: RSA, as Entra's are, made anew at every start. The last one signs; all of them are published.
+
+use std::sync::{PoisonError, RwLock};
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeyPair, KeySize};
@@ -8,22 +10,61 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-/// The key and its name.
+/// The keys, the oldest first; there is always one.
 #[derive(Debug)]
 pub(crate) struct Keys {
+    all: RwLock<Vec<Key>>,
+}
+
+/// A key and its name.
+#[derive(Debug)]
+struct Key {
     pair: KeyPair,
     kid: String,
 }
 
 impl Keys {
     pub(crate) fn generate() -> std::io::Result<Self> {
+        Ok(Self { all: RwLock::new(vec![Key::generate()?]) })
+    }
+
+    /// Signs with another key from now on.
+    pub(crate) fn roll(&self) -> std::io::Result<()> {
+        let key = Key::generate()?;
+        self.all.write().unwrap_or_else(PoisonError::into_inner).push(key);
+        Ok(())
+    }
+
+    fn each<T>(&self, ask: impl Fn(&Key) -> T) -> Vec<T> {
+        self.all.read().unwrap_or_else(PoisonError::into_inner).iter().map(ask).collect()
+    }
+
+    /// The public halves.
+    pub(crate) fn public(&self, issuer: &str) -> Vec<Value> {
+        self.each(|key| key.public(issuer))
+    }
+
+    /// A compact JWS over these claims.
+    pub(crate) fn sign(&self, claims: &Value) -> String {
+        let all = self.all.read().unwrap_or_else(PoisonError::into_inner);
+        all.last().map(|key| key.sign(claims)).unwrap_or_default()
+    }
+
+    /// The claims of a compact JWS that one of them signed.
+    pub(crate) fn open(&self, token: &str) -> Option<Value> {
+        self.each(|key| key.open(token)).into_iter().flatten().next()
+    }
+}
+
+impl Key {
+    fn generate() -> std::io::Result<Self> {
         let pair = KeyPair::generate(KeySize::Rsa2048).map_err(|error| std::io::Error::other(error.to_string()))?;
         let kid = URL_SAFE_NO_PAD.encode(Sha256::digest(pair.public_key().as_ref())).chars().take(27).collect();
         Ok(Self { pair, kid })
     }
 
     /// The public half as Entra shows it: no `alg`, but an `issuer`.
-    pub(crate) fn public(&self, issuer: &str) -> Value {
+    fn public(&self, issuer: &str) -> Value {
         let key = self.pair.public_key();
         let number = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
         let (n, e) = (key.modulus(), key.exponent());
@@ -35,7 +76,7 @@ impl Keys {
     }
 
     /// A compact JWS over these claims.
-    pub(crate) fn sign(&self, claims: &Value) -> String {
+    fn sign(&self, claims: &Value) -> String {
         let header = json!({ "typ": "JWT", "alg": "RS256", "kid": self.kid });
         let encode = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let message = format!("{}.{}", encode(&header), encode(claims));
@@ -48,7 +89,7 @@ impl Keys {
     }
 
     /// The claims of a compact JWS that this key signed.
-    pub(crate) fn open(&self, token: &str) -> Option<Value> {
+    fn open(&self, token: &str) -> Option<Value> {
         let (message, signature) = token.rsplit_once('.')?;
         let (_, claims) = message.split_once('.')?;
         let key = UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, self.pair.public_key().as_ref());

@@ -154,6 +154,15 @@ impl Running {
         };
     }
 
+    /// Signs with another key from now on; the one before stays published.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error when a key cannot be made.
+    pub fn roll_key(&self) -> std::io::Result<()> {
+        self.shared.keys.roll()
+    }
+
     /// Makes sign-ins come back with this error and AADSTS code, or no longer.
     pub fn set_refusal(&self, refusal: Option<(&'static str, u32)>) {
         self.shared.directory().refusal = refusal;
@@ -239,7 +248,7 @@ async fn discovery(State(shared): State<Arc<Shared>>, Path(tenant): Path<String>
 }
 
 async fn published_keys(State(shared): State<Arc<Shared>>, Path(tenant): Path<String>) -> Json<Value> {
-    Json(json!({ "keys": [shared.keys.public(&shared.issuer(&tenant))] }))
+    Json(json!({ "keys": shared.keys.public(&shared.issuer(&tenant)) }))
 }
 
 async fn version_one_discovery(State(shared): State<Arc<Shared>>, Path(tenant): Path<String>) -> Response {

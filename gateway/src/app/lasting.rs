@@ -60,7 +60,7 @@ impl Lasting {
         let outbound = Outbound::new(&outbound::Settings::default()).map_err(start("the HTTP client"))?;
         let provider = IdentityProvider::new(config, &outbound, &clock);
         let auditor = Arc::new(auditor(config, &signing_key, (&*store, &sealer), &metrics, &clock).await?);
-        let revocations = Arc::new(Revocations::new(config.oauth.revocation_staleness, clock.now()));
+        let revocations = Arc::new(Revocations::new(config.oauth.revocation_staleness, Arc::clone(&clock)));
         let (log, read) = (Arc::clone(&store), Arc::clone(&revocations));
         let mut feed = Feed::new(log, read, Arc::clone(&auditor), Arc::clone(&clock));
         feed.read().await.map_err(start("the log of revocations"))?;

@@ -36,7 +36,7 @@ impl Readiness for Ready {
             missing.push("the identity provider's keys have not been fetched; see the log".to_owned());
         }
         let lasting = self.running.lasting();
-        if lasting.revocations.is_stale(lasting.clock.now()) {
+        if lasting.revocations.is_stale() {
             let what = "the store has not said for too long what was revoked, so that no token is believed";
             missing.push(format!("{what}; see the log and `oauth.revocation_staleness`"));
         }
@@ -56,7 +56,7 @@ impl Readiness for Ready {
         let backends = self.running.backends();
         let hurt = backends.iter().filter(|replicas| replicas.in_use() < replicas.count()).map(note);
         let lasting = self.running.lasting();
-        let age = lasting.revocations.age(lasting.clock.now());
+        let age = lasting.revocations.age();
         let unread = (age > NOTABLE).then(|| format!("the log of revocations was last read {} s ago", age.as_secs()));
         let refused = self.reloader.fault().map(|fault| {
             let first = fault.lines().next().unwrap_or_default();
@@ -72,7 +72,7 @@ impl Readiness for Ready {
         observe_backends(metrics, &self.running.backends());
         self.running.catalogues().observe(metrics);
         let lasting = self.running.lasting();
-        let age = lasting.revocations.age(lasting.clock.now());
+        let age = lasting.revocations.age();
         metrics.identity.revocations_age.set(i64::try_from(age.as_secs()).unwrap_or(i64::MAX));
         for (number, keys) in lasting.provider.all_keys().enumerate() {
             let (fetched, failed) = keys.fetches();

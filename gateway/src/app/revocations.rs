@@ -37,7 +37,7 @@ impl Feed {
 
     /// Reads what is new.
     pub(super) async fn read(&mut self) -> Result<(), StoreError> {
-        let now = self.clock.now();
+        let (now, began) = (self.clock.now(), self.clock.elapsed());
         let mut log = self.store.revocations(self.seen).await?;
         if log.newest < self.seen {
             tracing::warn!("the store is older than what was read from it; its log of revocations is read anew");
@@ -49,7 +49,7 @@ impl Feed {
             kept_until: line.kept_until,
         };
         let new: Vec<Ended> = log.lines.iter().map(ended).collect();
-        self.revocations.read(&new, now);
+        self.revocations.read(&new, began);
         self.seen = log.newest;
         for step in log.lines.iter().filter_map(by_operator) {
             let event = Event { time: now, request_id: None, trace_id: None, kind: Kind::OAuth(Box::new(step)) };

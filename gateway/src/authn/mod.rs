@@ -22,7 +22,7 @@ use identity::{Issuer, Verified};
 use revocations::Revocable;
 pub use revocations::{Ended, Revocations, Standing};
 
-use crate::clock::{Clock, Timestamp};
+use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::jose::VerifyError;
 use crate::jose::access_token::{self, AccessTokenClaims, IdType};
 use crate::jose::claims::{ClaimsError, EntraIdentity};
@@ -49,7 +49,7 @@ impl Settings {
     /// Our own tokens, a hundred thousand of them remembered for a minute.
     #[must_use]
     pub fn new(own: access_token::Verifier) -> Self {
-        let revocations = Arc::new(Revocations::new(None, Timestamp::from_secs(0)));
+        let revocations = Arc::new(Revocations::new(None, Arc::new(SystemClock)));
         Self { own, entra: None, cache_capacity: 100_000, revocations, cache_for: cache::LONGEST }
     }
 }
@@ -206,7 +206,7 @@ impl Authenticator {
         };
         // Asked anew each time: what is remembered is the token, not where it was sent.
         check_audience(&verified.issuer, audience)?;
-        let standing = verified.identity.revocable().map(|token| self.revocations.standing(token, now));
+        let standing = verified.identity.revocable().map(|token| self.revocations.standing(token));
         match standing {
             None | Some(Standing::Good) => Ok(Arc::clone(&verified.identity)),
             Some(Standing::Ended) => Err(Reason::Revoked.into()),
@@ -216,8 +216,8 @@ impl Authenticator {
 
     /// Whether tokens can be judged: the identity provider's keys are there, and what was revoked is known.
     #[must_use]
-    pub fn is_ready(&self, now: Timestamp) -> bool {
-        self.entra.as_ref().is_none_or(|entra| entra.keys().is_ready()) && !self.revocations.is_stale(now)
+    pub fn is_ready(&self) -> bool {
+        self.entra.as_ref().is_none_or(|entra| entra.keys().is_ready()) && !self.revocations.is_stale()
     }
 
     /// Waits until the token of a caller is revoked; forever for one that the gateway did not issue.

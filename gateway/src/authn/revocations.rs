@@ -5,13 +5,14 @@
 //! revoked meanwhile would look like any other.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
-use crate::clock::Timestamp;
+use crate::clock::{Clock, Timestamp};
 
 /// An end: tokens under this key that were issued before this second are over.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,8 +47,10 @@ pub enum Standing {
 #[derive(Debug)]
 pub struct Revocations {
     ended: ArcSwap<HashMap<String, (Timestamp, Timestamp)>>,
-    /// The second of the last reading.
+    /// When the log was last read, in milliseconds of [`Clock::elapsed`]: a calendar that is set makes nothing older or
+    /// younger.
     read_at: AtomicU64,
+    clock: Arc<dyn Clock>,
     changed: watch::Sender<()>,
     bound: Option<Duration>,
 }
@@ -55,15 +58,16 @@ pub struct Revocations {
 impl Revocations {
     /// Nothing is over, as of now; readings older than `bound` are not trusted, and without one are.
     #[must_use]
-    pub fn new(bound: Option<Duration>, now: Timestamp) -> Self {
-        let (ended, read_at) = (ArcSwap::default(), AtomicU64::new(now.as_secs()));
-        Self { ended, read_at, changed: watch::Sender::new(()), bound }
+    pub fn new(bound: Option<Duration>, clock: Arc<dyn Clock>) -> Self {
+        let (ended, read_at) = (ArcSwap::default(), AtomicU64::new(millis(clock.elapsed())));
+        Self { ended, read_at, clock, changed: watch::Sender::new(()), bound }
     }
 
-    /// The log was read at this time, and this is what was new in it.
-    pub fn read(&self, new: &[Ended], now: Timestamp) {
+    /// The log was read, beginning at this moment of [`Clock::elapsed`], and this is what was new in it.
+    pub fn read(&self, new: &[Ended], began: Duration) {
         if !new.is_empty() {
             let mut ended = HashMap::clone(&self.ended.load());
+            let now = self.clock.now();
             ended.retain(|_, (_, kept_until)| *kept_until > now);
             for Ended { key, issued_before, kept_until } in new {
                 let known = ended.entry(key.clone()).or_insert((*issued_before, *kept_until));
@@ -71,7 +75,7 @@ impl Revocations {
             }
             self.ended.store(ended.into());
         }
-        self.read_at.store(now.as_secs(), Ordering::Release);
+        self.read_at.store(millis(began), Ordering::Release);
         if !new.is_empty() {
             self.changed.send_replace(());
         }
@@ -79,21 +83,21 @@ impl Revocations {
 
     /// How long ago the log was last read.
     #[must_use]
-    pub fn age(&self, now: Timestamp) -> Duration {
-        now.since(Timestamp::from_secs(self.read_at.load(Ordering::Acquire)))
+    pub fn age(&self) -> Duration {
+        self.clock.elapsed().saturating_sub(Duration::from_millis(self.read_at.load(Ordering::Acquire)))
     }
 
     /// Whether the last reading is too old to go by.
     #[must_use]
-    pub fn is_stale(&self, now: Timestamp) -> bool {
-        self.bound.is_some_and(|bound| self.age(now) > bound)
+    pub fn is_stale(&self) -> bool {
+        self.bound.is_some_and(|bound| self.age() > bound)
     }
 
-    pub(super) fn standing(&self, token: &Revocable, now: Timestamp) -> Standing {
+    pub(super) fn standing(&self, token: &Revocable) -> Standing {
         if self.is_ended(token) {
             return Standing::Ended;
         }
-        if self.is_stale(now) { Standing::Unknown } else { Standing::Good }
+        if self.is_stale() { Standing::Unknown } else { Standing::Good }
     }
 
     /// Waits until a token is ended; for streams that it opened.
@@ -112,9 +116,14 @@ impl Revocations {
     }
 }
 
+fn millis(elapsed: Duration) -> u64 {
+    u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::ManualClock;
 
     const NOW: Timestamp = Timestamp::from_secs(1_000);
 
@@ -128,6 +137,10 @@ mod tests {
         Ended { key: key.to_owned(), issued_before: Timestamp::from_secs(before), kept_until }
     }
 
+    fn at_now() -> (ManualClock, Duration) {
+        (ManualClock::new(NOW), Duration::from_secs(NOW.as_secs()))
+    }
+
     #[test]
     fn what_was_issued_before_an_end_is_over_and_what_came_after_is_not() {
         for (key, over, good) in [
@@ -136,37 +149,43 @@ mod tests {
             ("client:c", token("g", 999), token("g", 1_000)),
             ("tenant:t", token("g", 999), token("g", 1_000)),
         ] {
-            let revocations = Revocations::new(None, NOW);
-            assert_eq!(revocations.standing(&over, NOW), Standing::Good, "{key}: the control");
-            revocations.read(&[end(key, 1_000), end("user:t:other", 9_000)], NOW);
-            revocations.read(&[end(key, 500)], NOW);
-            assert_eq!(revocations.standing(&over, NOW), Standing::Ended, "{key}");
-            assert_eq!(revocations.standing(&good, NOW), Standing::Good, "{key}");
+            let (clock, began) = at_now();
+            let revocations = Revocations::new(None, Arc::new(clock));
+            assert_eq!(revocations.standing(&over), Standing::Good, "{key}: the control");
+            revocations.read(&[end(key, 1_000), end("user:t:other", 9_000)], began);
+            revocations.read(&[end(key, 500)], began);
+            assert_eq!(revocations.standing(&over), Standing::Ended, "{key}");
+            assert_eq!(revocations.standing(&good), Standing::Good, "{key}");
         }
     }
 
     #[test]
     fn a_log_that_was_not_read_for_too_long_makes_nothing_good() {
-        let bounded = Revocations::new(Some(Duration::from_secs(10)), NOW);
-        let later = |seconds| NOW.plus(Duration::from_secs(seconds));
-        assert_eq!(bounded.standing(&token("g", 999), later(10)), Standing::Good);
-        assert_eq!(bounded.standing(&token("g", 999), later(11)), Standing::Unknown);
-        bounded.read(&[], later(11));
-        assert_eq!(bounded.standing(&token("g", 999), later(20)), Standing::Good, "and is good again by itself");
-        let unbounded = Revocations::new(None, NOW);
-        assert_eq!(unbounded.standing(&token("g", 999), later(100_000)), Standing::Good);
+        let (clock, _) = at_now();
+        let bounded = Revocations::new(Some(Duration::from_secs(10)), Arc::new(clock.clone()));
+        let unbounded = Revocations::new(None, Arc::new(clock.clone()));
+        clock.advance(Duration::from_secs(10));
+        assert_eq!(bounded.standing(&token("g", 999)), Standing::Good);
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(bounded.standing(&token("g", 999)), Standing::Unknown);
+        bounded.read(&[], clock.elapsed());
+        clock.advance(Duration::from_secs(9));
+        assert_eq!(bounded.standing(&token("g", 999)), Standing::Good, "and is good again by itself");
+        clock.advance(Duration::from_secs(100_000));
+        assert_eq!(unbounded.standing(&token("g", 999)), Standing::Good);
     }
 
     #[tokio::test]
     async fn who_waits_for_an_end_is_told() {
-        let revocations = Revocations::new(None, NOW);
+        let (clock, began) = at_now();
+        let revocations = Revocations::new(None, Arc::new(clock));
         let token = token("g", 999);
         let waiting = revocations.until_ended(&token);
         tokio::pin!(waiting);
         assert!(futures_util::poll!(&mut waiting).is_pending());
-        revocations.read(&[end("grant:other", 9_000)], NOW);
+        revocations.read(&[end("grant:other", 9_000)], began);
         assert!(futures_util::poll!(&mut waiting).is_pending(), "another's end is not this one's");
-        revocations.read(&[end("grant:g", 9_000)], NOW);
+        revocations.read(&[end("grant:g", 9_000)], began);
         waiting.await;
     }
 }

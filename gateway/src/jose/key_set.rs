@@ -25,7 +25,7 @@ pub use fetch::{EntraKeys, FetchError};
 pub use parse::{KeySetError, parse};
 
 use super::key::Key;
-use crate::clock::{Clock, Timestamp};
+use crate::clock::Clock;
 
 /// Between two fetches for unknown names.
 pub const COOL_DOWN: Duration = Duration::from_secs(30);
@@ -33,8 +33,10 @@ pub const COOL_DOWN: Duration = Duration::from_secs(30);
 pub const MAX_STALE: Duration = Duration::from_hours(24);
 /// Between two fetches in the background.
 const REFRESH: Duration = Duration::from_hours(1);
-/// After a failed one.
+/// After a failed one, while the last good set is in use.
 const RETRY: Duration = Duration::from_secs(15);
+/// After a failed one without a set: until there is one, nobody is let in.
+const RETRY_COLD: Duration = Duration::from_secs(2);
 /// For discovery and keys together, whatever the source makes of its own deadlines.
 const FETCH: Duration = Duration::from_secs(10);
 /// More than this many do not wait for one fetch: they are told at once that the key is unknown.
@@ -93,12 +95,13 @@ struct Counted {
 
 struct Fetched {
     keys: Keys,
-    at: Timestamp,
+    /// By [`Clock::elapsed`].
+    at: Duration,
 }
 
 #[derive(Debug)]
 struct Attempt {
-    at: Timestamp,
+    at: Duration,
     error: Option<String>,
 }
 
@@ -147,7 +150,7 @@ impl KeySet {
     /// How old the set is; `None` without one.
     #[must_use]
     pub fn age(&self) -> Option<Duration> {
-        self.current.load().as_ref().map(|fetched| self.clock.now().since(fetched.at))
+        self.current.load().as_ref().map(|fetched| self.since(fetched.at))
     }
 
     /// How many fetches went well since the start, and how many did not.
@@ -171,7 +174,11 @@ impl KeySet {
     /// Keeps the set fresh until the task is dropped.
     pub async fn refresh_forever(&self) {
         loop {
-            let pause = if self.refresh().await { REFRESH } else { RETRY };
+            let pause = match self.refresh().await {
+                true => REFRESH,
+                false if self.is_ready() => RETRY,
+                false => RETRY_COLD,
+            };
             time::sleep(pause).await;
         }
     }
@@ -193,7 +200,7 @@ impl KeySet {
             Ok(Err(_elapsed)) => Err(FetchError::Timeout),
             Err(_panic) => Err(FetchError::Panicked),
         };
-        let at = self.clock.now();
+        let at = self.clock.elapsed();
         let error = fetched.as_ref().err().map(ToString::to_string);
         let good = error.is_none();
         let count = if good { &self.fetches.good } else { &self.fetches.bad };
@@ -213,20 +220,24 @@ impl KeySet {
     fn known(&self, kid: &str) -> Lookup {
         let current = self.current.load();
         let Some(fetched) = current.as_ref() else { return Lookup::Unavailable };
-        if self.clock.now().since(fetched.at) > MAX_STALE {
+        if self.since(fetched.at) > MAX_STALE {
             return Lookup::Unavailable;
         }
         fetched.keys.get(kid).map_or(Lookup::Unknown, |key| Lookup::Found(key.clone()))
     }
 
     fn is_due(&self) -> bool {
-        self.last_attempt.load().as_ref().is_none_or(|last| self.clock.now().since(last.at) >= COOL_DOWN)
+        self.last_attempt.load().as_ref().is_none_or(|last| self.since(last.at) >= COOL_DOWN)
+    }
+
+    fn since(&self, at: Duration) -> Duration {
+        self.clock.elapsed().saturating_sub(at)
     }
 }
 
 impl fmt::Debug for Fetched {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} keys of {}", self.keys.len(), self.at)
+        write!(f, "{} keys", self.keys.len())
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use jsonwebtoken::DecodingKey;
 
 use super::*;
-use crate::clock::ManualClock;
+use crate::clock::{ManualClock, Timestamp};
 
 mod documents;
 mod over_http;
@@ -242,12 +242,17 @@ async fn the_background_fetches_hourly_and_sooner_after_a_failure() {
     let world = World::new(Next::Fail);
     let set = Arc::clone(&world.set);
     let background = tokio::spawn(async move { set.refresh_forever().await });
-    time::sleep(RETRY + Duration::from_secs(1)).await;
+    // Without a set nobody is let in, and it is tried at once again.
+    time::sleep(RETRY_COLD + Duration::from_secs(1)).await;
     assert_eq!(world.fetches(), 2);
     world.then(Next::Keys(vec!["a"]));
-    time::sleep(RETRY).await;
+    time::sleep(RETRY_COLD).await;
     assert_eq!(world.fetches(), 3);
+    world.then(Next::Fail);
     time::sleep(REFRESH).await;
     assert_eq!(world.fetches(), 4);
+    // The last good one is in use.
+    time::sleep(RETRY).await;
+    assert_eq!(world.fetches(), 5);
     background.abort();
 }
