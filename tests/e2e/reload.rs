@@ -80,7 +80,7 @@ async fn what_only_a_restart_can_change_is_named_and_nothing_else_is_taken() {
     let (world, _backend, token) = world().await;
     for (number, (from, to, name)) in (1..).zip([
         ("threads: 2", "threads: 3", "server.threads"),
-        ("state: { path: state }", "state: { path: elsewhere }", "state.path"),
+        ("state: { path: state }", "state: { path: elsewhere }", "`state`"),
         ("shutdown_grace: 1s", "shutdown_grace: 2s", "server.shutdown_grace"),
         ("audit: { path: audit.jsonl", "audit: { path: other.jsonl", "`audit`"),
     ]) {
