@@ -19,13 +19,8 @@ pub(super) async fn open(state: &State) -> Result<(Arc<dyn Store>, Sealer), Star
     std::os::unix::fs::DirBuilderExt::mode(builder.recursive(true), 0o700);
     builder.create(directory).map_err(start("the state directory"))?;
     let database = directory.join(DATABASE);
-    let sealer = if state.seal_keys.is_empty() {
-        // A key is made for a new database only: an old one without its key is an incident, not a fresh start.
-        Sealer::from_file(&directory.join("seal.key"), !database.exists())
-    } else {
-        Sealer::from_files(&state.seal_keys)
-    };
-    let sealer = sealer.map_err(start("the sealing key"))?;
+    // A key is made for a new database only: an old one without its key is an incident, not a fresh start.
+    let sealer = sealer(state, !database.exists())?;
     let store: Arc<dyn Store> = match &state.redis {
         Some(redis) => Arc::new(RedisStore::open(redis, sealer.clone()).await.map_err(start("the store"))?),
         None => Arc::new(SqliteStore::open(&database).await.map_err(start("the store"))?),
@@ -38,22 +33,28 @@ pub(super) async fn open(state: &State) -> Result<(Arc<dyn Store>, Sealer), Star
 /// # Errors
 ///
 /// Returns a [`StartError`] when there is none, or it cannot be used.
-pub(crate) async fn existing(state: &State) -> Result<(Arc<dyn Store>, Sealer), StartError> {
+pub(crate) async fn existing(state: &State) -> Result<Arc<dyn Store>, StartError> {
     let database = state.directory.join(DATABASE);
-    if state.redis.is_none() && !database.exists() {
-        let what = format!("`{}` is missing; see `state.path`", database.display());
-        return Err(start("the store")(what));
-    }
+    Ok(match &state.redis {
+        Some(redis) => {
+            let store = RedisStore::existing(redis, sealer(state, false)?).await;
+            Arc::new(store.map_err(start("the store"))?)
+        }
+        None if !database.exists() => {
+            let what = format!("`{}` is missing; see `state.path`", database.display());
+            return Err(start("the store")(what));
+        }
+        // What ends a session is not sealed there: it can be ended though the key is lost.
+        None => Arc::new(SqliteStore::open(&database).await.map_err(start("the store"))?),
+    })
+}
+
+fn sealer(state: &State, may_create: bool) -> Result<Sealer, StartError> {
     let sealer = match state.seal_keys.as_slice() {
-        [] => Sealer::from_file(&state.directory.join("seal.key"), false),
+        [] => Sealer::from_file(&state.directory.join("seal.key"), may_create),
         files => Sealer::from_files(files),
     };
-    let sealer = sealer.map_err(start("the sealing key"))?;
-    let store: Arc<dyn Store> = match &state.redis {
-        Some(redis) => Arc::new(RedisStore::existing(redis, sealer.clone()).await.map_err(start("the store"))?),
-        None => Arc::new(SqliteStore::open(&database).await.map_err(start("the store"))?),
-    };
-    Ok((store, sealer))
+    sealer.map_err(start("the sealing key"))
 }
 
 /// The key of this name: the one that is kept, or a new one.
@@ -78,4 +79,21 @@ pub(super) async fn kept(
     let kept = store.key(name, sealed.into_bytes()).await.map_err(start(name))?;
     let kept = String::from_utf8(kept).map_err(start(name))?;
     sealer.open(name.as_bytes(), &kept).map_err(start(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_gateway_that_lost_its_key_does_not_start_and_its_sessions_can_be_ended() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = State { directory: directory.path().to_owned(), redis: None, seal_keys: Vec::new() };
+        assert!(existing(&state).await.is_err(), "a command makes none");
+        drop(open(&state).await.unwrap());
+        assert!(open(&state).await.is_ok(), "the control");
+        std::fs::remove_file(directory.path().join("seal.key")).unwrap();
+        assert!(open(&state).await.unwrap_err().to_string().contains("seal.key"));
+        assert!(existing(&state).await.is_ok());
+    }
 }

@@ -47,7 +47,7 @@ pub(super) fn run(question: &Question) -> Result<Answer, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| error.to_string())?;
     let ended = runtime.block_on(async {
-        let (store, _sealer) = app::existing_store(&config.state).await.map_err(|error| error.to_string())?;
+        let store = app::existing_store(&config.state).await.map_err(|error| error.to_string())?;
         store.revoke(&whose, SystemClock.now()).await.map_err(|error| error.to_string())
     });
     Ok(Answer::Yes(format!("{} grant(s) ended; running gateways refuse their tokens within a second", ended?)))
