@@ -1,5 +1,5 @@
 //! The whole policy language as clients meet it: conditions, pins, imports, shadow and explanations, between real tokens and
-//! a server that keeps every byte it gets.
+//! a server that keeps every byte it gets. Longer than other files here because it is one test for each part.
 
 use std::process::Output;
 use std::sync::{Arc, Mutex};

@@ -1,6 +1,7 @@
 //! The configuration file as written: names, texts and places, nothing checked but the shape.
 //!
-//! Texts keep their position so that [`super::resolve`] can point at them. Every key is known or an error.
+//! Texts keep their position so that [`super::resolve`] can point at them. Every key is known or an error. Longer than
+//! other files here because it is one list of keys, and each says what it is.
 
 mod audit;
 mod care;

@@ -1,4 +1,5 @@
-//! What every store must do, whatever it is made of.
+//! What every store must do, whatever it is made of. Longer than other files here because it is one list of tests, and each
+//! runs with every store.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,5 +1,6 @@
 //! What the policy means, written from the rules of the language and from nothing else: no bits, no masks, nothing
-//! remembered. Slow, and short enough to be read against `docs/policy.md`.
+//! remembered. Slow, and short enough to be read against `docs/policy.md`. Longer than other files here because it is the
+//! whole language, in the order of that page.
 
 use std::collections::{BTreeMap, BTreeSet};
 

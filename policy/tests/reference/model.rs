@@ -1,4 +1,5 @@
-//! A policy, a caller and what is asked, as plain values, and the policy as a document.
+//! A policy, a caller and what is asked, as plain values, and the policy as a document. Longer than other files here because
+//! it has a value for every key of the language.
 
 use std::collections::{BTreeMap, BTreeSet};
 
