@@ -63,8 +63,8 @@ pub(crate) fn lock_path(config: &Config, backend: &settings::Backend) -> Option<
 fn pinned(config: &Config, backend: &settings::Backend) -> Result<Option<(Pinned, Rule)>, StartError> {
     let read = |path: &Path| LockFile::read(path, &backend.name);
     if let Some(drift) = &backend.drift {
-        let lock = Arc::new(read(&drift.lock).map_err(start("a lock file"))?);
-        return Ok(Some((Pinned { path: drift.lock.clone(), lock }, drift.rule)));
+        let lock = read(&drift.lock).map_err(start("a lock file"))?;
+        return Ok(Some((Pinned::new(drift.lock.clone(), lock), drift.rule)));
     }
     let Some(path) = lock_path(config, backend) else { return Ok(None) };
     let lock = match read(&path) {
@@ -75,7 +75,7 @@ fn pinned(config: &Config, backend: &settings::Backend) -> Result<Option<(Pinned
         }
         other => other.map_err(start("the file of imported tags"))?,
     };
-    Ok(Some((Pinned { path, lock: Arc::new(lock) }, Rule::Always(Mode::Pass))))
+    Ok(Some((Pinned::new(path, lock), Rule::Always(Mode::Pass))))
 }
 
 impl Catalogues {
@@ -154,12 +154,8 @@ impl Catalogues {
             for finding in policy.catalogue_findings(backend) {
                 tracing::warn!(%backend, "{finding}");
             }
-            let more = lock.and_then(|lock| lock.with_locks(&policy.imported(backend)));
-            if let Some((pinned, lock)) = known.pinned.as_ref().zip(more)
-                && let Err(error) = lock.write(&pinned.path)
-            {
-                // INVARIANT: the locks count in this process all the same; a restart would lose those not written.
-                tracing::error!(%backend, %error, "imported tags cannot be kept");
+            if let Err(error) = keeper.keep(&policy.imported(backend)) {
+                tracing::error!(%backend, %error, "imported tags cannot be written; they stay until this process ends");
             }
         }
         policy

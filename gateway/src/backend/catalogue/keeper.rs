@@ -1,12 +1,13 @@
 //! Keeps the last good catalogue of a backend, and its lock file, and reads both anew when there is reason to.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use portcullis_policy::BackendName;
+use portcullis_policy::{BackendName, Tag};
 use tokio::sync::Notify;
 
 use super::{Catalogue, Client, FetchError, listen};
@@ -27,8 +28,32 @@ const MIN_PAUSE: Duration = Duration::from_secs(1);
 pub struct Pinned {
     /// The file.
     pub path: PathBuf,
-    /// What it said when it was last good.
+    /// What it said when it was last good, with what backends have declared since.
     pub lock: Arc<LockFile>,
+    /// Tags that could not be written into it: they count all the same, as long as this process lives.
+    pub unwritten: Imported,
+}
+
+/// Tags that a backend has put on its tools.
+pub type Imported = BTreeMap<String, BTreeSet<Tag>>;
+
+impl Pinned {
+    /// What a file says.
+    #[must_use]
+    pub fn new(path: PathBuf, lock: LockFile) -> Self {
+        Self { path, lock: Arc::new(lock), unwritten: Imported::new() }
+    }
+
+    /// Has these tags count; what is to be written, if anything is.
+    ///
+    /// INVARIANT: they count at once, whatever becomes of the file: what a server says next is not waited for.
+    fn takes(&mut self, imported: &Imported) -> Option<(Arc<LockFile>, PathBuf)> {
+        if let Some(more) = self.lock.with_locks(imported) {
+            self.lock = Arc::new(more);
+            self.unwritten.extend(imported.clone());
+        }
+        (!self.unwritten.is_empty()).then(|| (Arc::clone(&self.lock), self.path.clone()))
+    }
 }
 
 /// What is known of a backend's tools.
@@ -71,12 +96,34 @@ impl Keeper {
         Self { backend, client, every, clock, known, nudged: Notify::new(), failures: AtomicU64::new(0) }
     }
 
-    /// Takes over what another keeper of the same servers knows of their tools; the lock file is its own.
+    /// Takes over what another keeper of the same servers knows of their tools; the lock file is its own, but for the
+    /// tags that could not be written into the other's.
     pub fn go_on_from(&self, other: &Self) {
-        let Known { catalogue, read_at, failure, .. } = other.known();
+        let Known { catalogue, read_at, failure, pinned, .. } = other.known();
         let mut known = self.lock();
         (known.catalogue, known.read_at, known.failure) = (catalogue, read_at, failure);
+        if let (Some(own), Some(before)) = (&mut known.pinned, pinned) {
+            own.lock = merged(&own.lock, &before.unwritten);
+            own.unwritten = before.unwritten;
+        }
         self.failures.store(other.failures(), Ordering::Relaxed);
+    }
+
+    /// Has tags stay on tools from now on, and in the lock file. Those that cannot be written stay as long as this
+    /// process lives, and are tried again with the next.
+    ///
+    /// # Errors
+    ///
+    /// Returns a [`LockError`] when they could not be written.
+    pub fn keep(&self, imported: &Imported) -> Result<(), LockError> {
+        let Some((lock, path)) = self.lock().pinned.as_mut().and_then(|pinned| pinned.takes(imported)) else {
+            return Ok(());
+        };
+        lock.write(&path)?;
+        if let Some(pinned) = &mut self.lock().pinned {
+            pinned.unwritten.clear();
+        }
+        Ok(())
     }
 
     /// Whether it reads these servers.
@@ -206,8 +253,9 @@ impl Keeper {
             Ok(lock) => {
                 known.lock_fault = None;
                 let Some(pinned) = &mut known.pinned else { return false };
-                let other = *pinned.lock != lock;
-                pinned.lock = Arc::new(lock);
+                let lock = merged(&Arc::new(lock), &pinned.unwritten);
+                let other = pinned.lock != lock;
+                pinned.lock = lock;
                 if other {
                     tracing::info!(backend = %self.backend, "the lock file is read");
                 }
@@ -224,6 +272,11 @@ impl Keeper {
     fn lock(&self) -> std::sync::MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What a lock file says, with these tags.
+fn merged(lock: &Arc<LockFile>, unwritten: &Imported) -> Arc<LockFile> {
+    lock.with_locks(unwritten).map_or_else(|| Arc::clone(lock), Arc::new)
 }
 
 /// What changes when a file is replaced or written to.

@@ -20,7 +20,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 pub use client::{Client, Fetched, Limits};
-pub use keeper::{Keeper, Known, Pinned};
+pub use keeper::{Imported, Keeper, Known, Pinned};
 pub use listing::Listing;
 pub use pages::Unreadable;
 pub use tool::{Field, Fingerprint, Tool};

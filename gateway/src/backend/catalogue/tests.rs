@@ -111,6 +111,24 @@ fn a_fingerprint_hangs_on_what_is_said_and_not_on_how() {
 }
 
 #[test]
+fn a_tag_in_either_place_is_a_tag_of_the_definition() {
+    let with = |meta: Value| Tool::read(&json!({ "name": "a", "_meta": meta })).unwrap();
+    let approved = with(json!({ "fastmcp": { "tags": ["pii"] } }));
+    for (meta, tags) in [
+        (json!({ "fastmcp": { "tags": ["pii"] }, "_fastmcp": { "tags": ["read"] } }), &["pii", "read"][..]),
+        (json!({ "fastmcp": { "tags": [] }, "_fastmcp": { "tags": ["read"] } }), &["read"]),
+        (json!({ "fastmcp": { "tags": ["pii"] }, "_fastmcp": { "tags": "read" } }), &[]),
+        (json!({ "fastmcp": { "tags": null }, "_fastmcp": { "tags": ["pii"] } }), &[]),
+        (json!({ "fastmcp": { "tags": ["pii", 1] } }), &[]),
+    ] {
+        let other = with(meta.clone());
+        assert_eq!((other.tags(), approved.differs(&other)), (tags.to_vec(), vec![Field::Tags]), "{meta}");
+    }
+    let twice = with(json!({ "fastmcp": { "tags": ["pii"] }, "_fastmcp": { "tags": ["pii"] } }));
+    assert!(approved.differs(&twice).is_empty(), "the control");
+}
+
+#[test]
 fn a_catalogue_has_another_hash_when_a_tool_is_another() {
     let hash = |tools: &[Value]| catalogue(tools).hash().to_string();
     let mut described = forecast();

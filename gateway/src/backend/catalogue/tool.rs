@@ -28,7 +28,7 @@ pub enum Field {
     OutputSchema,
     /// Hints such as `readOnlyHint`.
     Annotations,
-    /// Tags of the server's own: `_meta.fastmcp.tags`, or the older `_meta._fastmcp.tags`.
+    /// Tags of the server's own: `_meta.fastmcp.tags`, and the older `_meta._fastmcp.tags`.
     Tags,
 }
 
@@ -142,7 +142,7 @@ impl Tool {
     #[must_use]
     pub fn tags(&self) -> Vec<&str> {
         let tags = self.get(Field::Tags).and_then(Value::as_array);
-        tags.map(|tags| tags.iter().filter_map(Value::as_str).collect()).unwrap_or_default()
+        tags.and_then(|tags| tags.iter().map(Value::as_str).collect()).unwrap_or_default()
     }
 
     /// Over all of its definition: two tools with one fingerprint are described alike.
@@ -174,15 +174,22 @@ fn is_of_shape(field: Field, value: &Value) -> bool {
 }
 
 /// Tags are a set: order and repetition say nothing. What is no array of strings is kept, so that a change shows.
+///
+/// INVARIANT: both places count, for the policy imports from both.
 fn tags(meta: Option<&Value>) -> Option<Value> {
     let of = |member: &str| meta?.get(member)?.get("tags");
-    let found = of("fastmcp").or_else(|| of("_fastmcp"))?;
-    let Some(texts) = found.as_array().and_then(|tags| tags.iter().map(Value::as_str).collect::<Option<Vec<_>>>())
-    else {
-        return Some(found.clone());
-    };
-    let set: std::collections::BTreeSet<&str> = texts.into_iter().collect();
-    Some(Value::from(set.into_iter().collect::<Vec<_>>()))
+    let places: Vec<&Value> = ["fastmcp", "_fastmcp"].into_iter().filter_map(of).collect();
+    let texts = |found: &Value| found.as_array()?.iter().map(|tag| tag.as_str().map(str::to_owned)).collect();
+    let all: Option<Vec<Vec<String>>> = places.iter().map(|found| texts(found)).collect();
+    match (all, places.as_slice()) {
+        (_, []) => None,
+        (Some(all), _) => {
+            let set: std::collections::BTreeSet<String> = all.into_iter().flatten().collect();
+            Some(Value::from(set.into_iter().collect::<Vec<_>>()))
+        }
+        (None, [only]) => Some((*only).clone()),
+        (None, both) => Some(both.iter().map(|found| (*found).clone()).collect()),
+    }
 }
 
 /// The digest of a part of a definition.
