@@ -8,6 +8,7 @@ use crate::authorize::Asked;
 use crate::catalogue::Catalogue;
 use crate::decision::DenialKind;
 use crate::document::Document;
+use crate::error::{Fault, Severity};
 use crate::names::BackendName;
 use crate::policy::Policy;
 use crate::subject::Subject;
@@ -39,6 +40,8 @@ impl CaseReport {
 pub struct CaseFailure {
     /// Line in the file, from 1.
     pub line: u64,
+    /// Column in the line, from 1.
+    pub column: u64,
     /// The test's name.
     pub name: String,
     /// What was expected and what was found.
@@ -47,7 +50,16 @@ pub struct CaseFailure {
 
 impl fmt::Display for CaseFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "line {}, `{}`: {}", self.line, self.name, self.message)
+        self.fault().fmt(f)
+    }
+}
+
+impl CaseFailure {
+    /// What there is to mend.
+    #[must_use]
+    pub fn fault(&self) -> Fault {
+        let message = format!("the test `{}` fails: {}; mend the policy, or the test", self.name, self.message);
+        Fault { line: self.line, column: self.column, severity: Severity::Error, message }
     }
 }
 
@@ -63,6 +75,7 @@ pub(crate) fn run(policy: &Policy, document: &Document) -> CaseReport {
             .chain(case.call.as_ref().and_then(|call| decides(&policy, call, &subject)));
         failures.extend(messages.map(|message| CaseFailure {
             line: case.name.at.line(),
+            column: case.name.at.column(),
             name: case.name.value.clone(),
             message,
         }));
@@ -71,6 +84,7 @@ pub(crate) fn run(policy: &Policy, document: &Document) -> CaseReport {
         let subject = at_home(&written, &never.subject);
         failures.extend(reached(&policy, catalogue, never, &subject).map(|message| CaseFailure {
             line: never.at.line(),
+            column: never.at.column(),
             name: "never".to_owned(),
             message,
         }));

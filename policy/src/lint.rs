@@ -88,7 +88,11 @@ fn locks_without_keys(written: &Written, findings: &mut Vec<Fault>) {
 fn unused_vocabulary(written: &Written, findings: &mut Vec<Fault>) {
     let carried = carried(written);
     for tag in written.tags.iter().flatten().filter(|tag| !carried.contains(&tag.name.value)) {
-        warn(findings, tag.name.at, format!("the tag `{}` is declared and nothing carries it", tag.name.value));
+        let text = format!(
+            "the tag `{}` is declared and nothing carries it; tag something with it, or take it out",
+            tag.name.value
+        );
+        warn(findings, tag.name.at, text);
     }
 }
 
@@ -120,7 +124,10 @@ fn patterns_without_items(written: &Written, findings: &mut Vec<Fault>) {
         for pattern in &tagging.patterns {
             let glob = NameGlob::new(&pattern.value);
             if !tools.iter().any(|tool| glob.matches(tool)) {
-                let text = format!("`{}` matches no tool of `{backend}` in the tests' catalogue", pattern.value);
+                let text = format!(
+                    "`{}` matches no tool of `{backend}` in the tests' catalogue; mend it, or add the tool there",
+                    pattern.value
+                );
                 warn(findings, pattern.at, text);
             }
         }
@@ -171,7 +178,10 @@ fn empty_grants(policy: &Policy, written: &Written, findings: &mut Vec<Fault>) {
 /// Configured backends on which nothing carries a tag.
 fn silent_backends(policy: &Policy, findings: &mut Vec<Fault>) {
     for backend in policy.0.backends.iter().filter(|backend| backend.tags.is_empty()) {
-        let text = format!("nothing on the backend `{}` carries a tag, so that it opens to nobody", backend.name);
+        let text = format!(
+            "nothing on the backend `{}` carries a tag, so that it opens to nobody; tag its tools",
+            backend.name
+        );
         warn(findings, Location::UNKNOWN, text);
     }
 }
@@ -197,7 +207,9 @@ fn conditions_on_nothing(policy: &Policy, written: &Written, findings: &mut Vec<
                 warn(
                     findings,
                     when.at,
-                    format!("the tool `{tool}` has no argument `{missing}`, so that the condition fails on it"),
+                    format!(
+                        "the tool `{tool}` has no argument `{missing}`, so that the condition fails on it; mend the name, or the tool's schema in the tests' catalogue"
+                    ),
                 );
             }
         }

@@ -72,7 +72,7 @@ async fn a_policy_whose_tests_fail_is_refused() {
     world.configure(|text| opens_delete(text) + tests);
     world.until_metric(REFUSED).await;
     assert!(!may_delete(&world, &token).await);
-    assert!(world.gateway.said().contains("policy test failed"));
+    assert!(world.gateway.said().contains("mend the policy, or the test"));
 }
 
 #[tokio::test]

@@ -23,8 +23,8 @@ pub(super) fn run(file: &Path, json: bool) -> Result<Answer, String> {
     let passed = report.total() - failed_tests;
     let text = if json {
         let failure = |failure: &portcullis_policy::CaseFailure| {
-            json!({ "file": loaded.file.display().to_string(), "line": failure.line, "name": failure.name,
-                "message": failure.message })
+            json!({ "file": loaded.file.display().to_string(), "line": failure.line, "column": failure.column,
+                "name": failure.name, "message": failure.message })
         };
         json!({
             "ok": failures.is_empty(), "policy": **policy.hash(), "passed": passed,
@@ -38,9 +38,10 @@ pub(super) fn run(file: &Path, json: bool) -> Result<Answer, String> {
             let _ = writeln!(text, "{warning}");
         }
         for failure in failures {
-            let _ = writeln!(text, "failed: {failure}");
+            let _ = writeln!(text, "{}", Finding::of_policy(&loaded.file, &failure.fault()));
         }
-        let _ = write!(text, "{}: policy {}, {passed} passed, {failed_tests} failed", file.display(), policy.hash());
+        let _ =
+            write!(text, "{}: policy {}, {passed} tests passed, {failed_tests} failed", file.display(), policy.hash());
         text
     };
     Ok(if failures.is_empty() { Answer::Yes(text) } else { Answer::No(text) })

@@ -28,7 +28,7 @@ use portcullis_policy::{BackendName, Policy, Setting, Severity};
 
 use super::document::{self, Document, PolicySource};
 use super::settings::{Config, OAuth, Server};
-use super::{ConfigError, Environment, Fault, names};
+use super::{ConfigError, Environment, names};
 use values::Resolver;
 
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
@@ -206,7 +206,10 @@ fn warn_of_lint(
     for fault in policy.lint(document) {
         match fault.severity {
             Severity::Error => resolver.policy_fault(file, &fault),
-            Severity::Warning => resolver.warn(format!("policy, line {}: {}", fault.line, fault.message)),
+            Severity::Warning => {
+                let place = file.map_or_else(|| "policy".to_owned(), |file| file.display().to_string());
+                resolver.warn(format!("{place}:{}:{}: {}", fault.line, fault.column, fault.message));
+            }
         }
     }
 }
@@ -220,8 +223,7 @@ fn check_cases(
 ) -> bool {
     let report = policy.run_cases(document);
     for failure in report.failures() {
-        let place = file.map_or_else(String::new, |file| format!("{}: ", file.display()));
-        resolver.push(Fault::whole(format!("{place}policy test failed: {failure}")));
+        resolver.policy_fault(file, &failure.fault());
     }
     report.failures().is_empty()
 }

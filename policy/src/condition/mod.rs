@@ -127,7 +127,7 @@ impl Condition {
         let parsed = parsed.map_err(|errors| {
             let first =
                 errors.errors.first().map_or("it cannot be read", |error| error.msg.lines().next().unwrap_or(""));
-            format!("this is no CEL expression: {first}")
+            format!("this is no CEL expression: {first}; write a comparison such as `args.env == \"dev\"`")
         })?;
         let mut reader = Reader::new(vocabulary);
         let expression = reader.expression(&parsed)?;

@@ -60,7 +60,7 @@ fn said_twice(written: &Written, findings: &mut Vec<Fault>) {
     let mut names = BTreeSet::new();
     for case in &written.tests.cases {
         if !names.insert(case.name.value.as_str()) {
-            let text = format!("two tests are named `{}`; a failure would not say which", case.name.value);
+            let text = format!("two tests are named `{}`; a failure would not say which; rename one", case.name.value);
             warn(findings, case.name.at, text);
         }
     }
@@ -101,7 +101,11 @@ fn almost_alike(written: &Written, findings: &mut Vec<Fault>) {
         for (name, at) in names {
             let other = *seen.entry(name.to_lowercase()).or_insert(name);
             if other != name {
-                warn(findings, at, format!("the {what}s `{other}` and `{name}` differ in case only, and are two"));
+                warn(
+                    findings,
+                    at,
+                    format!("the {what}s `{other}` and `{name}` differ in case only, and are two; write one of them"),
+                );
             }
         }
     }
@@ -169,7 +173,10 @@ fn rules_for_nobody(policy: &Policy, written: &Written, findings: &mut Vec<Fault
             warn(
                 findings,
                 rule.id.at,
-                format!("the deny rule `{}` spares every role, and so denies nothing", rule.id.value),
+                format!(
+                    "the deny rule `{}` spares every role, and so denies nothing; shorten its `unless`, or take it out",
+                    rule.id.value
+                ),
             );
         }
     }
@@ -181,7 +188,10 @@ fn idle_ignoring(policy: &Policy, written: &Written, findings: &mut Vec<Fault>) 
         let Some((_, table)) = policy.backend(&grant.backend.value) else { continue };
         let carried: Vec<_> = table.tools.of(&grant.tool).iter().filter_map(|bit| table.tags.get(bit)).collect();
         for tag in grant.ignoring.iter().filter(|tag| !carried.is_empty() && !carried.contains(&&tag.value)) {
-            let text = format!("the tool `{}` does not carry the tag `{}` that is ignored", grant.tool, tag.value);
+            let text = format!(
+                "the tool `{}` does not carry the tag `{}` that is ignored; take it out",
+                grant.tool, tag.value
+            );
             warn(findings, tag.at, text);
         }
     }
@@ -195,8 +205,10 @@ fn idle_pins(policy: &Policy, written: &Written, findings: &mut Vec<Fault>) {
                 written.tests.catalogue.iter().filter(|entry| entry.backend.value == backend.value).peekable();
             let glob = NameGlob::new(pattern);
             if tools.peek().is_some() && !tools.any(|entry| glob.matches(&entry.tool.value)) {
-                let text =
-                    format!("the pin `{}` is for no tool of `{}` in the tests' catalogue", pin.id.value, backend.value);
+                let text = format!(
+                    "the pin `{}` is for no tool of `{}` in the tests' catalogue; mend its pattern, or add the tool there",
+                    pin.id.value, backend.value
+                );
                 warn(findings, pin.id.at, text);
             }
         }
@@ -205,7 +217,7 @@ fn idle_pins(policy: &Policy, written: &Written, findings: &mut Vec<Fault>) {
                 |(on, pattern): &(At<_>, String)| on.value == backend.value && NameGlob::new(pattern).matches(tool);
             if !pin.patterns.iter().any(within) {
                 let text = format!(
-                    "the pin `{}` is not for `{tool}` anyway, so that the exception says nothing",
+                    "the pin `{}` is not for `{tool}` anyway, so that the exception says nothing; take it out",
                     pin.id.value
                 );
                 warn(findings, backend.at, text);
@@ -215,7 +227,12 @@ fn idle_pins(policy: &Policy, written: &Written, findings: &mut Vec<Fault>) {
     let tested = crate::cases::with_catalogues(policy, written);
     for backend in tested.0.backends.iter().map(|table| &table.name) {
         for finding in tested.catalogue_findings(backend) {
-            warn(findings, Location::UNKNOWN, format!("in the tests' catalogue of `{backend}`: {finding}"));
+            let is_of = |entry: &&crate::written::CatalogueEntry| {
+                entry.backend.value == *backend && finding.starts_with(&format!("the tool `{}` of ", entry.tool.value))
+            };
+            let at = written.tests.catalogue.iter().find(is_of).map_or(Location::UNKNOWN, |entry| entry.tool.at);
+            let text = format!("in the tests' catalogue of `{backend}`: {finding}; mend the entry, or the rule");
+            warn(findings, at, text);
         }
     }
 }
@@ -248,7 +265,10 @@ fn unmet_step_up(written: &Written, findings: &mut Vec<Fault>) {
         };
         let some = written.roles.iter().any(|role| role.opens.iter().any(|open| open.tag.value == tag.name.value));
         if some && openers.all(for_apps) {
-            let text = format!("only applications hold a key for `{}`, and they never meet a step-up", tag.name.value);
+            let text = format!(
+                "only applications hold a key for `{}`, and they never meet a step-up; take `step_up` out",
+                tag.name.value
+            );
             warn(findings, tag.name.at, text);
         }
     }

@@ -3,8 +3,6 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use serde_saphyr::Location;
-
 use super::warn;
 use crate::condition::{Answer, Arguments, Condition, Scene, Vocabulary};
 use crate::error::Fault;
@@ -195,12 +193,11 @@ fn caps_of_nothing(policy: &Policy, written: &Written, findings: &mut Vec<Fault>
                 .any(|role| role.name.as_ref() == name && !(role.keys.is_empty() && role.grants.is_empty()))
         };
         if !roles.iter().any(|role| holds(role.value.as_ref())) {
-            let at = roles.first().map_or(Location::UNKNOWN, |role| role.at);
             let text = format!(
                 "the tenant `{}` is capped to nothing; name roles with keys, or take the tenant out",
                 tenant.id
             );
-            warn(findings, at, text);
+            warn(findings, tenant.at, text);
         }
     }
 }
@@ -251,7 +248,10 @@ fn covered_rules(policy: &Policy, written: &Written, findings: &mut Vec<Fault>) 
         };
         if let Some((_, by)) = written.denies.iter().enumerate().find(covers) {
             let idle = if rule.shadow { "records nothing" } else { "denies nothing more" };
-            let text = format!("the deny rule `{}` {idle}: `{}` denies all of it already", rule.id.value, by.id.value);
+            let text = format!(
+                "the deny rule `{}` {idle}: `{}` denies all of it already; take one of the two out",
+                rule.id.value, by.id.value
+            );
             warn(findings, rule.id.at, text);
         }
     }

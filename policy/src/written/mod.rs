@@ -61,6 +61,7 @@ pub(crate) struct TagDecl {
 /// A tenant that may reach something, and the roles that cap it.
 #[derive(Clone, Debug)]
 pub(crate) struct Tenant {
+    pub(crate) at: Location,
     pub(crate) id: String,
     pub(crate) roles: Option<Vec<At<Role>>>,
 }
@@ -215,7 +216,7 @@ fn tenants(reader: &mut Reader, node: &Node) -> Vec<Tenant> {
         if tenants.iter().any(|known: &Tenant| known.id == id) {
             reader.fault(key.referenced, format!("the tenant `{id}` is there twice; keep one of the two"));
         }
-        tenants.push(Tenant { id, roles });
+        tenants.push(Tenant { at: key.referenced, id, roles });
     }
     if matches!(&node.value, Value::Mapping(entries) if entries.is_empty()) {
         reader.fault(node.location, "`tenants` lists none, so that nobody reaches anything; list one or leave it out");

@@ -143,7 +143,11 @@ impl Reader {
         let number = if let Value::Number(text) = &node.value { text.parse().ok() } else { None };
         let number = number.filter(|number| within.contains(number));
         if number.is_none() {
-            let message = format!("a whole number from {} to {} belongs here", within.start(), within.end());
+            let message = format!(
+                "this is no number that can be used here; write a whole number from {} to {}",
+                within.start(),
+                within.end()
+            );
             self.fault(node.location, message);
         }
         number
