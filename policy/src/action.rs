@@ -2,7 +2,7 @@
 
 use crate::names::BackendName;
 
-/// An act on one backend. Completion and subscription are decided as the prompt or resource they speak of.
+/// An act on one backend. A subscription is decided as the resource that it speaks of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action<'a> {
     /// What the protocol itself needs: initialize, ping, discovery, notifications, streams.
@@ -22,6 +22,11 @@ pub enum Action<'a> {
     },
     /// Get a prompt.
     GetPrompt {
+        /// Its name.
+        name: &'a str,
+    },
+    /// Complete the arguments of a prompt.
+    CompletePrompt {
         /// Its name.
         name: &'a str,
     },

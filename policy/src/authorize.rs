@@ -133,7 +133,7 @@ impl Policy {
         let name = tool.unwrap_or_default();
         let scene = Scene { arguments: Arguments::Unknown, tool: name, backend: table.name.as_ref(), caller: subject };
         let judge = Judge { policy: &self.0, index, table, held, locks, tool, scene };
-        let exempt = || self.0.exempt(&self.0.roles_of(subject), subject.tenant());
+        let exempt = || self.0.exempt(&self.0.roles_of(subject), subject);
         if judge.opens().is_none() {
             let mut shut = Shut::new(DenialKind::NotOpen, judge.closed(&exempt()));
             shut.shadow = judge.shadow_roles();
@@ -204,7 +204,7 @@ impl Policy {
                 }
                 entry.locks
             }
-            Action::GetPrompt { name } => table.prompts.of(name),
+            Action::GetPrompt { name } | Action::CompletePrompt { name } => table.prompts.of(name),
             Action::ReadResource { uri } => table.resources.of(uri),
             Action::UseTemplate { template } => table.resources.of_template(template),
         }))
@@ -236,6 +236,10 @@ impl Policy {
                     return Err(Refused::Always(Reason::PinClaim(pin.id.clone())));
                 }
                 pin::prompt_arguments(&self.0.pins, index, name, subject, arguments())
+            }
+            Action::CompletePrompt { name } => pin::check_prompt_completion(&self.0.pins, index, name).map(|()| None),
+            Action::UseTemplate { template } => {
+                pin::check_template_completion(&self.0.pins, index, template).map(|()| None)
             }
             Action::ReadResource { uri } => {
                 // INVARIANT: what has no one spelling carries no tag and was refused before.

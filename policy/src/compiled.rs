@@ -168,9 +168,19 @@ impl UriLocks {
     }
 
     /// The tags of the resource that a URI names, however it is spelled; none where that is open to doubt.
+    ///
+    /// INVARIANT: what a server may take it for adds its locks, and never the first one, which would open it.
     pub(crate) fn of(&self, uri: &str) -> Bits {
         let Ok(uri) = uri::canonical(uri) else { return Bits::default() };
-        self.exact.get(&uri).copied().unwrap_or_else(|| self.by_globs(|| uri.chars().map(Step::Literal)))
+        let own = self.of_canonical(&uri);
+        if own.is_empty() {
+            return own;
+        }
+        uri::shortened(&uri).fold(own, |locks, short| locks.or(self.of_canonical(short)))
+    }
+
+    fn of_canonical(&self, uri: &str) -> Bits {
+        self.exact.get(uri).copied().unwrap_or_else(|| self.by_globs(|| uri.chars().map(Step::Literal)))
     }
 
     /// Tags that every expansion of the template carries decide whether it opens; tags that some may carry do not.

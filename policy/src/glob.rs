@@ -126,6 +126,43 @@ fn positions(states: &States) -> impl Iterator<Item = usize> {
     })
 }
 
+/// Whether some name matches both patterns.
+pub(crate) fn overlap(a: &[u8], b: &[u8]) -> bool {
+    // Which places of `b` the patterns so far can meet at.
+    let closure = |row: &mut Vec<bool>| {
+        for at in 1..row.len() {
+            let star = b.get(at - 1) == Some(&b'*');
+            if star
+                && row.get(at - 1) == Some(&true)
+                && let Some(cell) = row.get_mut(at)
+            {
+                *cell = true;
+            }
+        }
+    };
+    let mut row = vec![false; b.len() + 1];
+    if let Some(first) = row.first_mut() {
+        *first = true;
+    }
+    closure(&mut row);
+    for byte in a {
+        let before = row.clone();
+        for (at, cell) in row.iter_mut().enumerate() {
+            let was = before.get(at) == Some(&true);
+            let diagonal =
+                at > 0 && before.get(at - 1) == Some(&true) && (b.get(at - 1) == Some(byte) || *byte == b'*');
+            let by_star = at > 0 && b.get(at - 1) == Some(&b'*') && was;
+            *cell = diagonal || by_star || (*byte == b'*' && was);
+        }
+        if *byte == b'*' {
+            let from = row.iter().position(|cell| *cell).unwrap_or(row.len());
+            row.iter_mut().skip(from).for_each(|cell| *cell = true);
+        }
+        closure(&mut row);
+    }
+    row.last() == Some(&true)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -192,5 +229,27 @@ mod tests {
         assert!(glob(&[open]).matches(input.into_iter()));
         assert!(!glob(&[Step::Literal('a'), Step::Literal('b')]).matches(input.into_iter()));
         assert!(!glob(&[Step::Literal('a'), Step::Segment]).matches([Step::Literal('a'), open].into_iter()));
+    }
+
+    #[test]
+    fn patterns_overlap_when_one_name_matches_both() {
+        for (a, b, expected) in [
+            ("get_x", "get_x", true),
+            ("get_x", "get_y", false),
+            ("get_*", "get_x", true),
+            ("get_*", "*_x", true),
+            ("get_*", "set_*", false),
+            ("*", "anything", true),
+            ("a*b", "*c*", true),
+            ("a*b", "b*", false),
+            ("", "*", true),
+            ("", "a", false),
+        ] {
+            assert_eq!(
+                (overlap(a.as_bytes(), b.as_bytes()), overlap(b.as_bytes(), a.as_bytes())),
+                (expected, expected),
+                "{a} {b}"
+            );
+        }
     }
 }

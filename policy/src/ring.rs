@@ -14,7 +14,7 @@ impl Compiled {
         let mut ring = self.keys_of(&held);
         // Who brings no token is of no tenant, and reaches what `members.public` says and nothing more.
         ring.tenant_listed = subject.kind() == Kind::Public || self.cap(&mut ring, subject.tenant());
-        let exempt = self.exempt(&held, subject.tenant());
+        let exempt = self.exempt(&held, subject);
         for (index, backend) in ring.backends.iter_mut().enumerate() {
             self.deny(index, backend, &exempt);
             backend.scopes = self.scopes(index, subject.scopes());
@@ -137,9 +137,9 @@ impl Compiled {
 
     /// The roles that count for a rule's `unless`: those the caller is a member of, for membership is not inherited,
     /// and within the tenant's ceiling, or a guest could hold more than the ceiling's roles do.
-    pub(crate) fn exempt(&self, held: &[usize], tenant: &str) -> Vec<usize> {
-        let listed =
-            self.tenants.as_ref().as_ref().into_iter().flatten().find(|listed| listed.id.eq_ignore_ascii_case(tenant));
+    pub(crate) fn exempt(&self, held: &[usize], subject: &Subject) -> Vec<usize> {
+        let tenants = self.tenants.as_ref().as_ref().filter(|_| subject.kind() != Kind::Public);
+        let listed = tenants.into_iter().flatten().find(|listed| listed.id.eq_ignore_ascii_case(subject.tenant()));
         let ceiling = listed.and_then(|listed| listed.roles.as_ref());
         let counts = |role: &usize| self.roles.get(*role).is_some_and(|role| !role.shadow);
         held.iter().copied().filter(counts).filter(|role| ceiling.is_none_or(|roles| roles.contains(role))).collect()

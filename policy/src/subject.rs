@@ -115,9 +115,11 @@ impl Subject {
         Self { acrs, auth_time, ring: OnceLock::new(), ..self }
     }
 
-    /// With further claims of the token, as `caller.claims` in conditions and pins.
+    /// With further claims of the token, as `caller.claims` in conditions and pins. A claim that is null says nothing:
+    /// pinned to it, an argument would be what many servers take for no restriction at all.
     #[must_use]
-    pub fn with_claims(self, claims: BTreeMap<String, Value>) -> Self {
+    pub fn with_claims(self, mut claims: BTreeMap<String, Value>) -> Self {
+        claims.retain(|_, value| !value.is_null());
         Self { claims, ring: OnceLock::new(), ..self }
     }
 

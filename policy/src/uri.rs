@@ -49,6 +49,14 @@ pub(crate) fn canonical(uri: &str) -> Result<String, UriError> {
     Ok(fold_authority(&decoded))
 }
 
+/// What a server may take for the same resource as a canonical URI: the URI without its query, and without a slash at
+/// its end.
+pub(crate) fn shortened(uri: &str) -> impl Iterator<Item = &str> {
+    let path = uri.split_once('?').map_or(uri, |(path, _)| path);
+    let bare = path.strip_suffix('/').filter(|bare| !bare.ends_with('/'));
+    [Some(path), bare].into_iter().flatten().filter(move |short| *short != uri)
+}
+
 /// A template's literal characters, and its variables as wildcards.
 ///
 /// A plain `{name}` expands within its segment; any other expression may expand to anything.
@@ -236,6 +244,20 @@ mod tests {
             assert_eq!(canonical(uri), Err(error), "{uri}");
         }
         assert_eq!(canonical(&format!("w://{}", "a".repeat(3000))), Err(TooLong));
+    }
+
+    #[test]
+    fn what_a_server_may_take_for_the_same_is_shorter() {
+        for (uri, shorter) in [
+            ("w://s/a", &[][..]),
+            ("w://s/a?b=c/", &["w://s/a"]),
+            ("w://s/a/", &["w://s/a"]),
+            ("w://s/a/?b", &["w://s/a/", "w://s/a"]),
+            ("w://", &[]),
+            ("w://?x", &["w://"]),
+        ] {
+            assert_eq!(shortened(uri).collect::<Vec<_>>(), shorter, "{uri}");
+        }
     }
 
     fn opens(pattern: &str, uri_template: &str) -> bool {

@@ -107,6 +107,113 @@ fn a_template_is_shown_when_every_expansion_is_inside_the_pattern() {
 }
 
 #[test]
+fn a_query_or_a_slash_behind_a_resource_takes_no_lock_off_and_opens_nothing() {
+    let policy = load(
+        r#"
+roles:
+  reader: { opens: [read] }
+  owner:  { opens: [read, private] }
+tools: {}
+resources:
+  weather:
+    read:    ["weather://stations/**", "weather://one"]
+    private: ["weather://stations/home"]
+"#,
+    );
+    let (reader, owner) = (holder("reader"), holder("owner"));
+    let (view, all) = (policy.view(&reader, &weather()), policy.view(&owner, &weather()));
+    for uri in ["weather://stations/home?x", "weather://stations/home/", "weather://stations/home/?x=1&y"] {
+        assert!(!view.resource(uri) && all.resource(uri), "{uri}");
+    }
+    for uri in ["weather://one?x", "weather://one/"] {
+        assert!(!view.resource(uri), "{uri}: what no pattern matches opens to nobody");
+    }
+    for uri in ["weather://stations/oslo?x", "weather://stations/oslo/", "weather://one"] {
+        assert!(view.resource(uri), "{uri}: the control");
+    }
+}
+
+const PINNED: &str = r#"
+roles: { reader: { opens: [read] } }
+tools: { weather: { read: ["get_*"] } }
+prompts: { weather: { read: ["*"] } }
+resources: { weather: { read: ["crm://**"] } }
+pins:
+  - { id: notes, resources: ["weather/CRM://Data/{tenant}/n%6Ftes"], argument: tenant, to: caller.tid, how: require, except: ["weather/CRM://data/all/notes"] }
+  - { id: who, prompts: [weather/brief], argument: /who, to: caller.claims.area, how: set }
+"#;
+
+#[test]
+fn no_spelling_of_a_resource_gets_around_its_pin() {
+    let policy = load(PINNED);
+    let subject = holder("reader");
+    let view = policy.view(&subject, &weather());
+    for (uri, open) in [
+        ("crm://data/tenant/notes", true),
+        ("CRM://DATA/tenant/notes", true),
+        ("crm://data/tenant/notes?x", true),
+        ("crm://data/all/notes", true),
+        ("crm://data/tenant/other", true),
+        ("crm://data/theirs/notes", false),
+        ("CRM://DATA/theirs/notes", false),
+        ("crm://data/theirs/note%73", false),
+        ("crm://data/theirs/notes?x", false),
+        ("crm://data/theirs/notes/", false),
+        ("crm://data/tenant/../theirs/notes", false),
+    ] {
+        assert_eq!(view.resource(uri), open, "{uri}");
+        assert_eq!(policy.explain(&subject, &weather(), &Action::ReadResource { uri }).is_allowed(), open, "{uri}");
+    }
+}
+
+#[test]
+fn what_is_pinned_is_not_completed() {
+    let policy = load(PINNED);
+    let subject = holder("reader").with_claims([("area".to_owned(), "north".into())].into());
+    let allowed = |action: &Action<'_>| policy.explain(&subject, &weather(), action).is_allowed();
+    for (template, open) in [
+        ("crm://data/{t}/notes", false),
+        ("CRM://data/{t}/{what}", false),
+        ("crm://{+all}", false),
+        ("crm://data/theirs/notes", false),
+        ("crm://data/{t}/orders", true),
+        ("crm://other/{t}", true),
+    ] {
+        assert_eq!(allowed(&Action::UseTemplate { template }), open, "{template}");
+    }
+    assert!(allowed(&Action::GetPrompt { name: "brief" }) && !allowed(&Action::CompletePrompt { name: "brief" }));
+    assert!(allowed(&Action::CompletePrompt { name: "greet" }), "the control");
+}
+
+#[test]
+fn a_claim_that_is_null_is_no_claim() {
+    let policy = load(PINNED);
+    let with = |area: serde_json::Value| holder("reader").with_claims([("area".to_owned(), area)].into());
+    let gets = |subject: &Subject| policy.view(subject, &weather()).prompt("brief");
+    assert!(gets(&with("north".into())), "the control");
+    assert!(!gets(&with(serde_json::Value::Null)) && !gets(&holder("reader")));
+}
+
+#[test]
+fn a_json_pointer_that_can_be_read_in_two_ways_does_not_load() {
+    let with = |pointer: &str| {
+        let text = PINNED.replace("argument: /who", &format!("argument: '{pointer}'"));
+        Policy::from_yaml(&text, &[weather()]).map(|_| ()).map_err(|faults| faults.to_string())
+    };
+    for (pointer, words) in [
+        ("/a~", "`~0`"),
+        ("/a~2b", "`~0`"),
+        ("", "a JSON Pointer"),
+        ("/", "a JSON Pointer"),
+        ("/a//b", "a JSON Pointer"),
+        ("who", "write `/who`"),
+    ] {
+        assert!(with(pointer).is_err_and(|faults| faults.contains(words)), "{pointer}: {:?}", with(pointer));
+    }
+    assert_eq!((with("/a~1b"), with("/a~0b")), (Ok(()), Ok(())), "the control");
+}
+
+#[test]
 fn long_names_and_uris_cost_little_and_open_nothing() {
     let policy = load(RESOURCES);
     let view = policy.view(&holder("owner"), &weather());

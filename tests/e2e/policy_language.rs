@@ -451,6 +451,97 @@ async fn an_imported_lock_stays_until_the_operator_takes_it_off() {
 }
 
 #[tokio::test]
+async fn an_imported_lock_that_cannot_be_written_stays_all_the_same() {
+    let tools = |tags: &[&str]| vec![tagged("get_a", "fastmcp", tags), tagged("get_b", "fastmcp", &["read"])];
+    let (world, server) = importing("meta: true, trust: full", "", tools(&["read"])).await;
+    let rita = world.identity.mint("rita", &Value::Null);
+    assert_eq!(listed(&world, &rita).await, ["get_a", "get_b"]);
+    // A directory in the place of the file: neither read nor replaced.
+    let file = world.directory().join("state/imported-weather.json");
+    std::fs::remove_file(&file).unwrap();
+    std::fs::create_dir(&file).unwrap();
+    server.set(tools(&["read", "pii"]));
+    until("the lock is on", async || listed(&world, &rita).await == ["get_b"]).await;
+    until("it cannot be written", async || world.gateway.said().contains("imported tags cannot be written")).await;
+    server.set(tools(&["read"]));
+    let lists = || server.backend.requests().iter().filter(|request| request.json()["method"] == "tools/list").count();
+    let read = lists();
+    until("it is read again", async || lists() > read + 1).await;
+    assert_eq!(listed(&world, &rita).await, ["get_b"], "the server does not take the lock off");
+    assert_eq!(call(&world, &rita, "get_a", json!({})).await, unknown("get_a"));
+    // Once the place is free it is written, with the next change.
+    std::fs::remove_dir(&file).unwrap();
+    server.set(vec![tagged("get_b", "fastmcp", &["read"])]);
+    until("it is written", async || std::fs::read_to_string(&file).is_ok_and(|text| text.contains("pii"))).await;
+}
+
+#[tokio::test]
+async fn a_tag_in_another_place_is_a_change_of_the_tool() {
+    let policy = "
+  tags: { read: {}, pii: {} }
+  roles: { Task.Read: { opens: [read] } }
+  imports: { weather: { meta: true, trust: full } }
+  tools: {}
+";
+    let server = Server::start(vec![tagged("get_a", "fastmcp", &[]), tagged("get_b", "fastmcp", &["read"])]).await;
+    let more = "drift: { lock: weather.lock.json }, catalogue_refresh: 1s";
+    let world = WorldBuilder::new(&server.backend).backend_more(more).policy(policy).before(&["tools", "pin"]).start();
+    let world = world.await;
+    until("the catalogue is read", async || world.probe("/readyz").await.contains("catalogue of 2 tools")).await;
+    let rita = world.identity.mint("rita", &Value::Null);
+    assert_eq!(listed(&world, &rita).await, ["get_b"]);
+    let mut grown = tagged("get_a", "fastmcp", &[]);
+    grown["_meta"]["_fastmcp"] = json!({ "tags": ["read"] });
+    server.set(vec![grown, tagged("get_b", "fastmcp", &["read"])]);
+    until("it is quarantined", async || world.probe("/readyz").await.contains("1 of them quarantined")).await;
+    assert_eq!(listed(&world, &rita).await, ["get_b"], "a tag that nobody approved opens nothing");
+    assert_eq!(call(&world, &rita, "get_a", json!({})).await, unknown("get_a"));
+    assert_eq!(call(&world, &rita, "get_b", json!({})).await, Fate::Arrived, "the control");
+}
+
+#[tokio::test]
+async fn what_is_pinned_is_not_completed_and_no_spelling_of_a_uri_gets_around_it() {
+    let (world, server) = pinned().await;
+    let rita = world.identity.mint("rita", &json!({ "tid": TENANT }));
+    let complete = async |reference: Value| {
+        let argument = json!({ "name": "x", "value": "" });
+        let context = json!({ "arguments": { "who": "you", "tenant": "99999999-8888-4777-8666-555555555555" } });
+        let params = json!({ "ref": reference, "argument": argument, "context": context });
+        world.ask(&rita, "completion/complete", params).await
+    };
+    let completions =
+        || server.backend.requests().iter().filter(|one| one.json()["method"] == "completion/complete").count();
+    for reference in [
+        json!({ "type": "ref/prompt", "name": "brief" }),
+        json!({ "type": "ref/resource", "uri": "crm://{tenant}/notes" }),
+        json!({ "type": "ref/resource", "uri": "crm://{a}/{b}" }),
+    ] {
+        let answer = complete(reference.clone()).await;
+        assert!(answer["error"].is_object(), "{reference}: {answer}");
+    }
+    assert_eq!(completions(), 0);
+    for reference in [
+        json!({ "type": "ref/prompt", "name": "greet" }),
+        json!({ "type": "ref/resource", "uri": "crm://{tenant}/orders" }),
+    ] {
+        let answer = complete(reference.clone()).await;
+        assert!(answer["result"].is_object(), "{reference}: {answer}");
+    }
+    assert_eq!(completions(), 2, "the control");
+    let theirs = "99999999-8888-4777-8666-555555555555";
+    for (uri, open) in [
+        (format!("crm://{TENANT}/notes?x=1"), true),
+        (format!("crm://{theirs}/notes?x=1"), false),
+        (format!("crm://{theirs}/notes/"), false),
+        (format!("CRM://{theirs}/notes"), false),
+        (format!("crm://{theirs}/note%73"), false),
+    ] {
+        let answer = world.ask(&rita, "resources/read", json!({ "uri": uri })).await;
+        assert_eq!(answer["result"].is_object(), open, "{uri}: {answer}");
+    }
+}
+
+#[tokio::test]
 async fn a_policy_that_explains_tells_what_is_needed_of_tools_that_exist_and_of_no_others() {
     let names = ["get_a", "drop_a", "list_people"];
     let policy = r#"

@@ -19,7 +19,8 @@ impl Act for ClientMessage {
         match (self.target(), self.method()) {
             (Some(Target::Tool(name)), _) => Action::CallTool { name },
             (Some(Target::Task(task)), _) => Action::CallTool { name: &task.tool },
-            (Some(Target::Prompt(name) | Target::PromptReference(name)), _) => Action::GetPrompt { name },
+            (Some(Target::Prompt(name)), _) => Action::GetPrompt { name },
+            (Some(Target::PromptReference(name)), _) => Action::CompletePrompt { name },
             (Some(Target::Resource(uri)), _) => Action::ReadResource { uri },
             (Some(Target::TemplateReference(template)), _) => Action::UseTemplate { template },
             (None, Some(Method::ToolsList)) => Action::ListTools,

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::scope::Names;
-use crate::glob::NameGlob;
+use crate::glob::{NameGlob, overlap};
 use crate::pin::{Pattern, Pin, Template};
 use crate::policy::Setting;
+use crate::uri;
 use crate::written::{self, PinItems, PinValue};
 
 pub(super) fn compile(names: &mut Names<'_>, pins: &[written::Pin], setting: &Setting) -> Vec<Pin> {
@@ -39,7 +40,7 @@ pub(super) fn compile(names: &mut Names<'_>, pins: &[written::Pin], setting: &Se
         let except: BTreeSet<(usize, String)> = pin
             .except
             .iter()
-            .filter_map(|(backend, name)| Some((names.named_backend(backend)?, name.clone())))
+            .filter_map(|(backend, name)| Some((names.named_backend(backend)?, excepted(pin, name))))
             .collect();
         compiled.push(Pin {
             id: pin.id.value.clone(),
@@ -52,6 +53,12 @@ pub(super) fn compile(names: &mut Names<'_>, pins: &[written::Pin], setting: &Se
         });
     }
     compiled
+}
+
+/// A name, or a resource's URI in the form in which URIs are compared.
+fn excepted(pin: &written::Pin, name: &str) -> String {
+    let uri = (pin.items == PinItems::Resources).then(|| uri::canonical(name).ok()).flatten();
+    uri.unwrap_or_else(|| name.to_owned())
 }
 
 fn pattern(names: &mut Names<'_>, pin: &written::Pin, text: &str) -> Option<Pattern> {
@@ -85,68 +92,4 @@ fn collide(one: &written::Pin, other: &written::Pin) -> bool {
             .any(|(on, pattern)| on.value == backend.value && overlap(name.as_bytes(), pattern.as_bytes()))
     });
     one.items == other.items && inside && meet
-}
-
-/// Whether some name matches both patterns.
-fn overlap(a: &[u8], b: &[u8]) -> bool {
-    // Which places of `b` the patterns so far can meet at.
-    let closure = |row: &mut Vec<bool>| {
-        for at in 1..row.len() {
-            let star = b.get(at - 1) == Some(&b'*');
-            if star
-                && row.get(at - 1) == Some(&true)
-                && let Some(cell) = row.get_mut(at)
-            {
-                *cell = true;
-            }
-        }
-    };
-    let mut row = vec![false; b.len() + 1];
-    if let Some(first) = row.first_mut() {
-        *first = true;
-    }
-    closure(&mut row);
-    for byte in a {
-        let before = row.clone();
-        for (at, cell) in row.iter_mut().enumerate() {
-            let was = before.get(at) == Some(&true);
-            let diagonal =
-                at > 0 && before.get(at - 1) == Some(&true) && (b.get(at - 1) == Some(byte) || *byte == b'*');
-            let by_star = at > 0 && b.get(at - 1) == Some(&b'*') && was;
-            *cell = diagonal || by_star || (*byte == b'*' && was);
-        }
-        if *byte == b'*' {
-            let from = row.iter().position(|cell| *cell).unwrap_or(row.len());
-            row.iter_mut().skip(from).for_each(|cell| *cell = true);
-        }
-        closure(&mut row);
-    }
-    row.last() == Some(&true)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::overlap;
-
-    #[test]
-    fn patterns_overlap_when_one_name_matches_both() {
-        for (a, b, expected) in [
-            ("get_x", "get_x", true),
-            ("get_x", "get_y", false),
-            ("get_*", "get_x", true),
-            ("get_*", "*_x", true),
-            ("get_*", "set_*", false),
-            ("*", "anything", true),
-            ("a*b", "*c*", true),
-            ("a*b", "b*", false),
-            ("", "*", true),
-            ("", "a", false),
-        ] {
-            assert_eq!(
-                (overlap(a.as_bytes(), b.as_bytes()), overlap(b.as_bytes(), a.as_bytes())),
-                (expected, expected),
-                "{a} {b}"
-            );
-        }
-    }
 }

@@ -347,10 +347,26 @@ fn alike(a: &Value, b: &Value) -> Result<bool, Doubt> {
         (Value::String(a), Value::String(b)) => Ok(a == b),
         (Value::Bool(a), Value::Bool(b)) => Ok(a == b),
         (Value::Null, Value::Null) => Ok(true),
-        (Value::Array(a), Value::Array(b)) => Ok(a == b),
-        (Value::Object(a), Value::Object(b)) => Ok(a == b),
+        (Value::Array(a), Value::Array(b)) => all_alike(a.len() == b.len(), a.iter().zip(b)),
+        (Value::Object(a), Value::Object(b)) => {
+            let same_names = a.len() == b.len() && a.keys().all(|name| b.contains_key(name));
+            all_alike(same_names, a.iter().filter_map(|(name, value)| Some((value, b.get(name)?))))
+        }
         _ => failed("two things of different kinds are compared"),
     }
+}
+
+/// One difference settles it, whatever cannot be compared beside it.
+fn all_alike<'v>(same_shape: bool, pairs: impl Iterator<Item = (&'v Value, &'v Value)>) -> Result<bool, Doubt> {
+    let mut doubt = None;
+    for (a, b) in pairs.filter(|_| same_shape) {
+        match alike(a, b) {
+            Ok(true) => {}
+            Ok(false) => return Ok(false),
+            Err(failure) => doubt = Some(failure),
+        }
+    }
+    doubt.map_or(Ok(same_shape), Err)
 }
 
 fn order(a: &Value, b: &Value) -> Result<Ordering, Doubt> {

@@ -24,8 +24,7 @@ fn asked(text: &str, arguments: Option<&Value>) -> Answer {
 
 #[test]
 fn conditions_about_arguments_have_the_answers_that_one_expects() {
-    let arguments =
-        json!({ "env": "dev", "count": 3, "ratio": 0.5, "tags": ["a", "b"], "deep": { "x": null, "on": true } });
+    let arguments = json!({ "env": "dev", "count": 3, "ratio": 0.5, "tags": ["a", "b"], "numbers": [1.0, 2.5], "deep": { "x": null, "on": true } });
     for (text, expected) in [
         (r#"args.env == "dev""#, true),
         (r#"args.env != "dev""#, false),
@@ -37,6 +36,8 @@ fn conditions_about_arguments_have_the_answers_that_one_expects() {
         (r#"args.tags.exists(t, t == "b") && args.tags.all(t, t in ["a", "b"])"#, true),
         (r#"args.tags.all(t, t == "a")"#, false),
         (r#""a" in args.tags && size(args.tags) == 2 && args.tags[1] == "b""#, true),
+        (r#"args.tags == ["a", "b"] && args.tags != ["a"] && args.tags != ["b", "a"]"#, true),
+        (r"args.numbers == [1, 2.5]", true),
         (r"has(args.env) && !has(args.nothing)", true),
         (r#"args.deep.on && args.deep.x == null && args["deep"]["on"]"#, true),
         (r"args.deep.on ? args.count == 3 : false", true),
@@ -52,10 +53,12 @@ fn conditions_about_arguments_have_the_answers_that_one_expects() {
 
 #[test]
 fn what_cannot_be_answered_fails_and_is_never_false() {
-    let arguments = json!({ "env": ["prod"], "n": 1, "s": "x" });
+    let arguments = json!({ "env": ["prod"], "nested": [["prod"]], "n": 1, "s": "x" });
     for text in [
         r#"args.env == "prod""#,
         r#"args.env != "prod""#,
+        r#"args.nested == ["prod"]"#,
+        r#"args.nested != ["prod"]"#,
         r"args.missing == 1",
         r"!(args.missing == 1)",
         r#"args.n < "2""#,

@@ -15,6 +15,7 @@ use crate::catalogue::ToolDefinition;
 use crate::decision::Reason;
 use crate::glob::NameGlob;
 use crate::subject::{Kind, Subject};
+use crate::uri;
 use crate::written::{PinHow, PinItems, PinValue};
 pub(crate) use template::Template;
 
@@ -90,12 +91,33 @@ impl Pin {
 
     /// Whether it is for the resource that a URI names.
     pub(crate) fn is_for_uri(&self, backend: usize, uri: &str) -> bool {
-        let variable = self.argument.first().map_or("", String::as_str);
-        let matches = |(on, pattern): &(usize, Pattern)| {
-            *on == backend && matches!(pattern, Pattern::Uri(template) if template.variable(uri, variable).is_some())
+        !self.variables(backend, uri).is_empty()
+    }
+
+    /// Whether something that a template stands for may be a resource that it is for.
+    fn is_for_template(&self, backend: usize, template: &str) -> bool {
+        let meets = |(on, pattern): &(usize, Pattern)| {
+            *on == backend && matches!(pattern, Pattern::Uri(pinned) if pinned.meets(template))
         };
-        let excepted = self.except.contains(&(backend, uri.to_owned()));
-        self.items == PinItems::Resources && self.patterns.iter().any(matches) && !excepted
+        self.items == PinItems::Resources && self.patterns.iter().any(meets)
+    }
+
+    /// What stands for its variable in a canonical URI, and in what a server may take for the same.
+    fn variables(&self, backend: usize, uri: &str) -> Vec<String> {
+        let variable = self.argument.first().map_or("", String::as_str);
+        let of = |uri: &str| -> Vec<String> {
+            let excepted = self.except.contains(&(backend, uri.to_owned()));
+            let here = self.patterns.iter().filter(|(on, _)| *on == backend && !excepted);
+            let found = here.filter_map(|(_, pattern)| match pattern {
+                Pattern::Uri(template) => template.variable(uri, variable),
+                Pattern::Name(_) => None,
+            });
+            found.collect()
+        };
+        if self.items != PinItems::Resources {
+            return Vec::new();
+        }
+        std::iter::once(uri).chain(uri::shortened(uri)).flat_map(of).collect()
     }
 
     /// What it pins to; a claim that the token lacks refuses whatever is asked.
@@ -196,15 +218,8 @@ fn apply<'p>(
 /// Whether a resource's URI has in it what pins want. A URI is all that there is to ask for: what does not fit is refused
 /// whatever else is asked, and does not exist for this caller.
 pub(crate) fn check_uri(pins: &[Pin], backend: usize, uri: &str, caller: &Subject) -> Result<(), Refused> {
-    for pin in pins.iter().filter(|pin| pin.items == PinItems::Resources) {
-        if pin.except.contains(&(backend, uri.to_owned())) {
-            continue;
-        }
-        for (_, pattern) in pin.patterns.iter().filter(|(on, _)| *on == backend) {
-            let Pattern::Uri(template) = pattern else { continue };
-            let Some(variable) = template.variable(uri, pin.argument.first().map_or("", String::as_str)) else {
-                continue;
-            };
+    for pin in pins {
+        for variable in pin.variables(backend, uri) {
             let value = pin.value(caller)?;
             let wanted = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             if variable != wanted {
@@ -213,6 +228,21 @@ pub(crate) fn check_uri(pins: &[Pin], backend: usize, uri: &str, caller: &Subjec
         }
     }
     Ok(())
+}
+
+/// Whether a prompt's arguments may be completed. What a server proposes is of everybody's values: where one argument is
+/// not the caller's to choose, nobody knows what it goes by for the others.
+pub(crate) fn check_prompt_completion(pins: &[Pin], backend: usize, prompt: &str) -> Result<(), Refused> {
+    uncompleted(pins.iter().find(|pin| pin.is_for(PinItems::Prompts, backend, prompt)))
+}
+
+/// Whether a template's variables may be completed, as for prompts.
+pub(crate) fn check_template_completion(pins: &[Pin], backend: usize, template: &str) -> Result<(), Refused> {
+    uncompleted(pins.iter().find(|pin| pin.is_for_template(backend, template)))
+}
+
+fn uncompleted(pin: Option<&Pin>) -> Result<(), Refused> {
+    pin.map_or(Ok(()), |pin| Err(Refused::Always(Reason::PinCompletion(pin.id.clone()))))
 }
 
 /// The schema that callers see: without what is set for them. `None` where it stays as it is.

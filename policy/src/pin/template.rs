@@ -1,5 +1,11 @@
 //! URI templates with one-segment variables (RFC 6570 level 1), for pins on resources.
 
+use crate::glob::{Step, overlap};
+use crate::uri;
+
+/// Stands for a variable while the template is brought into the form in which URIs are compared.
+const STAND_IN: char = '\u{e000}';
+
 /// Literals and variables in turn, a literal first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Template {
@@ -9,23 +15,42 @@ pub(crate) struct Template {
 
 impl Template {
     /// Reads a template; the error says what is wrong.
-    pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
-        let (mut literals, mut variables) = (Vec::new(), Vec::new());
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let (mut marked, mut variables) = (String::new(), Vec::new());
         let mut rest = text;
         while let Some((before, after)) = rest.split_once('{') {
-            let Some((name, behind)) = after.split_once('}') else { return Err("a `{` has no `}`") };
+            let Some((name, behind)) = after.split_once('}') else { return Err("a `{` has no `}`".to_owned()) };
             if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
-                return Err("a variable is a plain name, as in `{tenant}`");
+                return Err("a variable is a plain name, as in `{tenant}`".to_owned());
             }
-            if before.is_empty() && !literals.is_empty() {
-                return Err("two variables stand side by side; put something between them");
+            if before.is_empty() && !variables.is_empty() {
+                return Err("two variables stand side by side; put something between them".to_owned());
             }
-            literals.push(before.to_owned());
+            marked.push_str(before);
+            marked.push(STAND_IN);
             variables.push(name.to_owned());
             rest = behind;
         }
-        literals.push(rest.to_owned());
+        marked.push_str(rest);
+        // INVARIANT: a template is compared in the form in which URIs are; in another it would pin nothing.
+        let canonical = uri::canonical(&marked).map_err(|error| error.to_string())?;
+        let literals: Vec<String> = canonical.split(STAND_IN).map(str::to_owned).collect();
+        if literals.len() != variables.len() + 1 {
+            return Err("it holds a character that no URI holds".to_owned());
+        }
         Ok(Self { literals, variables })
+    }
+
+    /// Whether some expansion of a server's template, or a URI, may be one of this.
+    pub(super) fn meets(&self, template: &str) -> bool {
+        let other = if template.contains('{') {
+            let character = |step: Step| if let Step::Literal(character) = step { character } else { '*' };
+            uri::template(template).map(|steps| steps.into_iter().map(character).collect())
+        } else {
+            uri::canonical(template)
+        };
+        // What cannot be read in one way is refused for that.
+        other.is_ok_and(|other| overlap(self.literals.join("*").as_bytes(), other.as_bytes()))
     }
 
     /// Whether it has a variable of this name.

@@ -171,6 +171,11 @@ fn argument(reader: &mut Reader, node: &Node, items: PinItems) -> Option<Vec<Str
     if items == PinItems::Resources {
         return Some(vec![text]);
     }
+    // Behind a `~` there is a 0 or a 1.
+    if text.split('~').skip(1).any(|rest| !rest.starts_with(['0', '1'])) {
+        reader.fault(node.location, "in a JSON Pointer `~` is written `~0`, and `/` inside a name `~1`");
+        return None;
+    }
     let names: Option<Vec<String>> = text
         .strip_prefix('/')
         .map(|rest| rest.split('/').map(|name| name.replace("~1", "/").replace("~0", "~")).collect());

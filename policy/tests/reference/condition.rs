@@ -183,6 +183,10 @@ fn compare(operator: &str, written: (&Expr, &Expr), values: &[Value]) -> Result<
 fn same(a: &Value, b: &Value) -> Result<bool, Doubt> {
     match (a, b) {
         (Value::Number(a), Value::Number(b)) => Ok(a.as_f64() == b.as_f64()),
+        (Value::Array(a), Value::Array(b)) => {
+            let items: Vec<_> = a.iter().zip(b).map(|(a, b)| same(a, b)).collect();
+            Ok(a.len() == b.len() && settle(&items, false)? == true)
+        }
         _ if std::mem::discriminant(a) == std::mem::discriminant(b) => Ok(a == b),
         _ => Err(Doubt::Failed),
     }

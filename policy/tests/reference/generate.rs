@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use portcullis_policy::Kind;
 use serde_json::{Value, json};
 
 use crate::condition::Expr;
@@ -76,7 +77,7 @@ fn question(dice: &mut Dice, in_deny: bool) -> Expr {
         ),
         4 => Expr::Args(&["flag"]),
         5 => Expr::Compare("==", args(&["filter", "owner"]), caller("oid")),
-        6 => Expr::Compare("==", caller("kind"), literal(dice.pick(&["app", "user"]))),
+        6 => Expr::Compare("==", caller("kind"), literal(dice.pick(&["app", "user", "public"]))),
         7 => {
             Expr::Has(dice.pick(&[args(&["env"]), args(&["filter", "owner"]), caller("guest"), caller("claims.area")]))
         }
@@ -99,7 +100,12 @@ fn question(dice: &mut Dice, in_deny: bool) -> Expr {
             Expr::Each(dice.pick(&["all", "exists"]), args(&["list"]), Box::new(test))
         }
         16 => Expr::Compare(">", Box::new(Expr::Size(args(&["list"]))), literal(1)),
-        17 => Expr::In(literal("a"), dice.pick(&[args(&["list"]), args(&["filter"])])),
+        17 => dice.pick(&[
+            Expr::In(literal("a"), args(&["list"])),
+            Expr::In(literal("a"), args(&["filter"])),
+            Expr::Compare("==", args(&["list"]), Box::new(Expr::List(vec![*literal("a"), *literal("b")]))),
+            Expr::Compare("!=", args(&["list"]), Box::new(Expr::List(vec![*literal(1), *caller("client")]))),
+        ]),
         18 => Expr::Compare(dice.pick(&["==", "!="]), args(&["env"]), literal(Value::Null)),
         _ => Expr::In(literal("V0"), caller("roles")),
     }
@@ -141,6 +147,7 @@ fn role(dice: &mut Dice, number: usize) -> Role {
         roles: dice.times(3, |dice| dice.pick(&VALUES)),
         apps: dice.times(3, |dice| dice.pick(&VALUES)),
         groups: dice.some(2, 25),
+        public: dice.chance(25),
     });
     let rate = dice.maybe(20, |dice| {
         let per = dice.pick(&[("second", 1), ("minute", 60), ("hour", 3600)]);
@@ -316,7 +323,7 @@ pub(crate) fn model(dice: &mut Dice) -> Model {
 
 pub(crate) fn caller(dice: &mut Dice) -> Caller {
     Caller {
-        app: dice.chance(20),
+        kind: dice.pick(&[Kind::User, Kind::User, Kind::User, Kind::App, Kind::Public]),
         tenant: if dice.chance(4) { 2 } else { dice.below(TENANTS.len() - 1) },
         oid: dice.pick(&["me", "you"]),
         client: dice.maybe(70, |dice| dice.pick(&["dev", "t1", "a"])),
@@ -326,7 +333,7 @@ pub(crate) fn caller(dice: &mut Dice) -> Caller {
         guest: dice.maybe(60, |dice| dice.chance(50)),
         acrs: dice.maybe(60, |_| "c1").into_iter().collect(),
         auth_time: dice.maybe(70, |dice| dice.pick(&[0, 400, 900])),
-        area: dice.maybe(70, |dice| dice.pick(&[json!("t1"), json!("t2"), json!(3)])),
+        area: dice.maybe(70, |dice| dice.pick(&[json!("t1"), json!("t2"), json!(3), Value::Null])),
     }
 }
 
@@ -336,7 +343,18 @@ fn args(dice: &mut Dice) -> Value {
         ("env", vec![json!("dev"), json!("prod"), json!(null), json!(["prod"])]),
         ("n", vec![json!(2), json!(3), json!(2.5), json!("3"), json!(40)]),
         ("flag", vec![json!(true), json!(false), json!("true")]),
-        ("list", vec![json!(["a", "b"]), json!([]), json!(["a", "a"]), json!([1, "a"]), json!("a")]),
+        (
+            "list",
+            vec![
+                json!(["a", "b"]),
+                json!([]),
+                json!(["a", "a"]),
+                json!([1, "a"]),
+                json!(["a", ["b"]]),
+                json!([1.0, 2]),
+                json!("a"),
+            ],
+        ),
         (
             "filter",
             vec![json!({ "owner": "me" }), json!({ "owner": "you", "n": 1 }), json!({}), json!(3), json!({ "a": 1 })],

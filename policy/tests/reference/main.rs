@@ -23,7 +23,7 @@ use generate::Dice;
 use meaning::{Meaning, Verdict};
 use model::{Ask, BACKENDS, Caller, Items, Known, Model, PROMPTS, TAGS, TOOLS, Tool, URIS, backend_name, compile};
 use portcullis_policy::{
-    Act, Action, BackendName, DenialKind, Document, Holder, Item, ItemKind, Permit, Policy, Reason, Subject,
+    Act, Action, BackendName, DenialKind, Document, Holder, Item, ItemKind, Kind, Permit, Policy, Reason, Subject,
     differences,
 };
 use proptest::prelude::*;
@@ -150,7 +150,7 @@ fn agree(model: &Model, policy: &Policy, caller: &Caller, ask: &Ask) -> Verdict 
 }
 
 /// A policy and some requests; each of what is found goes to `count`.
-fn round(seed: u64, requests: usize, mut count: impl FnMut(&Model, &Verdict)) {
+fn round(seed: u64, requests: usize, mut count: impl FnMut(&Model, &Caller, &Verdict)) {
     let mut dice = Dice(seed);
     let model = generate::model(&mut dice);
     let policy = model.compiled();
@@ -159,14 +159,14 @@ fn round(seed: u64, requests: usize, mut count: impl FnMut(&Model, &Verdict)) {
         if request % 4 == 0 {
             caller = generate::caller(&mut dice);
         }
-        count(&model, &agree(&model, &policy, &caller, &generate::ask(&mut dice)));
+        count(&model, &caller, &agree(&model, &policy, &caller, &generate::ask(&mut dice)));
     }
 }
 
 proptest! {
     #[test]
     fn the_whole_language_means_what_the_reference_says(seed in any::<u64>()) {
-        round(seed, 24, |_, _| {});
+        round(seed, 24, |_, _, _| {});
     }
 
     #[test]
@@ -261,10 +261,11 @@ proptest! {
             let caller = Caller { roles: vec![value], groups: BTreeSet::new(), ..caller.clone() };
             let of = |model: &Model, ask: &Ask| Meaning { model, caller: &caller, now: NOW }.decide(ask);
             for (ask, item) in &items {
+                let roles: &[&str] = if caller.kind == Kind::Public { &[] } else { &[value] };
                 let is_caller = |holder: &Holder| {
-                    holder.roles() == [value]
+                    holder.roles() == roles
                         && holder.groups().is_empty()
-                        && holder.kind() == caller.subject().kind()
+                        && holder.kind() == caller.kind
                         && holder.tenant().is_none_or(|tenant| tenant == caller.subject().tenant())
                 };
                 let (before, after) = (of(&old, ask), of(&new, ask));
@@ -342,7 +343,7 @@ fn everything() -> Vec<(Ask, Item)> {
 struct Tally(BTreeMap<&'static str, usize>);
 
 impl Tally {
-    fn count(&mut self, model: &Model, verdict: &Verdict) {
+    fn count(&mut self, model: &Model, caller: &Caller, verdict: &Verdict) {
         let mut add = |what, when: bool| *self.0.entry(what).or_default() += usize::from(when);
         add("cases", true);
         let conditional = |role: &model::Role| role.opens.iter().any(|open| open.when.is_some());
@@ -353,6 +354,9 @@ impl Tally {
         add("with pins", !model.pins.is_empty());
         add("with imports", !model.imports.is_empty());
         add("with tenants", model.tenants.is_some());
+        let opens = matches!(verdict, Verdict::Allow { .. });
+        add("without a token", caller.kind == Kind::Public);
+        add("allowed without a token", opens && caller.kind == Kind::Public);
         match verdict {
             Verdict::Allow { headers, recorded, .. } => {
                 add("allowed", true);
@@ -377,7 +381,7 @@ fn tally(cases: usize) -> Tally {
         if tally.0.get("cases").is_some_and(|counted| *counted >= cases) {
             break;
         }
-        round(seed, 16, |model, verdict| tally.count(model, verdict));
+        round(seed, 16, |model, caller, verdict| tally.count(model, caller, verdict));
     }
     tally
 }
@@ -388,7 +392,7 @@ fn is_varied(tally: &Tally) {
     for (what, counted) in &tally.0 {
         assert!(counted * 1000 >= cases, "{what}: {counted} of {cases}");
     }
-    assert_eq!(tally.0.len(), 14, "{tally:?}");
+    assert_eq!(tally.0.len(), 16, "{tally:?}");
 }
 
 #[test]

@@ -4,10 +4,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use portcullis_policy::Kind;
 use serde_json::{Map, Value, json};
 
 use crate::condition::{Doubt, Expr, Scene};
-use crate::model::{Ask, BACKENDS, Caller, Deny, Grant, Items, Model, Pin, ROLES, Role, Set, TAGS, To, Tool, URIS};
+use crate::model::{Ask, BACKENDS, Caller, Deny, Grant, Items, Model, Pin, ROLES, Role, Set, TAGS, To, Tool};
 
 /// What a policy says of a request.
 #[derive(Clone, Debug, PartialEq)]
@@ -105,7 +106,9 @@ impl Meaning<'_> {
     }
 
     fn tenant_is_listed(&self) -> bool {
-        self.model.tenants.as_ref().is_none_or(|tenants| tenants.contains_key(&self.caller.tenant))
+        // Who brings no token is of no tenant, and is not measured by any.
+        let tenants = self.model.tenants.as_ref().filter(|_| self.caller.kind != Kind::Public);
+        tenants.is_none_or(|tenants| tenants.contains_key(&self.caller.tenant))
     }
 
     fn scene<'s>(&'s self, lock: &Lock<'s>, args: Option<&'s Value>) -> Scene<'s> {
@@ -143,13 +146,21 @@ impl Meaning<'_> {
     }
 
     fn own_tags(&self, items: Items, backend: usize, name: &str) -> Set {
-        let fits = |pattern: &str| match items {
+        let fits = |pattern: &str, name: &str| match items {
             // Nobody knows which resource is meant by a URI with dot segments.
             Items::Resources => !name.contains("/../") && uri_fits(pattern.as_bytes(), name.as_bytes()),
             _ => name_fits(pattern.as_bytes(), name.as_bytes()),
         };
-        let tagged = self.model.tagged.iter().filter(|(of, on, ..)| *of == items && *on == backend);
-        tagged.filter(|(_, _, pattern, _)| fits(pattern)).map(|(.., tag)| *tag).collect()
+        let of = |name: &str| -> Set {
+            let tagged = self.model.tagged.iter().filter(|(of, on, ..)| *of == items && *on == backend);
+            tagged.filter(|(_, _, pattern, _)| fits(pattern, name)).map(|(.., tag)| *tag).collect()
+        };
+        let own = of(name);
+        if own.is_empty() || items != Items::Resources {
+            return own;
+        }
+        // What locks a resource locks it with a query and with a slash behind it, too.
+        taken_for(name).into_iter().flat_map(of).collect()
     }
 
     /// What the tool declares; nothing where it stays shut for it.
@@ -192,8 +203,11 @@ impl Meaning<'_> {
     /// The roles of which the caller is a member.
     pub(crate) fn held(&self) -> Set {
         let is_member = |(at, role): &(usize, &Role)| match &role.members {
-            None => !self.caller.app && self.caller.roles.contains(&ROLES[*at]),
-            Some(members) if self.caller.app => members.apps.iter().any(|value| self.caller.roles.contains(value)),
+            None => self.caller.kind == Kind::User && self.caller.roles.contains(&ROLES[*at]),
+            Some(members) if self.caller.kind == Kind::Public => members.public,
+            Some(members) if self.caller.kind == Kind::App => {
+                members.apps.iter().any(|value| self.caller.roles.contains(value))
+            }
             Some(members) => {
                 members.roles.iter().any(|value| self.caller.roles.contains(value))
                     || !members.groups.is_disjoint(&self.caller.groups)
@@ -204,7 +218,8 @@ impl Meaning<'_> {
 
     /// The roles beyond which the caller's tenant does not go.
     fn ceiling(&self) -> Option<&Set> {
-        self.model.tenants.as_ref()?.get(&self.caller.tenant)?.as_ref()
+        let tenants = self.model.tenants.as_ref().filter(|_| self.caller.kind != Kind::Public);
+        tenants?.get(&self.caller.tenant)?.as_ref()
     }
 
     fn with_inherited(&self, role: usize) -> Set {
@@ -340,7 +355,7 @@ impl Meaning<'_> {
         let wanted = &self.model.tags[tag];
         let strong = wanted.acr.is_none_or(|acr| self.caller.acrs.contains(&acr));
         let fresh = wanted.max_age.is_none_or(|age| self.caller.auth_time.is_some_and(|at| self.now <= at + age));
-        (wanted.acr.is_none() && wanted.max_age.is_none()) || (!self.caller.app && strong && fresh)
+        (wanted.acr.is_none() && wanted.max_age.is_none()) || (self.caller.kind == Kind::User && strong && fresh)
     }
 
     // Pins.
@@ -348,15 +363,14 @@ impl Meaning<'_> {
     fn pins(&self, lock: &Lock<'_>) -> Vec<&Pin> {
         let is_for = |pin: &&Pin| {
             let fits = |(on, pattern): &(usize, &str)| {
-                *on == lock.backend
-                    && match pin.items {
-                        Items::Resources => variable(pattern, lock.name).is_some(),
-                        _ => name_fits(pattern.as_bytes(), lock.name.as_bytes()),
-                    }
+                *on == lock.backend && name_fits(pattern.as_bytes(), lock.name.as_bytes())
             };
+            let excepted = pin.except.iter().any(|(on, name)| *on == lock.backend && *name == lock.name);
             pin.items == lock.items
-                && pin.patterns.iter().any(fits)
-                && !pin.except.iter().any(|(on, name)| *on == lock.backend && *name == lock.name)
+                && match pin.items {
+                    Items::Resources => !variables(pin, lock.backend, lock.name).is_empty(),
+                    _ => pin.patterns.iter().any(fits) && !excepted,
+                }
         };
         self.model.pins.iter().filter(is_for).collect()
     }
@@ -371,8 +385,7 @@ impl Meaning<'_> {
     /// Whether a URI has in it what a pin wants.
     fn fits(&self, pin: &Pin, ask: &Ask) -> bool {
         let wanted = self.value(pin).map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
-        let here = pin.patterns.iter().filter(|(on, _)| *on == ask.backend);
-        here.filter_map(|(_, template)| variable(template, ask.name)).all(|found| Some(found) == wanted.as_deref())
+        variables(pin, ask.backend, ask.name).into_iter().all(|found| Some(found) == wanted.as_deref())
     }
 
     fn after_pins(&self, pins: &[&Pin], args: &Value) -> Option<Value> {
@@ -560,10 +573,25 @@ fn uri_fits(pattern: &[u8], uri: &[u8]) -> bool {
     }
 }
 
+/// A URI, and what a server may take for the same: without its query, and without a slash at its end.
+fn taken_for(uri: &str) -> BTreeSet<&str> {
+    let path = uri.split('?').next().unwrap_or(uri);
+    BTreeSet::from([uri, path, path.strip_suffix('/').unwrap_or(path)])
+}
+
+/// What stands for a pin's variable in a URI, however a server takes it.
+fn variables<'u>(pin: &Pin, backend: usize, uri: &'u str) -> Vec<&'u str> {
+    let counts = |uri: &&str| !pin.except.iter().any(|(on, name)| *on == backend && name == uri);
+    let here = pin.patterns.iter().filter(|(on, _)| *on == backend);
+    let templates: Vec<&str> = here.map(|(_, template)| *template).collect();
+    let of = |uri| templates.iter().filter_map(move |template| variable(template, uri)).collect::<Vec<_>>();
+    taken_for(uri).into_iter().filter(counts).flat_map(of).collect()
+}
+
 /// What stands for the one variable of a template; one segment, and something.
 fn variable<'u>(template: &str, uri: &'u str) -> Option<&'u str> {
     let (before, rest) = template.split_once('{')?;
     let (_, after) = rest.split_once('}')?;
     let value = uri.strip_prefix(before)?.strip_suffix(after)?;
-    (!value.is_empty() && !value.contains('/') && URIS.contains(&uri)).then_some(value)
+    (!value.is_empty() && !value.contains('/')).then_some(value)
 }

@@ -22,7 +22,7 @@ pub(crate) const TENANTS: [&str; 3] = [
 ];
 pub(crate) const TOOLS: [&str; 4] = ["get_a", "get_b", "odd", "put_a"];
 pub(crate) const PROMPTS: [&str; 2] = ["brief", "greet"];
-pub(crate) const URIS: [&str; 4] = ["r://t1/x", "r://t2/x", "r://t1/y/z", "r://t1/../x"];
+pub(crate) const URIS: [&str; 6] = ["r://t1/x", "r://t2/x", "r://t1/y/z", "r://t1/../x", "r://t2/x?q", "r://t1/x/"];
 
 pub(crate) type Set = BTreeSet<usize>;
 
@@ -46,6 +46,7 @@ pub(crate) struct Members {
     pub(crate) roles: Vec<&'static str>,
     pub(crate) apps: Vec<&'static str>,
     pub(crate) groups: Set,
+    pub(crate) public: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -144,7 +145,7 @@ pub(crate) struct Model {
 
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
-    pub(crate) app: bool,
+    pub(crate) kind: Kind,
     pub(crate) tenant: usize,
     pub(crate) oid: &'static str,
     pub(crate) client: Option<&'static str>,
@@ -263,7 +264,8 @@ impl Role {
         });
         if let Some(members) = &self.members {
             let groups = names(&members.groups, &GROUPS);
-            role["members"] = json!({ "roles": members.roles, "apps": members.apps, "groups": groups });
+            role["members"] =
+                json!({ "roles": members.roles, "apps": members.apps, "groups": groups, "public": members.public });
         }
         if let Some((calls, (per, _), burst)) = self.rate {
             role["rate"] = json!({ "calls": calls, "per": per });
@@ -360,8 +362,7 @@ impl Caller {
         let groups = self.groups.iter().map(|group| GROUPS[*group].to_uppercase()).collect();
         let scopes = self.scopes.as_ref().map(|scopes| scopes.iter().map(|tag| TAGS[*tag].to_owned()).collect());
         let claims = self.area.iter().map(|area| ("area".to_owned(), area.clone())).collect();
-        let kind = if self.app { Kind::App } else { Kind::User };
-        let subject = Subject::new(kind, TENANTS[self.tenant], self.oid)
+        let subject = Subject::new(self.kind, TENANTS[self.tenant], self.oid)
             .with_roles(owned(&self.roles))
             .with_groups(groups)
             .with_scopes(scopes.map_or(Scopes::Unlimited, Scopes::Granted))
@@ -371,10 +372,20 @@ impl Caller {
         self.client.into_iter().fold(subject, Subject::with_client)
     }
 
+    pub(crate) fn word(&self) -> &'static str {
+        match self.kind {
+            Kind::User => "user",
+            Kind::App => "app",
+            Kind::Public => "public",
+        }
+    }
+
     /// What `caller.X` is; nothing where the token does not say.
     pub(crate) fn field(&self, field: &str) -> Option<Value> {
         match field {
-            "kind" => Some(json!(if self.app { "app" } else { "user" })),
+            "kind" => Some(json!(self.word())),
+            // Who brings no token is of no tenant, and no object in one, whatever is said of them.
+            "tid" | "oid" if self.kind == Kind::Public => None,
             "tid" => Some(json!(TENANTS[self.tenant])),
             "oid" => Some(json!(self.oid)),
             "client" => self.client.map(Value::from),
@@ -382,7 +393,7 @@ impl Caller {
             "acrs" => (!self.acrs.is_empty()).then(|| json!(self.acrs)),
             "auth_time" => self.auth_time.map(Value::from),
             "roles" => Some(json!(self.roles)),
-            "claims.area" => self.area.clone(),
+            "claims.area" => self.area.clone().filter(|area| !area.is_null()),
             other => panic!("`{other}` is nothing of a caller"),
         }
     }
@@ -390,7 +401,7 @@ impl Caller {
     /// As a test of the policy has it.
     pub(crate) fn written(&self) -> Value {
         let mut written = json!({
-            "kind": self.field("kind"), "tid": TENANTS[self.tenant], "oid": self.oid, "roles": self.roles,
+            "kind": self.word(), "tid": TENANTS[self.tenant], "oid": self.oid, "roles": self.roles,
             "groups": names(&self.groups, &GROUPS),
         });
         let optional = [

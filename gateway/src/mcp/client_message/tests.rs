@@ -152,7 +152,7 @@ fn completion_is_decided_by_what_it_speaks_of() {
         ))
     };
     let prompt = complete(r#"{"type":"ref/prompt","name":"plan"}"#).unwrap();
-    assert_eq!(prompt.action(), Action::GetPrompt { name: "plan" });
+    assert_eq!(prompt.action(), Action::CompletePrompt { name: "plan" });
     let resource = complete(r#"{"type":"ref/resource","uri":"a://{b}"}"#).unwrap();
     assert_eq!(resource.action(), Action::UseTemplate { template: "a://{b}" });
     for bad in [r#"{"type":"ref/tool","name":"x"}"#, r#"{"name":"x"}"#, r#""x""#, r#"{"type":"ref/prompt","Name":"x"}"#]
