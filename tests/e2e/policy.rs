@@ -143,6 +143,46 @@ async fn programs_read_every_answer_as_json() {
     assert_eq!((code, &missing["ok"]), (Some(1), &json!(false)));
 }
 
+/// The fenced blocks of a page, each with its word.
+fn blocks(page: &str) -> Vec<(String, String)> {
+    let fenced = page.split("\n```").skip(1).step_by(2);
+    fenced.filter_map(|block| block.split_once('\n')).map(|(word, body)| (word.to_owned(), body.to_owned())).collect()
+}
+
+#[tokio::test]
+async fn every_command_of_the_page_on_policies_prints_what_is_shown() {
+    let page = std::fs::read_to_string(file("../docs/policy.md")).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let mut checked = 0;
+    for (word, body) in blocks(&page) {
+        match word.as_str() {
+            // What a command is about: the policy above it, as it is, with a slip, and with a change.
+            "yaml" => {
+                let changed = [
+                    ("policy.yaml", "", ""),
+                    ("bad.yaml", "opens", "open"),
+                    ("new.yaml", "[read] }", "[read, write] }"),
+                ];
+                for (name, from, to) in changed {
+                    std::fs::write(directory.path().join(name), body.replacen(from, to, 1)).unwrap();
+                }
+            }
+            "console" => {
+                for shown in body.split("$ portcullis ").skip(1) {
+                    let (line, expected) = shown.split_once('\n').unwrap();
+                    let arguments: Vec<&str> = line.split_whitespace().collect();
+                    let output = command(&arguments, directory.path()).await;
+                    let printed = said(&output);
+                    assert_eq!(printed.trim_end(), expected.trim_end(), "portcullis {line}");
+                    checked += 1;
+                }
+            }
+            _ => {}
+        }
+    }
+    assert!(checked >= 8, "only {checked} commands were found");
+}
+
 #[tokio::test]
 async fn the_schemas_are_committed_and_let_every_sample_through() {
     let root = file("..");
