@@ -34,7 +34,7 @@ lint: setup-build
 test: setup lint
 	$(CARGO) build --workspace --bins
 	$(CARGO) test --workspace
-	TIME=3 fuzz/run.sh
+	RUNS=4000 fuzz/run.sh
 	HEADLESS=1 examples/quickstart/demo.sh
 
 test-all: test
