@@ -25,5 +25,6 @@ python=$PWD/tests/.tools/venv/bin/python
 [ ! -x "$python" ] || others+=(--python "$python")
 
 cargo build --quiet --release --package portcullis --package portcullis-bench --bins
-cargo run --quiet --release --package portcullis-bench --bin decisions
-exec cargo run --quiet --release --package portcullis-bench -- "${others[@]}" "$@"
+built=${CARGO_TARGET_DIR:-target}/release
+"$built/decisions"
+exec "$built/portcullis-bench" "${others[@]}" "$@"

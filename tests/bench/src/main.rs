@@ -31,6 +31,12 @@ struct Arguments {
     /// A Python that has `FastMCP`; left out of the tables without it.
     #[arg(long)]
     python: Option<String>,
+    /// Only the targets of which the name begins so (may be repeated); the pass-through is always there.
+    #[arg(long)]
+    only: Vec<String>,
+    /// Only one table.
+    #[arg(long, value_enum)]
+    table: Option<Table>,
     /// Rounds of each measurement.
     #[arg(long, default_value_t = 5)]
     rounds: usize,
@@ -46,6 +52,13 @@ struct Arguments {
     /// The revision of MCP that is spoken.
     #[arg(long, default_value = "2025-11-25")]
     revision: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Table {
+    Calls,
+    Lists,
+    Streams,
 }
 
 /// One target's figures for one kind of request.
@@ -64,8 +77,14 @@ async fn main() -> io::Result<()> {
     let arguments = Arguments::parse();
     setup::stay_on_the_load_core();
     let (gateway, envoy, python) = (arguments.gateway.clone(), arguments.envoy.clone(), arguments.python.clone());
-    let setup = Setup::start(Programs { gateway, envoy, python }).await?;
-    for (name, body) in [("tools/call, 130 bytes", CALL), ("tools/list, 100 tools, half of them hidden", LIST)] {
+    let mut setup = Setup::start(Programs { gateway, envoy, python }).await?;
+    setup.keep_only(&arguments.only);
+    let tables = [
+        (Table::Calls, "tools/call, 130 bytes", CALL),
+        (Table::Lists, "tools/list, 100 tools, half of them hidden", LIST),
+    ];
+    let wanted = |table: Table| arguments.table.is_none_or(|only| only == table);
+    for (_, name, body) in tables.into_iter().filter(|(table, ..)| wanted(*table)) {
         let figures = measure(&arguments, &setup, body).await?;
         row([name, "CPU a request", "to the pass-through", "answers/s"]);
         let bare = figures.get(BARE).map_or(f64::NAN, |figures| median(&figures.microseconds));
@@ -74,7 +93,7 @@ async fn main() -> io::Result<()> {
             row([target.name, &spread(figures), &ratio, &format!("{:.0}", median(&figures.per_second))]);
         }
     }
-    idle_streams(&arguments, &setup).await
+    if wanted(Table::Streams) { idle_streams(&arguments, &setup).await } else { Ok(()) }
 }
 
 /// Rounds of every target, in changing order.
