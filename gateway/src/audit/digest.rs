@@ -46,8 +46,8 @@ impl Digester {
         let Ok(mut params) = serde_json::from_slice::<Value>(&raw) else { return };
         // A call without arguments is a call with none.
         let value = params.get_mut("arguments").map_or_else(|| Value::Object(Map::new()), Value::take);
-        let canonical = canonical(&value);
-        let tag = hmac::sign(key, canonical.as_bytes());
+        let Ok(canonical) = canonical(&value) else { return };
+        let tag = hmac::sign(key, &canonical);
         let named = |object: &Map<String, Value>| object.keys().cloned().collect();
         let keys: Vec<String> = value.as_object().map(named).unwrap_or_default();
         let opted = self.has_opted(&decision.reason);
@@ -72,22 +72,45 @@ impl Digester {
 }
 
 /// The one spelling of a value: members in the order of their names' UTF-16 code units, no white space.
-fn canonical(value: &Value) -> String {
+fn canonical(value: &Value) -> serde_json::Result<Vec<u8>> {
+    let mut spelt = Vec::with_capacity(256);
+    spell(value, &mut spelt)?;
+    Ok(spelt)
+}
+
+fn spell(value: &Value, out: &mut Vec<u8>) -> serde_json::Result<()> {
     match value {
         Value::Object(members) => {
             let mut sorted: Vec<(&String, &Value)> = members.iter().collect();
             sorted.sort_by(|(a, _), (b, _)| a.encode_utf16().cmp(b.encode_utf16()));
-            let members = sorted.iter().map(|(name, value)| format!("{}:{}", quoted(name), canonical(value)));
-            format!("{{{}}}", members.collect::<Vec<_>>().join(","))
+            let mut before = b'{';
+            for (name, value) in sorted {
+                out.push(std::mem::replace(&mut before, b','));
+                serde_json::to_writer(&mut *out, name)?;
+                out.push(b':');
+                spell(value, out)?;
+            }
+            close(before, *b"{}", out);
         }
-        Value::Array(items) => format!("[{}]", items.iter().map(canonical).collect::<Vec<_>>().join(",")),
-        Value::String(text) => quoted(text),
-        other => other.to_string(),
+        Value::Array(items) => {
+            let mut before = b'[';
+            for item in items {
+                out.push(std::mem::replace(&mut before, b','));
+                spell(item, out)?;
+            }
+            close(before, *b"[]", out);
+        }
+        other => serde_json::to_writer(out, other)?,
     }
+    Ok(())
 }
 
-fn quoted(text: &str) -> String {
-    Value::String(text.to_owned()).to_string()
+/// Ends a list, and begins it where nothing was in it.
+fn close(before: u8, [open, end]: [u8; 2], out: &mut Vec<u8>) {
+    if before == open {
+        out.push(open);
+    }
+    out.push(end);
 }
 
 #[cfg(test)]
@@ -96,7 +119,8 @@ mod tests {
 
     #[test]
     fn arguments_that_say_the_same_have_one_canonical_form() {
-        let of = |text: &str| canonical(&serde_json::from_str(text).unwrap());
+        let of = |text: &str| String::from_utf8(canonical(&serde_json::from_str(text).unwrap()).unwrap()).unwrap();
+        assert_eq!(of(r#"{"a":[],"b":{},"c":[{}]}"#), r#"{"a":[],"b":{},"c":[{}]}"#);
         assert_eq!(of(r#"{"b":[1, 2],"a":{"d":null,"c":"x"}}"#), r#"{"a":{"c":"x","d":null},"b":[1,2]}"#);
         assert_eq!(of(r#"{"\u0061":"\u0041\n"}"#), r#"{"a":"A\n"}"#);
         // By UTF-16 code units a surrogate comes before a private-use character.
