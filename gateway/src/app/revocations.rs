@@ -87,6 +87,7 @@ fn by_operator(line: &Revocation) -> Option<Authorization> {
     let everybody = || Authorization::new(Step::GrantRevoked, "*");
     let step = match kind {
         "client" => Authorization::new(Step::GrantRevoked, whose),
+        "everybody" => everybody(),
         "tenant" => Authorization { tenant: Some(whose.to_owned()), ..everybody() },
         "user" => {
             let (tid, oid) = whose.split_once(':')?;

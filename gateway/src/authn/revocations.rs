@@ -13,11 +13,12 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use crate::clock::{Clock, Timestamp};
+use crate::store::EVERYBODY;
 
 /// An end: tokens under this key that were issued before this second are over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ended {
-    /// `grant:…`, `user:…`, `client:…` or `tenant:…`.
+    /// `grant:…`, `user:…`, `client:…`, `tenant:…` or `everybody:*`.
     pub key: String,
     /// The second.
     pub issued_before: Timestamp,
@@ -112,7 +113,12 @@ impl Revocations {
     fn is_ended(&self, token: &Revocable) -> bool {
         let ended = self.ended.load();
         !ended.is_empty()
-            && token.keys.iter().any(|key| ended.get(key).is_some_and(|(before, _)| token.issued_at < *before))
+            && token
+                .keys
+                .iter()
+                .map(String::as_str)
+                .chain([EVERYBODY])
+                .any(|key| ended.get(key).is_some_and(|(before, _)| token.issued_at < *before))
     }
 }
 
@@ -148,6 +154,7 @@ mod tests {
             ("user:t:o", token("g", 999), token("g", 1_000)),
             ("client:c", token("g", 999), token("g", 1_000)),
             ("tenant:t", token("g", 999), token("g", 1_000)),
+            ("everybody:*", token("g", 999), token("g", 1_000)),
         ] {
             let (clock, began) = at_now();
             let revocations = Revocations::new(None, Arc::new(clock));

@@ -33,6 +33,9 @@ struct Named {
     /// Everybody of a directory, by its GUID.
     #[arg(long, value_name = "TID")]
     tenant: Option<uuid::Uuid>,
+    /// Everybody.
+    #[arg(long)]
+    all: bool,
 }
 
 /// Ends them.
@@ -41,7 +44,8 @@ pub(super) fn run(question: &Question) -> Result<Answer, String> {
         Named { user: Some(user), .. } => user.clone(),
         Named { client: Some(id), .. } => Whose::Client(id.clone()),
         Named { tenant: Some(tid), .. } => Whose::Tenant(tid.to_string()),
-        Named { .. } => return Err("name `--user`, `--client` or `--tenant`".to_owned()),
+        Named { all: true, .. } => Whose::Everybody,
+        Named { .. } => return Err("name `--user`, `--client`, `--tenant` or `--all`".to_owned()),
     };
     let config = config::load(&question.config, &Environment::process()).map_err(|faults| faults.to_string())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

@@ -257,6 +257,7 @@ async fn whoever_is_named_loses_their_grants_and_nobody_else(make: Make) {
         (Whose::User { tid: "t".to_owned(), oid: "o".to_owned() }, 2),
         (Whose::Client("client".to_owned()), 2),
         (Whose::Tenant("t".to_owned()), 3),
+        (Whose::Everybody, 4),
     ];
     for (whose, count) in named {
         let (_directory, store) = make.store().await;

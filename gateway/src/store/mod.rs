@@ -25,7 +25,7 @@ pub use record::{
     Client, ClientKeys, CodeRecord, Grant, Login, Presented, Refused, SpentCode, Successor, Waiting, Way,
 };
 pub use redis::{Kind as RedisKind, RedisStore, Settings as RedisSettings};
-pub use revocation::{Revocation, Revocations, Whose};
+pub use revocation::{EVERYBODY, Revocation, Revocations, Whose};
 pub use seal::{SealError, Sealer};
 
 use crate::clock::Timestamp;

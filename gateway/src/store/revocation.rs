@@ -11,6 +11,9 @@ use crate::clock::Timestamp;
 /// No access token lives longer (`jose::access_token::MAX_LIFETIME`), give or take two clocks that differ.
 const KEPT: Duration = Duration::from_mins(65);
 
+/// The name of everybody in the log.
+pub const EVERYBODY: &str = "everybody:*";
+
 /// Whose tokens end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Whose {
@@ -27,6 +30,8 @@ pub enum Whose {
     Client(String),
     /// Those of everybody of one directory.
     Tenant(String),
+    /// All.
+    Everybody,
 }
 
 impl Whose {
@@ -38,6 +43,7 @@ impl Whose {
             Self::User { tid, oid } => format!("user:{tid}:{oid}"),
             Self::Client(id) => format!("client:{id}"),
             Self::Tenant(tid) => format!("tenant:{tid}"),
+            Self::Everybody => EVERYBODY.to_owned(),
         }
     }
 
@@ -49,6 +55,7 @@ impl Whose {
             Self::User { tid, oid } => *tid == grant.tid && *oid == grant.oid,
             Self::Client(id) => *id == grant.client_id,
             Self::Tenant(tid) => *tid == grant.tid,
+            Self::Everybody => true,
         }
     }
 }
@@ -85,6 +92,6 @@ pub(super) fn issued_before(whose: &Whose, now: Timestamp) -> Timestamp {
     match whose {
         // A grant that is over never comes back.
         Whose::Grant(_) => kept_until(now),
-        Whose::User { .. } | Whose::Client(_) | Whose::Tenant(_) => now.plus(Duration::from_secs(1)),
+        Whose::User { .. } | Whose::Client(_) | Whose::Tenant(_) | Whose::Everybody => now.plus(Duration::from_secs(1)),
     }
 }

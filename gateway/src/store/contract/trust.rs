@@ -9,6 +9,19 @@ async fn open(settings: &RedisSettings) -> Result<RedisStore, StoreError> {
     RedisStore::open(settings, Sealer::new(SEALER)).await
 }
 
+fn client(id: &str) -> Client {
+    Client {
+        client_id: id.to_owned(),
+        client_name: None,
+        redirect_uris: vec!["http://127.0.0.1/cb".to_owned()],
+        application_type: "native".to_owned(),
+        may_refresh: true,
+        device: false,
+        registered_at: NOW.as_secs(),
+        keys: None,
+    }
+}
+
 fn redis(settings: &RedisSettings, command: &[&str]) -> String {
     let port = settings.urls[0].expose().rsplit_once(':').unwrap().1.parse().unwrap();
     ask(port, command)
@@ -88,6 +101,33 @@ async fn who_can_write_to_redis_can_neither_read_a_grant_nor_change_one_nor_take
     redis(&settings, &["set", &key("revocation"), "x"]);
     assert!(store.revocations(0).await.is_err());
     assert!(matches!(present("theirs").await.unwrap(), Presentation::Current(_)), "the rest is whole");
+}
+
+#[tokio::test]
+async fn a_registration_that_is_used_outlives_the_key_that_sealed_it() {
+    let settings = single().settings();
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str, byte: u8| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, [byte; 32]).unwrap();
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        path
+    };
+    let (old, new) = (file("old", 1), file("new", 2));
+    let with = async |files: &[std::path::PathBuf]| {
+        RedisStore::open(&settings, Sealer::from_files(files).unwrap()).await.unwrap()
+    };
+    let before = with(std::slice::from_ref(&old)).await;
+    for id in ["used", "idle"] {
+        before.register_client(&client(id)).await.unwrap();
+    }
+    let both = with(&[new.clone(), old.clone()]).await;
+    assert_eq!(both.client("used").await.unwrap(), Some(client("used")));
+    assert_eq!(before.client("used").await.unwrap(), None, "the newest key has sealed it now");
+    let alone = with(&[new]).await;
+    assert_eq!(alone.client("used").await.unwrap(), Some(client("used")));
+    assert_eq!(alone.client("idle").await.unwrap(), None, "it registers anew");
+    assert_eq!(before.client("idle").await.unwrap(), Some(client("idle")), "the control: it is there");
 }
 
 #[tokio::test]

@@ -100,6 +100,13 @@ function acts.client(id)
   return call('HGET', at('client', id), 'record')
 end
 
+-- Another may have kept something else since it was seen.
+function acts.reseal_client(id, seen, record)
+  if call('HGET', at('client', id), 'record') ~= seen then return 0 end
+  call('HSET', at('client', id), 'record', record)
+  return 1
+end
+
 function acts.begin_login(id, record, expires, max)
   call('SET', at('login', id), record)
   call('ZADD', at('logins'), expires, id)
@@ -199,6 +206,7 @@ function acts.token(token)
 end
 
 function acts.grants_of(kind, who)
+  if kind == 'everybody' then return call('ZRANGE', at('grants'), 0, -1) end
   return call('SMEMBERS', at('of:' .. kind, who))
 end
 

@@ -151,7 +151,19 @@ impl Store for RedisStore {
 
     async fn client(&self, id: &str) -> Result<Option<Client>, StoreError> {
         let found: Option<String> = self.read(self.act("client").arg(id)).await?;
-        found.map(|sealed| self.records.open_client(id, &sealed)).transpose()
+        let Some(sealed) = found else { return Ok(None) };
+        let Ok(client) = self.records.open_client(id, &sealed) else {
+            // Sealed under a key that is gone by now, or damaged: whoever it was registers anew.
+            tracing::warn!(client = id, "a registration cannot be opened, and is taken for none");
+            return Ok(None);
+        };
+        if !self.records.is_newest_client(id, &sealed) {
+            // Registrations are kept for longer than anything else; one that is used outlives the key that sealed it.
+            let mut act = self.act("reseal_client");
+            act.arg(id).arg(sealed).arg(self.records.client(&client)?);
+            self.write::<u64>(&act).await?;
+        }
+        Ok(Some(client))
     }
 
     async fn begin_login(&self, id: Digest256, login: &Login, expires: Timestamp) -> Result<(), StoreError> {
@@ -271,6 +283,7 @@ impl Store for RedisStore {
             Whose::User { tid, oid } => ("user", format!("{tid}:{oid}")),
             Whose::Client(id) => ("client", id.clone()),
             Whose::Tenant(tid) => ("tenant", tid.clone()),
+            Whose::Everybody => ("everybody", String::new()),
         };
         // Tokens first: grants end in portions.
         self.log(whose, issued_before(whose, now), now).await?;

@@ -31,6 +31,11 @@ impl Records {
         self.open(&["client", id], sealed)
     }
 
+    /// Whether it is sealed under the newest key.
+    pub(super) fn is_newest_client(&self, id: &str, sealed: &str) -> bool {
+        self.0.is_newest(binding(&["client", id]).as_bytes(), sealed)
+    }
+
     pub(super) fn login(&self, id: Digest256, login: &Login) -> Result<String, StoreError> {
         self.seal(&["login", &name(id)], login)
     }
