@@ -37,6 +37,7 @@ mod revoke;
 mod scope;
 mod step_up;
 mod token;
+mod turn;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -11,6 +11,7 @@ use super::callback::upstream_binding;
 use super::error::OAuthError;
 use super::form::Parameters;
 use super::token::{answer, resource};
+use super::turn::{self, Taken};
 use super::{State as Server, scope, secret, step_up};
 use crate::audit::{Authorization, Step};
 use crate::clock::Timestamp;
@@ -31,30 +32,53 @@ pub(super) async fn by_refresh_token(
         return Err(OAuthError::InvalidTarget);
     }
     let scopes = scope::narrowed(parameters.get("scope"), &first.scopes).map_err(|()| OAuthError::InvalidScope)?;
-    let lock = server.refreshing.get_with(first.id.clone(), Default::default);
-    let _turn = lock.lock().await;
-    // Whoever waited finds the token used meanwhile, and gets what the first one got.
-    let (grant, successor) = match present(server, client, token).await? {
-        (grant, Some(successor)) => (grant, successor),
-        (grant, None) => {
-            let before = (grant.roles.clone(), grant.groups.clone());
-            let grant = ask_again(server, grant).await?;
-            // What an older token says is not so any more, and streams that it opened show too much.
-            let has = |now: &[String], before: &[String]| before.iter().all(|role| now.contains(role));
-            if !has(&grant.roles, &before.0) || !has(&grant.groups, &before.1) {
-                server.store.end_access_tokens(&grant.id, server.clock.now()).await?;
+    let mut taken = turn::take(server, &first.id).await?;
+    let (grant, successor) = loop {
+        // Whoever waited finds the token used meanwhile, and gets what the first one got.
+        let known = present(server, client, token).await;
+        taken = match (known, taken) {
+            (Ok((grant, None)), Taken::Ours(turn)) => {
+                let named = parameters.get("scope").is_some().then_some(scopes.as_slice());
+                let refreshed = Box::pin(refreshed(server, client, token, grant, named)).await;
+                turn.done().await;
+                break refreshed?;
             }
-            let is_named = parameters.get("scope").is_some() && !scopes.is_empty();
-            if is_named && step_up::covered(server, &grant, &scopes, server.clock.now()).is_empty() {
-                return Err(OAuthError::InvalidScope);
+            (Ok((_, None)), Taken::Anothers(waiting)) => waiting.again().await?,
+            (known, taken) => {
+                if let Taken::Ours(turn) = taken {
+                    turn.done().await;
+                }
+                let (grant, successor) = known?;
+                break (grant, successor.ok_or(OAuthError::InvalidGrant)?);
             }
-            rotate(server, client, token, grant).await?
-        }
+        };
     };
     if !server.record(Authorization::of(Step::TokensRefreshed, &grant)) {
         return Err(OAuthError::TemporarilyUnavailable);
     }
     answer(server, &grant, IdType::User, &scopes, Some(successor))
+}
+
+/// Asks the identity provider again, and gives the token its successor; `named` are the scopes that the client asked for.
+async fn refreshed(
+    server: &Server,
+    client: &Client,
+    token: &str,
+    grant: Grant,
+    named: Option<&[String]>,
+) -> Result<(Grant, String), OAuthError> {
+    let before = (grant.roles.clone(), grant.groups.clone());
+    let grant = ask_again(server, grant).await?;
+    // What an older token says is not so any more, and streams that it opened show too much.
+    let has = |now: &[String], before: &[String]| before.iter().all(|role| now.contains(role));
+    if !has(&grant.roles, &before.0) || !has(&grant.groups, &before.1) {
+        server.store.end_access_tokens(&grant.id, server.clock.now()).await?;
+    }
+    let named = named.filter(|scopes| !scopes.is_empty());
+    if named.is_some_and(|scopes| step_up::covered(server, &grant, scopes, server.clock.now()).is_empty()) {
+        return Err(OAuthError::InvalidScope);
+    }
+    rotate(server, client, token, grant).await
 }
 
 /// The grant of a refresh token, and the successor when it has one that may be given out again.
@@ -117,10 +141,9 @@ async fn ask_again(server: &Server, grant: Grant) -> Result<Grant, OAuthError> {
                 tracing::error!(subject = %grant.oid, "the identity provider refreshed another person; the grant is revoked");
                 return end(server, &grant).await;
             }
-            let upstream = match refresh_token {
-                Some(token) => Some(server.sealer.seal(&binding, token.as_bytes())?),
-                None => grant.upstream,
-            };
+            // Sealed anew even when it is the same: the key that sealed it may be on its way out.
+            let token = refresh_token.unwrap_or(upstream);
+            let upstream = Some(server.sealer.seal(&binding, token.as_bytes())?);
             let auth_time = identity.auth_time.map(Timestamp::as_secs).or(grant.auth_time);
             let EntraIdentity { roles, groups, acrs, is_guest: guest, claims, .. } = identity;
             Ok(Grant { roles, groups, auth_time, acrs, guest, claims, upstream, ..grant })

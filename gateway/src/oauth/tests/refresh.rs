@@ -103,6 +103,36 @@ async fn a_hundred_racers_keep_one_family() {
 }
 
 #[tokio::test]
+async fn who_refreshes_at_another_node_waits_and_whoever_went_away_holds_nobody_up() {
+    let world = World::new().await;
+    let (client_id, tokens) = world.signed_in().await;
+    let token = refresh_token(&tokens);
+    let grant = world.claims(&tokens)["grant_id"].as_str().expect("a grant").to_owned();
+    // Another node is at it.
+    let (name, other) = (format!("refresh:{grant}"), crate::store::Digest256::of("another node"));
+    let until = NOW.plus(Duration::from_secs(20));
+    assert!(world.state.store.lease(&name, other, NOW, until).await.unwrap());
+    {
+        let waiting = world.refresh(&client_id, &token);
+        tokio::pin!(waiting);
+        let waited = tokio::time::timeout(Duration::from_millis(300), &mut waiting).await;
+        assert!(waited.is_err(), "it does not wait");
+        world.state.store.release(&name, other).await.unwrap();
+        assert_eq!(waiting.await.status, 200);
+    }
+    assert!(world.state.store.lease(&name, other, NOW, until).await.unwrap(), "the turn was given back");
+    world.state.store.release(&name, other).await.unwrap();
+    // A request is dropped while the identity provider is asked; the next one is not held up by it.
+    let next = refresh_token(&world.refresh(&client_id, &token).await.json());
+    world.entra.set_fault(Fault::Silence);
+    let gone = tokio::time::timeout(Duration::from_millis(300), world.refresh(&client_id, &next)).await;
+    assert!(gone.is_err(), "it was answered");
+    world.entra.set_fault(None);
+    let answer = tokio::time::timeout(Duration::from_secs(5), world.refresh(&client_id, &next)).await;
+    assert_eq!(answer.expect("it is held up").status, 200);
+}
+
+#[tokio::test]
 async fn what_does_not_belong_to_the_token_is_refused_and_changes_nothing() {
     let world = World::new().await;
     let (client_id, tokens) = world.signed_in().await;
