@@ -6,6 +6,7 @@ mod catalogues;
 mod certificates;
 mod fixed;
 mod identity_provider;
+mod keys;
 mod lasting;
 mod mounts;
 mod readiness;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 
 pub(crate) use catalogues::{client_of, lock_path};
 use certificates::Certificates;
+pub(crate) use keys::{LEAD as KEY_LEAD, Turn, replace as replace_keys};
 use lasting::Lasting;
 use pingora_core::server::configuration::{Opt, ServerConf};
 use pingora_core::server::{RunArgs, Server};
@@ -28,7 +30,7 @@ use reload::Reloader;
 pub use reload::Source;
 use running::Running;
 use shutdown::{Signals, drained};
-pub(crate) use state::existing as existing_store;
+pub(crate) use state::{existing as existing_store, existing_and_sealer as existing_store_and_sealer};
 
 use crate::admin::Admin;
 use crate::config::Config;
@@ -78,6 +80,7 @@ pub fn run(config: Config, source: Source, options: Options) -> Result<(), Start
     let config = Arc::new(config);
     let reloader = Arc::new(Reloader::new(Arc::clone(&running), source, Arc::clone(&config)));
     runtime.spawn(reloader.watch()?);
+    runtime.spawn(Arc::clone(&reloader).follow_keys());
     runtime.spawn(Arc::clone(&certificates).watch_forever());
     let server = server(&config, &running, (reloader, certificates), options.upgrade)?;
     let phases = server.watch_execution_phase();

@@ -57,7 +57,7 @@ async fn every_fault_of_a_file_is_reported_at_once_with_its_place() {
     let directory = tempfile::tempdir().unwrap();
     let text = "server: { public_url: 'http://mcp.example.com/x', listen: nonsense }\n\
                 entra: { tenant_id: common, client_id: x, client_secret_file: missing }\n\
-                oauth: { access_token_lifetime: 1h }\n\
+                oauth: { access_token_lifetime: 1h, key_lifetime: 1h }\n\
                 backends:\n  weather: { url: 'ftp://x' }\n\
                 policy:\n  roles: { A: { opens: [reed] }, B: { inherits: [C] } }\n  tags: { read: {} }\n  tools: { weathr: { read: [x] } }\n";
     std::fs::write(directory.path().join("bad.yaml"), text).unwrap();
@@ -69,6 +69,7 @@ async fn every_fault_of_a_file_is_reported_at_once_with_its_place() {
         "bad.yaml:2:",
         "missing",
         "15m",
+        "730d",
         "ftp://x",
         "did you mean `read`?",
         "role `C` is not declared",

@@ -15,6 +15,9 @@ pub(super) fn changed(now: &Config, new: &Config) -> Vec<&'static str> {
     if oauth.revocation_staleness != new.oauth.revocation_staleness {
         names.push("oauth.revocation_staleness");
     }
+    if oauth.key_lifetime != new.oauth.key_lifetime {
+        names.push("oauth.key_lifetime");
+    }
     // What connections are held by, whatever goes through them.
     if limits.budgets != new.limits.budgets || limits.deadlines != new.limits.deadlines {
         names.push("limits (of connections, streams, bodies at once, and deadlines)");

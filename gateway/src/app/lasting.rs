@@ -1,13 +1,13 @@
 //! What lives as long as the process, and the door that it makes of a configuration. A reload makes the door anew
 //! and nothing else.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::identity_provider::IdentityProvider;
 use super::mounts::{mount, scopes};
 use super::revocations::Feed;
-use super::{StartError, budgets, start, state};
+use super::{StartError, budgets, keys, start, state};
 use crate::audit::{self, Auditor, Digester, Signer};
 use crate::authn::{self, Authenticator, Revocations};
 use crate::backend::Replicas;
@@ -16,6 +16,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::jose::access_token;
 use crate::jose::signing_key::SigningKey;
+use crate::jose::signing_keys::SigningKeys;
 use crate::metrics::Metrics;
 use crate::oauth;
 use crate::outbound::{self, Outbound};
@@ -41,11 +42,26 @@ pub(super) struct Lasting {
     pub(super) revocations: Arc<Revocations>,
     store: Arc<dyn Store>,
     sealer: Sealer,
-    signing_key: SigningKey,
-    assertion_key: SigningKey,
+    keys: Mutex<Keys>,
+    trail_key: SigningKey,
+    key_lifetime: Duration,
+    issuer: String,
     outbound: Outbound,
-    asserter: Arc<Asserter>,
     pub(super) tracer: Option<Arc<Tracer>>,
+}
+
+/// The keys as they are now.
+#[derive(Clone)]
+struct Keys {
+    tokens: SigningKeys,
+    assertions: SigningKeys,
+    asserter: Arc<Asserter>,
+}
+
+impl Keys {
+    fn names(&self) -> Vec<&str> {
+        self.tokens.iter().chain(self.assertions.iter()).map(SigningKey::kid).collect()
+    }
 }
 
 impl Lasting {
@@ -55,16 +71,17 @@ impl Lasting {
         let metrics = Arc::new(Metrics::new().map_err(start("the metrics"))?);
         let (store, sealer) = state::open(&config.state).await?;
         let store: Arc<dyn Store> = Arc::new(Observed::new(store, metrics.store.clone()));
-        let signing_key = state::signing_key(state::SIGNING_KEY, &*store, &sealer).await?;
-        let assertion_key = state::signing_key(state::ASSERTION_KEY, &*store, &sealer).await?;
+        let (at, issuer) = ((&*store, &sealer), config.server.public_url.clone());
+        let trail_key = keys::read(keys::TRAIL, at, clock.now(), keys::Turn::Never).await?.signer().clone();
+        let key_lifetime = config.oauth.key_lifetime;
+        let keys = read_keys(at, &issuer, &clock, key_lifetime).await?;
         let outbound = Outbound::new(&outbound::Settings::default()).map_err(start("the HTTP client"))?;
         let provider = IdentityProvider::new(config, &outbound, &clock);
-        let auditor = Arc::new(auditor(config, &signing_key, (&*store, &sealer), &metrics, &clock).await?);
+        let auditor = Arc::new(auditor(config, &trail_key, (&*store, &sealer), &metrics, &clock).await?);
         let revocations = Arc::new(Revocations::new(config.oauth.revocation_staleness, Arc::clone(&clock)));
         let (log, read) = (Arc::clone(&store), Arc::clone(&revocations));
         let mut feed = Feed::new(log, read, Arc::clone(&auditor), Arc::clone(&clock));
         feed.read().await.map_err(start("the log of revocations"))?;
-        let asserter = Asserter::new(assertion_key.clone(), config.server.public_url.clone(), Arc::clone(&clock));
         let budgets = Arc::new(budgets::of_clients(config, &metrics));
         let tracer = tracer(config, &metrics);
         let lasting = Self {
@@ -77,10 +94,11 @@ impl Lasting {
             revocations,
             store,
             sealer,
-            signing_key,
-            assertion_key,
+            keys: Mutex::new(keys),
+            trail_key,
+            key_lifetime,
+            issuer,
             outbound,
-            asserter: Arc::new(asserter),
             tracer,
         };
         Ok((lasting, feed))
@@ -93,6 +111,7 @@ impl Lasting {
         (servers, standing): (&[Arc<Replicas>], Current),
         before: Option<&Door>,
     ) -> Result<Door, StartError> {
+        let keys = self.keys().clone();
         let entra = self.provider.sign_in(config, &self.outbound, &self.clock)?;
         let entra = Arc::new(entra.observed(Arc::clone(&self.metrics)));
         let (store, sealer) = (Arc::clone(&self.store), self.sealer.clone());
@@ -101,21 +120,21 @@ impl Lasting {
             oauth_settings(config),
             Arc::clone(&self.store),
             self.sealer.clone(),
-            self.signing_key.clone(),
+            keys.tokens.clone(),
             entra,
             Arc::clone(&self.clock),
         );
         let state = state.with_clients(super::mounts::clients(&config.clients, &self.clock)?);
-        let state = state.with_auditor(Arc::clone(&self.auditor)).with_assertion_key(&self.assertion_key);
+        let state = state.with_auditor(Arc::clone(&self.auditor)).with_published(&self.trail_key, &keys.assertions);
         let state = state.with_metrics(Arc::clone(&self.metrics));
         let issuer = config.server.public_url.clone();
-        let mut trusted = authn::Settings::new(access_token::Verifier::new(issuer, [&self.signing_key]));
+        let mut trusted = authn::Settings::new(access_token::Verifier::new(issuer, keys.tokens.iter()));
         trusted.entra = Some(self.provider.verifier(config));
         trusted.revocations = Arc::clone(&self.revocations);
         trusted.cache_for = config.limits.token_cache;
         let mounts = config.backends.iter().zip(servers);
         let mounts = mounts.map(|(backend, replicas)| {
-            Arc::new(mount(config, backend, replicas, (&self.asserter, &exchanger), &self.metrics))
+            Arc::new(mount(config, backend, replicas, (&keys.asserter, &exchanger), &self.metrics))
         });
         let mounts: Vec<Arc<Mount>> = mounts.collect();
         let parts = proxy::Parts {
@@ -138,6 +157,27 @@ impl Lasting {
         Ok(Door::new(parts, before))
     }
 
+    /// Looks which keys there are now; whether they are others than before, so that a new door is needed.
+    pub(super) async fn look_for_keys(&self) -> Result<bool, StartError> {
+        let at = (&*self.store, &self.sealer);
+        let now = read_keys(at, &self.issuer, &self.clock, self.key_lifetime).await?;
+        let mut known = self.keys();
+        let changed = now.names() != known.names();
+        if changed {
+            *known = now;
+        }
+        Ok(changed)
+    }
+
+    /// The names (`kid`) of the keys as they are now; the one that signs is the first of its purpose.
+    pub(super) fn key_names(&self) -> Vec<String> {
+        self.keys().names().into_iter().map(str::to_owned).collect()
+    }
+
+    fn keys(&self) -> MutexGuard<'_, Keys> {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// What is done beside requests, for as long as the process lives.
     pub(super) fn start_background(&self, runtime: &tokio::runtime::Handle) {
         for keys in self.provider.all_keys() {
@@ -154,6 +194,19 @@ impl Lasting {
             }
         });
     }
+}
+
+async fn read_keys(
+    at: (&dyn Store, &Sealer),
+    issuer: &str,
+    clock: &Arc<dyn Clock>,
+    lifetime: Duration,
+) -> Result<Keys, StartError> {
+    let now = clock.now();
+    let tokens = keys::read(keys::TOKENS, at, now, keys::Turn::Every(lifetime)).await?;
+    let assertions = keys::read(keys::ASSERTIONS, at, now, keys::Turn::Every(lifetime)).await?;
+    let asserter = Arc::new(Asserter::new(assertions.signer().clone(), issuer.to_owned(), Arc::clone(clock)));
+    Ok(Keys { tokens, assertions, asserter })
 }
 
 async fn auditor(

@@ -15,7 +15,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
 use super::running::Running;
-use super::{StartError, fixed, start};
+use super::{StartError, fixed, keys, start};
 use crate::audit::{Event, Kind, Reload};
 use crate::config::{self, Config, Environment};
 
@@ -61,6 +61,43 @@ impl Reloader {
     /// Why what is on the disk is not what runs, in words for the operator.
     pub(super) fn fault(&self) -> Option<String> {
         lock(&self.fault).clone()
+    }
+
+    /// Makes everything of the present configuration anew whenever the signing keys are others.
+    pub(super) async fn follow_keys(self: Arc<Self>) {
+        let (mut failing, mut due) = (false, false);
+        loop {
+            tokio::time::sleep(keys::LOOK_EVERY).await;
+            let outcome = match self.running.lasting().look_for_keys().await {
+                Ok(changed) => {
+                    due |= changed;
+                    if due { self.take_keys().await } else { Ok(()) }
+                }
+                Err(error) => Err(error.to_string()),
+            };
+            // Said once, not with every look; what cannot be done now is tried with the next.
+            match &outcome {
+                Err(error) if !failing => {
+                    tracing::error!(error, "the signing keys in the store cannot be used; those of before go on");
+                }
+                Ok(()) if failing => tracing::info!("the signing keys in the store can be used again"),
+                _ => {}
+            }
+            failing = outcome.is_err();
+            due &= failing;
+        }
+    }
+
+    /// Has the next request served by the keys that are known now.
+    async fn take_keys(self: &Arc<Self>) -> Result<(), String> {
+        let reloader = Arc::clone(self);
+        let taken = tokio::task::spawn_blocking(move || {
+            let current = lock(&reloader.current);
+            reloader.running.swap(&current.config, true, || true)
+        });
+        taken.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+        tracing::info!(keys = ?self.running.lasting().key_names(), "other signing keys count from now on");
+        Ok(())
     }
 
     /// What makes this look at the files; call it where a runtime is entered.

@@ -4,13 +4,9 @@ use std::sync::Arc;
 
 use super::{StartError, start};
 use crate::config::settings::State;
-use crate::jose::signing_key::SigningKey;
 use crate::store::{RedisStore, Sealer, SqliteStore, Store};
 
 const DATABASE: &str = "portcullis.db";
-/// The names of the keys that the store keeps, and what they are sealed for.
-pub(super) const SIGNING_KEY: &str = "signing-key";
-pub(super) const ASSERTION_KEY: &str = "assertion-key";
 
 /// Opens the state, and makes what is not there.
 pub(super) async fn open(state: &State) -> Result<(Arc<dyn Store>, Sealer), StartError> {
@@ -49,23 +45,21 @@ pub(crate) async fn existing(state: &State) -> Result<Arc<dyn Store>, StartError
     })
 }
 
+/// As [`existing`], with what opens the keys in it.
+///
+/// # Errors
+///
+/// As [`existing`]; also when the sealing key is missing.
+pub(crate) async fn existing_and_sealer(state: &State) -> Result<(Arc<dyn Store>, Sealer), StartError> {
+    Ok((existing(state).await?, sealer(state, false)?))
+}
+
 fn sealer(state: &State, may_create: bool) -> Result<Sealer, StartError> {
     let sealer = match state.seal_keys.as_slice() {
         [] => Sealer::from_file(&state.directory.join("seal.key"), may_create),
         files => Sealer::from_files(files),
     };
     sealer.map_err(start("the sealing key"))
-}
-
-/// The key of this name: the one that is kept, or a new one.
-pub(super) async fn signing_key(
-    name: &'static str,
-    store: &dyn Store,
-    sealer: &Sealer,
-) -> Result<SigningKey, StartError> {
-    let fresh = SigningKey::generate().map_err(start(name))?;
-    let pkcs8 = kept(name, fresh.pkcs8(), store, sealer).await?;
-    SigningKey::from_pkcs8(&pkcs8).map_err(start(name))
 }
 
 /// What is kept under this name, or else `fresh` from now on.
@@ -78,7 +72,13 @@ pub(super) async fn kept(
     let sealed = sealer.seal(name.as_bytes(), fresh).map_err(start(name))?;
     let kept = store.key(name, sealed.into_bytes()).await.map_err(start(name))?;
     let kept = String::from_utf8(kept).map_err(start(name))?;
-    sealer.open(name.as_bytes(), &kept).map_err(start(name))
+    let opened = sealer.open(name.as_bytes(), &kept).map_err(start(name))?;
+    if !sealer.is_newest(name.as_bytes(), &kept) {
+        let anew = sealer.seal(name.as_bytes(), &opened).map_err(start(name))?;
+        // Another node that was first has sealed the same.
+        store.replace_key(name, kept.as_bytes(), anew.into_bytes()).await.map_err(start(name))?;
+    }
+    Ok(opened)
 }
 
 #[cfg(test)]
@@ -91,9 +91,10 @@ mod tests {
         let state = State { directory: directory.path().to_owned(), redis: None, seal_keys: Vec::new() };
         assert!(existing(&state).await.is_err(), "a command makes none");
         drop(open(&state).await.unwrap());
-        assert!(open(&state).await.is_ok(), "the control");
+        assert!(open(&state).await.is_ok() && existing_and_sealer(&state).await.is_ok(), "the control");
         std::fs::remove_file(directory.path().join("seal.key")).unwrap();
         assert!(open(&state).await.unwrap_err().to_string().contains("seal.key"));
         assert!(existing(&state).await.is_ok());
+        assert!(existing_and_sealer(&state).await.is_err());
     }
 }

@@ -6,6 +6,7 @@
 mod audit_verify;
 mod check;
 mod explain;
+mod keys;
 mod login;
 mod policy_diff;
 mod policy_test;
@@ -74,6 +75,11 @@ enum Command {
         #[command(subcommand)]
         command: SessionsCommand,
     },
+    /// Work on the gateway's signing keys.
+    Keys {
+        #[command(subcommand)]
+        command: KeysCommand,
+    },
     /// Sign in by a browser and print an access token, for a script.
     Login(login::Question),
     /// Write the JSON Schema of a configuration file, for editors.
@@ -93,6 +99,12 @@ enum Command {
 enum SessionsCommand {
     /// End the sessions of a person, a client or a directory: every node refuses their tokens within a second.
     Revoke(sessions::Question),
+}
+
+#[derive(Debug, Subcommand)]
+enum KeysCommand {
+    /// Have the next signing keys take over, now instead of when the present ones are old.
+    Rotate(keys::Question),
 }
 
 #[derive(Debug, Subcommand)]
@@ -130,6 +142,7 @@ pub fn run() -> ExitCode {
         Command::Policy { command: PolicyCommand::Diff(question) } => policy_diff::run(&question),
         Command::Tools(question) => tools::run(&question),
         Command::Sessions { command: SessionsCommand::Revoke(question) } => sessions::run(&question),
+        Command::Keys { command: KeysCommand::Rotate(question) } => keys::run(&question),
         Command::Audit { command: AuditCommand::Verify(question) } => audit_verify::run(&question),
     };
     match result {

@@ -173,6 +173,8 @@ pub struct OAuth {
     /// Whether programs without a browser may ask to be let in (RFC 8628).
     #[serde(default)]
     pub device_authorization: bool,
+    /// How long a signing key signs before the next one does.
+    pub key_lifetime: Option<Text>,
     /// Hosts and applications that answers may go to.
     pub redirect_hosts: Option<Vec<Text>>,
     /// Hosts whose metadata documents may name a client.

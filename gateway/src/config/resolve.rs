@@ -150,12 +150,20 @@ fn oauth(resolver: &mut Resolver<'_>, written: &document::OAuth) -> OAuth {
         );
     }
     let revocation_staleness = revocation::staleness(resolver, written.revocation_staleness.as_ref());
+    let key_lifetime = resolver.duration(written.key_lifetime.as_ref(), 90 * DAY);
+    if key_lifetime < DAY || key_lifetime > 730 * DAY {
+        resolver.fault(
+            written.key_lifetime.as_ref(),
+            "a signing key signs between `1d` and `730d`; `portcullis keys rotate` replaces it at any time",
+        );
+    }
     OAuth {
         access_token_lifetime: access,
         refresh_token_lifetime: refresh,
         remember_consent: remember,
         device_authorization: written.device_authorization,
         revocation_staleness,
+        key_lifetime,
     }
 }
 

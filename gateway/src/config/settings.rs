@@ -194,6 +194,8 @@ pub struct OAuth {
     pub device_authorization: bool,
     /// How long tokens are believed while it cannot be read what was revoked; for ever when absent.
     pub revocation_staleness: Option<Duration>,
+    /// How long a signing key signs before the next one does.
+    pub key_lifetime: Duration,
 }
 
 /// Who may be a client.

@@ -14,6 +14,7 @@ pub mod jwt;
 pub mod key;
 pub mod key_set;
 pub mod signing_key;
+pub mod signing_keys;
 mod verify_error;
 #[cfg(test)]
 mod wycheproof;

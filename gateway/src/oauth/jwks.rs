@@ -1,4 +1,4 @@
-//! The public half of the signing key (RFC 7517 section 5).
+//! The public halves of the signing keys (RFC 7517 section 5).
 
 use std::sync::Arc;
 
@@ -11,10 +11,13 @@ use super::State as Server;
 use super::metadata::public;
 
 pub(super) async fn document(State(server): State<Arc<Server>>) -> Response {
-    public(Json(json!({ "keys": [server.signing_key.public_jwk()] })))
+    let mut keys = server.signing_keys.public_jwks();
+    // No token is verified with it: it is for whoever verifies the trail, and signs nothing else.
+    keys.extend(server.trail_key.clone());
+    public(Json(json!({ "keys": keys })))
 }
 
-/// The key of assertions for backends, apart: who verifies access tokens does not come across it.
+/// The keys of assertions for backends, apart: who verifies access tokens does not come across it.
 pub(super) async fn of_assertions(State(server): State<Arc<Server>>) -> Response {
-    public(Json(json!({ "keys": server.assertion_key.iter().collect::<Vec<_>>() })))
+    public(Json(json!({ "keys": server.assertion_keys })))
 }

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
@@ -57,10 +58,15 @@ pub(super) async fn document(State(server): State<Arc<Server>>) -> Response {
     public(Json(document))
 }
 
+/// How long documents may be kept by whoever reads them.
+pub(crate) const MAX_AGE: Duration = Duration::from_mins(5);
+
 /// A document that anybody, from any origin, may read and keep for a while.
 pub(super) fn public(document: impl IntoResponse) -> Response {
     let mut response = document.into_response();
     let headers = response.headers_mut();
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"));
+    if let Ok(value) = HeaderValue::try_from(format!("public, max-age={}", MAX_AGE.as_secs())) {
+        headers.insert(header::CACHE_CONTROL, value);
+    }
     response
 }

@@ -58,6 +58,8 @@ pub use configured::{Configured, Credential, Grants};
 pub use device::GRANT as DEVICE_GRANT;
 pub use hosts::{CLIENT_DOMAINS, Hosts, NotAHost, REDIRECT_HOSTS};
 pub use limited::Limits;
+#[cfg(test)]
+pub(crate) use metadata::MAX_AGE;
 pub use plain::CLIENT as PLAIN_CLIENT;
 pub use redirect_uri::check as check_redirect_uri;
 
@@ -65,6 +67,7 @@ use crate::audit::{Auditor, Authorization, Event, Kind, RequestId};
 use crate::clock::Clock;
 use crate::entra::{Entra, StepUp};
 use crate::jose::signing_key::SigningKey;
+use crate::jose::signing_keys::SigningKeys;
 use crate::metrics::Metrics;
 use crate::store::{Sealer, Store};
 
@@ -136,8 +139,8 @@ pub struct State {
     pub store: Arc<dyn Store>,
     /// Seals upstream tokens.
     pub sealer: Sealer,
-    /// Signs access tokens.
-    pub signing_key: SigningKey,
+    /// Sign access tokens.
+    pub signing_keys: SigningKeys,
     /// Signs people in.
     pub entra: Arc<Entra>,
     /// The time.
@@ -150,8 +153,10 @@ pub struct State {
     pub clients: Clients,
     /// Counts what is answered, and the steps.
     pub metrics: Option<Arc<Metrics>>,
-    /// The public half of the key that signs assertions for backends.
-    pub assertion_key: Option<serde_json::Value>,
+    /// The public half of the key that signs the audit trail.
+    pub trail_key: Option<serde_json::Value>,
+    /// The public halves of the keys that sign assertions for backends.
+    pub assertion_keys: Vec<serde_json::Value>,
 }
 
 impl State {
@@ -161,7 +166,7 @@ impl State {
         settings: Settings,
         store: Arc<dyn Store>,
         sealer: Sealer,
-        signing_key: SigningKey,
+        signing_keys: impl Into<SigningKeys>,
         entra: Arc<Entra>,
         clock: Arc<dyn Clock>,
     ) -> Self {
@@ -171,14 +176,15 @@ impl State {
             settings,
             store,
             sealer,
-            signing_key,
+            signing_keys: signing_keys.into(),
             entra,
             clock,
             refreshing,
             auditor: None,
             clients,
             metrics: None,
-            assertion_key: None,
+            trail_key: None,
+            assertion_keys: Vec::new(),
         }
     }
 
@@ -200,10 +206,10 @@ impl State {
         Self { clients, ..self }
     }
 
-    /// With the key of assertions, to be published beside the one of tokens.
+    /// With the key of the trail and those of assertions, to be published.
     #[must_use]
-    pub fn with_assertion_key(self, key: &SigningKey) -> Self {
-        Self { assertion_key: Some(key.public_jwk().clone()), ..self }
+    pub fn with_published(self, trail: &SigningKey, assertions: &SigningKeys) -> Self {
+        Self { trail_key: Some(trail.public_jwk().clone()), assertion_keys: assertions.public_jwks(), ..self }
     }
 
     /// Records a step; false when it could not be, and nothing must come of it.

@@ -45,7 +45,7 @@ pub(super) async fn end(server: &Server, token: &str, client: &str) -> Result<()
 /// The grant of an access token of ours that this client holds.
 fn access_token_grant(server: &Server, token: &str, client_id: &str) -> Option<String> {
     let jws = jwt::parse(token).ok()?;
-    let verifier = Verifier::new(server.settings.issuer.as_str(), [&server.signing_key]);
+    let verifier = Verifier::new(server.settings.issuer.as_str(), server.signing_keys.iter());
     let claims = verifier.verify(&jws, server.clock.now()).ok()?;
     (claims.client_id == client_id).then_some(claims.grant_id)
 }

@@ -139,7 +139,7 @@ pub(super) fn answer(
         guest: Some(grant.guest),
         claims: grant.claims.clone(),
     };
-    let access_token = claims.mint(&server.signing_key).map_err(|error| {
+    let access_token = claims.mint(server.signing_keys.signer()).map_err(|error| {
         tracing::error!(%error, "an access token cannot be signed");
         OAuthError::TemporarilyUnavailable
     })?;

@@ -125,3 +125,39 @@ async fn the_key_set_shows_public_members_only_and_verifies_what_was_minted() {
     assert_eq!(header.kid.as_deref(), keys[0]["kid"].as_str());
     assert_eq!(header.typ.as_deref(), Some("at+jwt"));
 }
+
+#[tokio::test]
+async fn while_keys_are_replaced_all_are_published_and_what_any_of_them_signed_is_good() {
+    let mut world = World::new().await;
+    let (client_id, tokens) = world.signed_in().await;
+    let (old, new) = (world.state.signing_keys.signer().clone(), SigningKey::generate().unwrap());
+    let refresh_token = |tokens: &Value| tokens["refresh_token"].as_str().unwrap().to_owned();
+    let kid = |tokens: &Value| jsonwebtoken::decode_header(tokens["access_token"].as_str().unwrap()).unwrap().kid;
+    let published = async |world: &World| {
+        let answer = world.get("/jwks").await;
+        assert_eq!(answer.header("cache-control"), "public, max-age=300");
+        let kid = |key: &Value| key["kid"].as_str().unwrap().to_owned();
+        answer.json()["keys"].as_array().unwrap().iter().map(kid).collect::<Vec<_>>()
+    };
+    assert_eq!(published(&world).await, [old.kid()]);
+    // The next one is published, and does not sign yet.
+    world.sign_with(SigningKeys::new(old.clone(), vec![new.clone()]));
+    assert_eq!(published(&world).await, [old.kid(), new.kid()]);
+    let before = world.refresh(&client_id, &refresh_token(&tokens)).await.json();
+    assert_eq!(kid(&before).as_deref(), Some(old.kid()));
+    // It signs, and the old one is good.
+    world.sign_with(SigningKeys::new(new.clone(), vec![old.clone()]));
+    assert_eq!(published(&world).await, [new.kid(), old.kid()]);
+    let after = world.refresh(&client_id, &refresh_token(&before)).await.json();
+    assert_eq!(kid(&after).as_deref(), Some(new.kid()));
+    let good = |world: &World, tokens: &Value| {
+        let jws = crate::jose::jwt::parse(tokens["access_token"].as_str().unwrap()).unwrap();
+        let verifier = access_token::Verifier::new(ISSUER, world.state.signing_keys.iter());
+        verifier.verify(&jws, world.clock.now()).is_ok()
+    };
+    assert!(good(&world, &tokens) && good(&world, &before) && good(&world, &after));
+    // It is alone.
+    world.sign_with(new.clone().into());
+    assert_eq!(published(&world).await, [new.kid()]);
+    assert!(!good(&world, &tokens) && !good(&world, &before) && good(&world, &after));
+}

@@ -103,6 +103,15 @@ impl World {
         Self { app, state, clock, entra, database, _directory: directory }
     }
 
+    /// The same server, with these keys from now on.
+    fn sign_with(&mut self, keys: SigningKeys) {
+        let State { settings, store, sealer, entra, clock, .. } = &*self.state;
+        let (store, entra, clock) = (Arc::clone(store), Arc::clone(entra), Arc::clone(clock));
+        let state = State::new(settings.clone(), store, sealer.clone(), keys, entra, clock);
+        self.state = Arc::new(state.with_clients(Clients::any()));
+        self.app = router(Arc::clone(&self.state), Limits::default());
+    }
+
     async fn send(&self, request: Request<Body>) -> Answer {
         let (parts, body) = self.app.clone().oneshot(request).await.unwrap().into_parts();
         let body = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
@@ -158,7 +167,7 @@ impl World {
     fn claims(&self, tokens: &Value) -> Value {
         let token = tokens["access_token"].as_str().expect("an access token");
         let jws = crate::jose::jwt::parse(token).unwrap();
-        let verifier = access_token::Verifier::new(self.state.settings.issuer.as_str(), [&self.state.signing_key]);
+        let verifier = access_token::Verifier::new(self.state.settings.issuer.as_str(), self.state.signing_keys.iter());
         serde_json::to_value(verifier.verify(&jws, self.clock.now()).unwrap()).unwrap()
     }
 }
