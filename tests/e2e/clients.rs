@@ -36,6 +36,7 @@ fn flow<'w>(world: &'w World, client_id: &str) -> Flow<'w> {
         world,
         client_id: client_id.to_owned(),
         verifier: "a-verifier-that-is-long-enough-to-be-one-of-them".to_owned(),
+        at: world.url(),
     }
 }
 

@@ -1,33 +1,12 @@
 //! A clock that is set forward and back under a running gateway: no token is good for longer than it should be, and
 //! nothing is lost.
 //!
-//! The gateway alone is told another time, by `libfaketime`; the identity provider's clock is right.
-
-use std::path::PathBuf;
+//! The gateway alone is told another time; the identity provider's clock is right.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use portcullis_tests::{Backend, Flow, World, WorldBuilder, fault};
+use portcullis_tests::{Backend, Calendar, Flow, World, WorldBuilder, fault};
 use serde_json::{Value, json};
-
-/// The library that `tests/setup.sh` installs.
-fn library() -> PathBuf {
-    let folders = std::fs::read_dir("/usr/lib").unwrap().map(|entry| entry.unwrap().path());
-    let found = folders.map(|folder| folder.join("faketime/libfaketimeMT.so.1")).find(|path| path.exists());
-    found.expect("libfaketime is missing; run `tests/setup.sh all`")
-}
-
-/// A gateway whose clock is off by what the file says, in seconds.
-async fn world(offset: &std::path::Path) -> World {
-    WorldBuilder::new(&Backend::plain().await)
-        .environment("LD_PRELOAD", &library().to_string_lossy())
-        .environment("FAKETIME_TIMESTAMP_FILE", &offset.to_string_lossy())
-        .environment("FAKETIME_NO_CACHE", "1")
-        // Only the calendar moves: deadlines are on the monotonic clock.
-        .environment("FAKETIME_DONT_FAKE_MONOTONIC", "1")
-        .start()
-        .await
-}
 
 async fn status(world: &World, token: &str) -> u16 {
     world.post(token, &json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/list" })).await.status().as_u16()
@@ -42,11 +21,8 @@ fn clock(world: &World, offset: i64) -> i64 {
 
 #[tokio::test]
 async fn whatever_the_clock_does_no_token_is_good_for_longer_than_a_minute_past_its_end() {
-    let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("offset");
-    let set = |offset: i64| std::fs::write(&file, format!("{offset:+}\n")).unwrap();
-    set(0);
-    let world = world(&file).await;
+    let calendar = Calendar::new();
+    let world = WorldBuilder::new(&Backend::plain().await).calendar(&calendar).start().await;
     let flow = Flow::register(&world).await;
     let mut own = flow.tokens(&flow.code("rita").await).await;
     let now = |offset: i64| clock(&world, offset);
@@ -55,7 +31,7 @@ async fn whatever_the_clock_does_no_token_is_good_for_longer_than_a_minute_past_
     assert_eq!((status(&world, &remembered).await, status(&world, &own.access).await), (200, 200), "the control");
     let mut tried = 0;
     for offset in [0, 600, 0, -600, 0] {
-        set(offset);
+        calendar.set(offset);
         let t = || now(offset);
         for (what, from, to, good) in [
             ("good", -100, 100, true),

@@ -25,7 +25,7 @@ async fn refresh(flow: &Flow<'_>, tokens: &Tokens) -> (u16, Value) {
 
 /// The same client, at the gateway as it is now.
 fn flow<'w>(world: &'w World, client_id: &str) -> Flow<'w> {
-    Flow { world, client_id: client_id.to_owned(), verifier: "v".repeat(43) }
+    Flow { world, client_id: client_id.to_owned(), verifier: "v".repeat(43), at: world.url() }
 }
 
 async fn keys(world: &World) -> String {

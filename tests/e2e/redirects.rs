@@ -152,7 +152,7 @@ async fn an_answer_goes_to_a_registered_address_or_nowhere() {
     let (status, registered) = register(&world, &[REDIRECT, HOSTED, APPLICATION]).await;
     assert_eq!((status, registered["redirect_uris"].as_array().map(Vec::len)), (201, Some(3)));
     let client_id = registered["client_id"].as_str().unwrap().to_owned();
-    let flow = Flow { world: &world, client_id, verifier: "v".repeat(43) };
+    let flow = Flow { world: &world, client_id, verifier: "v".repeat(43), at: world.url() };
     let send = async |uri: &str, name: &str, value: &str| {
         let mut parameters = flow.parameters("rita");
         parameters.insert("redirect_uri".to_owned(), uri.to_owned());

@@ -24,6 +24,8 @@ pub struct Flow<'w> {
     pub client_id: String,
     /// Its PKCE verifier.
     pub verifier: String,
+    /// The gateway that it asks: the world's, or another of the fleet.
+    pub at: String,
 }
 
 /// What the token endpoint gave.
@@ -108,7 +110,7 @@ impl<'w> Flow<'w> {
         assert_eq!(response.status(), StatusCode::CREATED);
         let registered: Value = response.json().await.unwrap();
         let client_id = registered["client_id"].as_str().unwrap().to_owned();
-        Self { world, client_id, verifier: URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>()) }
+        Self { world, client_id, verifier: URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>()), at: world.url() }
     }
 
     /// The parameters of an honest authorization request.
@@ -130,7 +132,7 @@ impl<'w> Flow<'w> {
 
     /// Sends an authorization request.
     pub async fn authorize(&self, parameters: &BTreeMap<String, String>) -> Response {
-        let url = Url::parse_with_params(&format!("{}/authorize", self.world.url()), parameters).unwrap();
+        let url = Url::parse_with_params(&format!("{}/authorize", self.at), parameters).unwrap();
         self.world.http().get(url).send().await.unwrap()
     }
 
@@ -156,7 +158,8 @@ impl<'w> Flow<'w> {
 
     /// Follows the callback with a cookie.
     pub async fn arrive(&self, callback: &Url, cookie: &str) -> Response {
-        self.world.http().get(callback.clone()).header(COOKIE, cookie).send().await.unwrap()
+        let callback = callback.as_str().replacen(&self.world.url(), &self.at, 1);
+        self.world.http().get(callback).header(COOKIE, cookie).send().await.unwrap()
     }
 
     /// The whole way to a code.
@@ -190,7 +193,7 @@ impl<'w> Flow<'w> {
 
     /// Posts to the token endpoint.
     pub async fn token(&self, form: &BTreeMap<String, String>) -> Response {
-        self.world.http().post(format!("{}/token", self.world.url())).form(form).send().await.unwrap()
+        self.world.http().post(format!("{}/token", self.at)).form(form).send().await.unwrap()
     }
 
     /// Trades a code for tokens.

@@ -4,16 +4,22 @@
 //! Nothing here reaches into the gateway: it is a process, configured by a file and asked over sockets.
 
 pub mod backend;
+pub mod calendar;
 pub mod documents;
 pub mod flow;
+pub mod node;
 pub mod postgres;
 pub mod process;
 pub mod raw;
+pub mod redis;
 pub mod world;
 
 pub use backend::{Answer, Backend};
+pub use calendar::Calendar;
 pub use flow::{Flow, Tokens};
+pub use node::Node;
 pub use process::{Process, free_port, tool};
+pub use redis::Redis;
 pub use world::{World, WorldBuilder};
 
 /// Prints a row of the fault table on a line of its own: what a fault cost, beside what it may cost.

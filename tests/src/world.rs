@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use identity::{Options, Running};
 use reqwest::{Client, Response, redirect};
 use serde_json::{Value, json};
@@ -12,6 +14,7 @@ use tempfile::TempDir;
 use tokio::process::Command;
 
 use crate::backend::Backend;
+use crate::calendar::Calendar;
 use crate::process::{Process, binary, free_port, until_listening};
 
 /// The policy of most tests.
@@ -39,6 +42,7 @@ pub struct WorldBuilder {
     audit: String,
     trail: String,
     state: String,
+    redis: String,
     server: String,
     authority: Option<(String, u16, String)>,
     tls: Option<(String, String)>,
@@ -86,6 +90,7 @@ impl WorldBuilder {
             audit: String::new(),
             trail: "path: audit.jsonl".to_owned(),
             state: "state".to_owned(),
+            redis: String::new(),
             server: String::new(),
             authority: None,
             tls: None,
@@ -140,6 +145,13 @@ impl WorldBuilder {
     #[must_use]
     pub fn entra(mut self, more: &str) -> Self {
         self.entra = format!(", {more}");
+        self
+    }
+
+    /// With its store in a Redis on this port, sealed under `shared.key`, and more about that Redis.
+    #[must_use]
+    pub fn redis(mut self, port: u16, more: &str) -> Self {
+        self.redis = format!(", redis: {{ url: 'redis://127.0.0.1:{port}'{more} }}, seal_key_files: [shared.key]");
         self
     }
 
@@ -213,6 +225,12 @@ impl WorldBuilder {
         self
     }
 
+    /// With a calendar that the test sets.
+    #[must_use]
+    pub fn calendar(self, calendar: &Calendar) -> Self {
+        calendar.environment().into_iter().fold(self, |world, (name, value)| world.environment(name, &value))
+    }
+
     /// Starts it.
     pub async fn start(self) -> World {
         let port = self.authority.as_ref().map_or_else(free_port, |(_, port, _)| *port);
@@ -231,6 +249,7 @@ impl WorldBuilder {
         let config = self.config(&url, port, admin_port, &authority);
         std::fs::write(directory.path().join("gateway.yaml"), config).unwrap();
         std::fs::write(directory.path().join("secret"), format!("{secret}\n")).unwrap();
+        write_private(&directory.path().join("shared.key"), &format!("{}\n", STANDARD.encode([7; 32])));
         for arguments in &self.before {
             let output = command(arguments, directory.path()).await;
             assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -268,12 +287,12 @@ impl WorldBuilder {
         let limits = if self.more.contains("limits:") { "" } else { UNLIMITED };
         format!(
             "server: {{ listen: '127.0.0.1:{port}', public_url: '{url}', admin_listen: '127.0.0.1:{admin_port}', threads: 2, shutdown_grace: {grace}{tls}{} }}\n\
-             state: {{ path: {} }}\n\
+             state: {{ path: {}{} }}\n\
              entra: {{ tenant_id: '{tenant_id}', client_id: '{client_id}', client_secret_file: secret, authority_host: '{authority}', allow_unlisted_authority: true{} }}\n\
              audit: {{ {}{} }}\n\
              backends:\n{backends}{}\n{limits}\
              policy:\n{}\n",
-            self.server, self.state, self.entra, self.trail, self.audit, self.more, self.policy
+            self.server, self.state, self.redis, self.entra, self.trail, self.audit, self.more, self.policy
         )
     }
 }
@@ -284,18 +303,25 @@ async fn command(arguments: &[impl AsRef<std::ffi::OsStr>], directory: &Path) ->
 
 /// Puts a pair where the gateway reads it: the key is its own alone.
 fn write_pair(directory: &Path, certificate: &str, key: &str) {
-    use std::os::unix::fs::PermissionsExt;
-    let file = directory.join("tls.key");
-    std::fs::write(&file, key).unwrap();
-    std::fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).unwrap();
+    write_private(&directory.join("tls.key"), key);
     std::fs::write(directory.join("tls.crt"), certificate).unwrap();
 }
 
+fn write_private(file: &Path, content: &str) {
+    std::fs::write(file, content).unwrap();
+    std::fs::set_permissions(file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+}
+
 fn start(directory: &Path, more: &[&str], environment: &[(String, String)]) -> Process {
+    serve(&directory.join("gateway.yaml"), more, environment)
+}
+
+/// Starts a gateway of this configuration, with a log beside it.
+pub(crate) fn serve(config: &Path, more: &[&str], environment: &[(String, String)]) -> Process {
     let mut command = Command::new(binary("portcullis"));
-    command.args(["serve", "--config"]).arg(directory.join("gateway.yaml")).args(more).env("RUST_LOG", "debug");
+    command.args(["serve", "--config"]).arg(config).args(more).env("RUST_LOG", "debug");
     command.envs(environment.iter().map(|(name, value)| (name, value)));
-    Process::start(command, directory.join(format!("gateway-{}.log", free_port())))
+    Process::start(command, config.with_file_name(format!("gateway-{}.log", free_port())))
 }
 
 impl World {
