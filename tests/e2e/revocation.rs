@@ -82,3 +82,21 @@ async fn a_token_that_is_given_back_is_refused_and_stays_so_after_a_restart() {
     assert_eq!((status(&world, &given.access).await, status(&world, &kept.access).await), (401, 200));
     assert!(world.probe("/metrics").await.contains("portcullis_revocations_age_seconds"));
 }
+
+#[tokio::test]
+async fn an_operator_ends_everybodys_sessions_and_whoever_comes_afterwards_begins_anew() {
+    let world = WorldBuilder::new(&Backend::plain().await).own_tokens_only().start().await;
+    let (rita, walt) = (world.sign_in("rita").await, world.sign_in("walt").await);
+    assert_eq!((status(&world, &rita.access).await, status(&world, &walt.access).await), (200, 200), "the control");
+    let ended = world.command(&["sessions", "revoke", "--all"]).await;
+    let said = String::from_utf8_lossy(&ended.stdout).into_owned();
+    assert!(ended.status.success() && said.contains("2 grant(s) ended"), "{said}{ended:?}");
+    until_refused(&world, &rita.access).await;
+    until_refused(&world, &walt.access).await;
+    // What is issued within a second of the end is taken for older.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let anew = world.sign_in("rita").await;
+    assert_eq!(status(&world, &anew.access).await, 200);
+    let both = world.command(&["sessions", "revoke", "--all", "--client", "x"]).await;
+    assert_eq!(both.status.code(), Some(2), "one of them is named");
+}
