@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::document::Document;
 use crate::written::{Form, Key, POLICY, Shape};
 
+const ISSUER: &str = "^https?://[!-\"$->@-~]+$";
 const GUID: &str = "^[0-9A-Fa-f]{8}-([0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}$";
 const TAG: &str = r"^(?!(openid|profile|email|offline_access)$)[\x21\x23-\x5b\x5d-\x7e]{1,128}$";
 const BACKEND: &str = "^[a-z0-9_-]{1,64}$";
@@ -93,6 +94,7 @@ fn form(of: &Form, definitions: &mut Map<String, Value>) -> Value {
         Form::Backend => pattern(BACKEND),
         Form::Place => json!({ "type": "string", "anyOf": [{ "const": "*" }, { "pattern": BACKEND }] }),
         Form::Guid => pattern(GUID),
+        Form::Directory => json!({ "type": "string", "anyOf": [{ "pattern": GUID }, { "pattern": ISSUER }] }),
         Form::Qualified => pattern("^[a-z0-9_-]{1,64}/"),
         Form::Condition => json!({ "type": "string", "minLength": 1, "maxLength": 2048 }),
         Form::Object => json!({ "type": "object" }),

@@ -58,7 +58,8 @@ pub struct Subject {
 }
 
 impl Subject {
-    /// A caller without roles, groups or a scope ceiling; `tenant` and `object` are the GUIDs `tid` and `oid`.
+    /// A caller without roles, groups or a scope ceiling; `tenant` and `object` are the GUIDs `tid` and `oid`, or
+    /// another issuer and its `sub`.
     #[must_use]
     pub fn new(kind: Kind, tenant: impl Into<String>, object: impl Into<String>) -> Self {
         Self {
@@ -129,13 +130,13 @@ impl Subject {
         self.kind
     }
 
-    /// The directory (`tid`).
+    /// The directory (`tid`), or the issuer that is none of Entra's.
     #[must_use]
     pub fn tenant(&self) -> &str {
         &self.tenant
     }
 
-    /// The object in the directory (`oid`).
+    /// The object in the directory (`oid`), or the issuer's `sub`.
     #[must_use]
     pub fn object(&self) -> &str {
         &self.object

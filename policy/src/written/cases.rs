@@ -206,7 +206,7 @@ fn caller(reader: &mut Reader, fields: &Fields<'_>) -> Option<Subject> {
     let (roles, groups, scopes, acrs) = (list("roles"), list("groups"), list("scopes"), list("acrs"));
     let mut text = |key| fields.get(key).and_then(|node| reader.text(node));
     let (tid, oid, client) = (text("tid"), text("oid"), text("client"));
-    let tid = tid.and_then(|tid| reader.guid(&tid, fields.at()));
+    let tid = tid.and_then(|tid| reader.directory(&tid, fields.at()));
     let kind = match fields.get("kind").map(|node| reader.one_of(node, "kind of caller", &["user", "app", "public"])) {
         None | Some(Some(0)) => Kind::User,
         Some(Some(1)) => Kind::App,

@@ -46,6 +46,8 @@ pub(crate) enum Form {
     Place,
     /// An object ID of the directory.
     Guid,
+    /// A directory: its ID, or the URL of another issuer.
+    Directory,
     /// `backend/name`.
     Qualified,
     /// A CEL expression.
@@ -109,8 +111,8 @@ pub(crate) static POLICY: Shape = Shape {
             ),
             key(
                 "tenants",
-                Form::Map(&Form::Guid, &Form::Fields(&TENANT)),
-                "The directories whose callers reach something, by tenant ID. Once it is there, all others reach nothing, the home tenant included.",
+                Form::Map(&Form::Directory, &Form::Fields(&TENANT)),
+                "The directories whose callers reach something, by tenant ID, or by issuer for those who come by identity assertions. Once it is there, all others reach nothing, the home tenant included.",
             ),
             needed(
                 "roles",
@@ -357,7 +359,7 @@ macro_rules! caller {
                 key("roles", TEXTS, "App-role values."),
                 key("groups", TEXTS, "Groups, by object ID."),
                 key("kind", Form::Words(&["user", "app", "public"]), "A person, an application that acts on its own behalf, or anybody without a token."),
-                key("tid", Form::Guid, "The tenant."),
+                key("tid", Form::Directory, "The tenant."),
                 key("oid", Form::Text, "The object in the tenant."),
                 key("client", Form::Text, "The OAuth client."),
                 key("scopes", TEXTS, "Granted scopes; every one without it."),

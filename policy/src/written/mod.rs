@@ -212,7 +212,7 @@ fn tenants(reader: &mut Reader, node: &Node) -> Vec<Tenant> {
     for (key, value) in reader.entries(node, "tenants") {
         let fields = reader.fields(value, &keys::TENANT);
         let roles = fields.and_then(|fields| fields.get("roles").map(|node| reader.names(node)));
-        let Some(id) = reader.guid(&key.value, key.referenced) else { continue };
+        let Some(id) = reader.directory(&key.value, key.referenced) else { continue };
         if tenants.iter().any(|known: &Tenant| known.id == id) {
             reader.fault(key.referenced, format!("the tenant `{id}` is there twice; keep one of the two"));
         }

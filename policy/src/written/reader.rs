@@ -229,6 +229,16 @@ impl Reader {
         None
     }
 
+    /// A directory: its ID at Entra, in lower case, or the URL of another issuer.
+    pub(super) fn directory(&mut self, text: &str, at: Location) -> Option<String> {
+        let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+        let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'#' | b'?');
+        if host.is_some_and(|host| !host.is_empty() && host.bytes().all(plain)) {
+            return Some(text.to_owned());
+        }
+        self.guid(text, at)
+    }
+
     /// `backend/name`.
     pub(super) fn qualified(&mut self, node: &Node) -> Option<(At<BackendName>, String)> {
         let text = self.text(node)?;
