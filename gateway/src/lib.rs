@@ -28,5 +28,6 @@ pub mod outbound;
 pub mod proofs;
 pub mod proxy;
 pub mod store;
+pub mod subject;
 pub mod tls;
 pub mod trace;

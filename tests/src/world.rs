@@ -127,7 +127,7 @@ impl WorldBuilder {
         self
     }
 
-    /// With more lines of configuration.
+    /// With more lines of configuration; `{identity}` is the identity provider's origin.
     #[must_use]
     pub fn more(mut self, lines: &str) -> Self {
         lines.clone_into(&mut self.more);
@@ -246,7 +246,7 @@ impl WorldBuilder {
             None => (identity.origin(), secret),
         };
         let directory = TempDir::new().unwrap();
-        let config = self.config(&url, port, admin_port, &authority);
+        let config = self.config(&url, port, admin_port, &authority).replace("{identity}", &identity.origin());
         std::fs::write(directory.path().join("gateway.yaml"), config).unwrap();
         std::fs::write(directory.path().join("secret"), format!("{secret}\n")).unwrap();
         write_private(&directory.path().join("shared.key"), &format!("{}\n", STANDARD.encode([7; 32])));

@@ -46,8 +46,13 @@ impl Keys {
 
     /// A compact JWS over these claims.
     pub(crate) fn sign(&self, claims: &Value) -> String {
+        self.sign_as("JWT", claims)
+    }
+
+    /// As [`Keys::sign`], of another type.
+    pub(crate) fn sign_as(&self, typ: &str, claims: &Value) -> String {
         let all = self.all.read().unwrap_or_else(PoisonError::into_inner);
-        all.last().map(|key| key.sign(claims)).unwrap_or_default()
+        all.last().map(|key| key.sign(typ, claims)).unwrap_or_default()
     }
 
     /// The claims of a compact JWS that one of them signed.
@@ -76,8 +81,8 @@ impl Key {
     }
 
     /// A compact JWS over these claims.
-    fn sign(&self, claims: &Value) -> String {
-        let header = json!({ "typ": "JWT", "alg": "RS256", "kid": self.kid });
+    fn sign(&self, typ: &str, claims: &Value) -> String {
+        let header = json!({ "typ": typ, "alg": "RS256", "kid": self.kid });
         let encode = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let message = format!("{}.{}", encode(&header), encode(claims));
         let mut signature = vec![0; self.pair.public_modulus_len()];

@@ -2,8 +2,9 @@
 //!
 //! Tenant paths, discovery, keys without `alg`, authorization code with PKCE, refresh tokens that stay good after use,
 //! app-only tokens, `roles` absent when there are none, `resource` refused, errors with AADSTS codes. People are signed
-//! in without a password, so it listens on loopback addresses only.
+//! in without a password, so it listens on loopback addresses only. Beside it, issuers of identity assertions (`assertion`).
 
+mod assertion;
 mod authorize;
 mod client;
 mod directory;
@@ -12,6 +13,7 @@ mod fault;
 mod keys;
 mod token;
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -78,6 +80,8 @@ struct Shared {
     options: Options,
     origin: String,
     keys: Keys,
+    /// The keys of issuers of assertions, by name.
+    issuers: Mutex<HashMap<String, Arc<Keys>>>,
     directory: Mutex<Directory>,
 }
 
@@ -114,7 +118,13 @@ impl Running {
         let address = listener.local_addr()?;
         let directory = Mutex::new(Directory::new(options.users.clone()));
         let keys = Keys::generate()?;
-        let shared = Arc::new(Shared { options, origin: format!("http://{address}"), keys, directory });
+        let shared = Arc::new(Shared {
+            options,
+            origin: format!("http://{address}"),
+            keys,
+            issuers: Mutex::default(),
+            directory,
+        });
         let router = router(Arc::clone(&shared));
         let task = tokio::spawn(async move {
             if let Err(error) = axum::serve(listener, router).await {
@@ -222,6 +232,9 @@ fn router(shared: Arc<Shared>) -> Router {
         .route("/{tenant}/discovery/v2.0/keys", get(published_keys))
         .route("/{tenant}/.well-known/openid-configuration", get(version_one_discovery))
         .route("/{tenant}/discovery/keys", get(version_one_keys))
+        .route("/assertions/{name}/.well-known/openid-configuration", get(assertion::metadata))
+        .route("/assertions/{name}/keys", get(assertion::keys))
+        .route("/assertions/{name}/token", post(assertion::token))
         .route("/{tenant}/oauth2/v2.0/authorize", get(authorize::authorize))
         .route("/{tenant}/oauth2/v2.0/token", post(token::token))
         .layer(middleware::from_fn_with_state(Arc::clone(&shared), fault::apply))

@@ -117,7 +117,7 @@ pub(crate) fn claims(shared: &Shared, user: &str, replace: &Value) -> Value {
 }
 
 /// Sets a member of an object; `null` takes it away.
-fn insert(object: &mut Value, name: &str, value: Value) {
+pub(crate) fn insert(object: &mut Value, name: &str, value: Value) {
     let Some(members) = object.as_object_mut() else { return };
     if value.is_null() {
         members.remove(name);

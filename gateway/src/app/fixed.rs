@@ -2,11 +2,11 @@
 //! patterns name them all, so that a key that is added has to be put on one side.
 
 use crate::config::Config;
-use crate::config::settings::{Entra, Server};
+use crate::config::settings::{Entra, IdentityAssertions, Server};
 
 /// The keys that differ between what runs and what was written, and that only a restart can change.
 pub(super) fn changed(now: &Config, new: &Config) -> Vec<&'static str> {
-    let Config { server, state, entra, audit, limits, oauth, traces, .. } = now;
+    let Config { server, state, entra, audit, limits, oauth, traces, identity_assertions, .. } = now;
     let mut names = of_server(server, &new.server);
     if *state != new.state {
         names.push("state");
@@ -17,6 +17,13 @@ pub(super) fn changed(now: &Config, new: &Config) -> Vec<&'static str> {
     }
     if oauth.key_lifetime != new.oauth.key_lifetime {
         names.push("oauth.key_lifetime");
+    }
+    // Their keys are fetched from the start on; what is made of an assertion is taken into use.
+    let keys = |list: &[IdentityAssertions]| -> Vec<(String, Option<String>)> {
+        list.iter().map(|trusted| (trusted.issuer.clone(), trusted.jwks_uri.clone())).collect()
+    };
+    if keys(identity_assertions) != keys(&new.identity_assertions) {
+        names.push("oauth.identity_assertions (issuer, jwks_uri)");
     }
     // What connections are held by, whatever goes through them.
     if limits.budgets != new.limits.budgets || limits.deadlines != new.limits.deadlines {

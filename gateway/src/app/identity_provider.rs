@@ -1,4 +1,5 @@
-//! From the configured identity provider to key sets, a verifier and the sign-in.
+//! From the configured identity provider to key sets, a verifier and the sign-in; and from issuers of identity assertions to
+//! those who are trusted.
 
 use std::sync::Arc;
 
@@ -6,9 +7,11 @@ use super::{StartError, start};
 use crate::clock::Clock;
 use crate::config::{Config, settings};
 use crate::entra::{self, Certificate, Credential, Entra};
-use crate::jose::claims::{EntraExpectations, Tenant, VersionOne};
+use crate::jose::claims::{AssertionExpectations, EntraExpectations, Tenant, VersionOne};
 use crate::jose::entra_token::Verifier;
-use crate::jose::key_set::{EntraKeys, KeySet};
+use crate::jose::identity_assertion;
+use crate::jose::key_set::{EntraKeys, IssuerKeys, KeySet, KeySource};
+use crate::oauth::Trusted;
 use crate::outbound::Outbound;
 
 /// What the gateway knows of the identity provider, for as long as it runs.
@@ -17,13 +20,16 @@ pub(super) struct IdentityProvider {
     pub(super) keys: Arc<KeySet>,
     /// Those of further directories and of version 1.0 tokens, by issuer.
     pub(super) other_keys: Vec<(String, Arc<KeySet>)>,
+    /// Those of issuers of identity assertions, by issuer, in the order of the configuration.
+    pub(super) assertion_keys: Vec<(String, Arc<KeySet>)>,
 }
 
 impl IdentityProvider {
     pub(super) fn new(config: &Config, outbound: &Outbound, clock: &Arc<dyn Clock>) -> Self {
         let settings = &config.entra;
         let source = |tenant: &str| EntraKeys::new(outbound.clone(), settings.authority.host(), tenant);
-        let set = |source: EntraKeys| Arc::new(KeySet::new(Box::new(source), Arc::clone(clock)));
+        let any = |source: Box<dyn KeySource>| Arc::new(KeySet::new(source, Arc::clone(clock)));
+        let set = |source: EntraKeys| any(Box::new(source));
         let mut other_keys = Vec::new();
         for tenant in &settings.tenants {
             other_keys.push((settings.authority.issuer(tenant), set(source(tenant))));
@@ -34,7 +40,11 @@ impl IdentityProvider {
                 other_keys.push((issuer.clone(), set(source(tenant).version_one(tenant, issuer))));
             }
         }
-        Self { keys: set(source(&settings.tenant_id)), other_keys }
+        let assertion_keys = config.identity_assertions.iter().map(|trusted| {
+            let keys = IssuerKeys::new(outbound.clone(), &trusted.issuer, trusted.jwks_uri.as_deref());
+            (trusted.issuer.clone(), any(Box::new(keys)))
+        });
+        Self { keys: set(source(&settings.tenant_id)), other_keys, assertion_keys: assertion_keys.collect() }
     }
 
     /// Believes what a configuration lets in. A directory that a reload added has no keys here before a restart, and
@@ -47,7 +57,23 @@ impl IdentityProvider {
         self.other_keys.iter().fold(verifier, with)
     }
 
-    /// Every key set.
+    /// The issuers whose assertions a configuration takes. One that a reload added has no keys here before a restart, and is not
+    /// trusted until then.
+    pub(super) fn trusted(&self, config: &Config) -> Vec<Trusted> {
+        let of = |written: &settings::IdentityAssertions| {
+            let (_, keys) = self.assertion_keys.iter().find(|(issuer, _)| *issuer == written.issuer)?;
+            let expectations = AssertionExpectations {
+                issuer: written.issuer.clone(),
+                tenant: written.tenant.clone(),
+                claim: written.claim.clone(),
+            };
+            let verifier = identity_assertion::Verifier::new(expectations, Arc::clone(keys));
+            Some(Trusted { verifier, roles: written.roles.clone(), clients: written.clients.clone() })
+        };
+        config.identity_assertions.iter().filter_map(of).collect()
+    }
+
+    /// Every key set of the identity provider.
     pub(super) fn all_keys(&self) -> impl Iterator<Item = &Arc<KeySet>> {
         [&self.keys].into_iter().chain(self.other_keys.iter().map(|(_, keys)| keys))
     }

@@ -125,6 +125,7 @@ impl Lasting {
             Arc::clone(&self.clock),
         );
         let state = state.with_clients(super::mounts::clients(&config.clients, &self.clock)?);
+        let state = state.with_issuers(self.provider.trusted(config));
         let state = state.with_auditor(Arc::clone(&self.auditor)).with_published(&self.trail_key, &keys.assertions);
         let state = state.with_metrics(Arc::clone(&self.metrics));
         let issuer = config.server.public_url.clone();
@@ -180,7 +181,8 @@ impl Lasting {
 
     /// What is done beside requests, for as long as the process lives.
     pub(super) fn start_background(&self, runtime: &tokio::runtime::Handle) {
-        for keys in self.provider.all_keys() {
+        let of_issuers = self.provider.assertion_keys.iter().map(|(_, keys)| keys);
+        for keys in self.provider.all_keys().chain(of_issuers) {
             let keys = Arc::clone(keys);
             runtime.spawn(async move { keys.refresh_forever().await });
         }

@@ -64,7 +64,16 @@ impl Readiness for Ready {
         });
         let certificate =
             self.certificates.fault().map(|fault| format!("the certificate on the disk is refused: {fault}"));
-        hurt.chain(self.running.catalogues().notes()).chain(unread).chain(refused).chain(certificate).collect()
+        let keyless = lasting.provider.assertion_keys.iter().filter(|(_, keys)| !keys.is_ready());
+        let keyless = keyless.map(|(issuer, _)| {
+            format!("the keys of `{issuer}` are not there, and its assertions are not taken; see the log")
+        });
+        hurt.chain(keyless)
+            .chain(self.running.catalogues().notes())
+            .chain(unread)
+            .chain(refused)
+            .chain(certificate)
+            .collect()
     }
 
     fn observe(&self, metrics: &Metrics) {
@@ -76,7 +85,13 @@ impl Readiness for Ready {
         metrics.identity.revocations_age.set(i64::try_from(age.as_secs()).unwrap_or(i64::MAX));
         for (number, keys) in lasting.provider.all_keys().enumerate() {
             let (fetched, failed) = keys.fetches();
-            metrics.identity.observe_keys(number + 1, &KeySetFigures { age: keys.age(), fetched, failed });
+            let issuer = if number == 0 { "entra".to_owned() } else { format!("entra-{}", number + 1) };
+            metrics.identity.observe_keys(&issuer, &KeySetFigures { age: keys.age(), fetched, failed });
+        }
+        for (number, (_, keys)) in lasting.provider.assertion_keys.iter().enumerate() {
+            let (fetched, failed) = keys.fetches();
+            let issuer = format!("assertions-{}", number + 1);
+            metrics.identity.observe_keys(&issuer, &KeySetFigures { age: keys.age(), fetched, failed });
         }
         let (waiting, room) = lasting.auditor.waiting();
         metrics.trail.observe(waiting, room);

@@ -7,6 +7,7 @@ use crate::audit::{Auditor, Authorization, Event, Kind, Step};
 use crate::authn::{Ended, Revocations};
 use crate::clock::Clock;
 use crate::store::{Revocation, Store, StoreError};
+use crate::subject;
 
 /// How often the log is read: a revocation is obeyed everywhere within a second.
 const EVERY: Duration = Duration::from_millis(400);
@@ -90,8 +91,8 @@ fn by_operator(line: &Revocation) -> Option<Authorization> {
         "everybody" => everybody(),
         "tenant" => Authorization { tenant: Some(whose.to_owned()), ..everybody() },
         "user" => {
-            let (tid, oid) = whose.split_once(':')?;
-            Authorization { tenant: Some(tid.to_owned()), subject: Some(oid.to_owned()), ..everybody() }
+            let (tenant, object) = subject::parse(whose)?;
+            Authorization { tenant: Some(tenant), subject: Some(object), ..everybody() }
         }
         _ => return None,
     };

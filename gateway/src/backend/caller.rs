@@ -13,6 +13,7 @@ use serde::Serialize;
 use crate::authn::VerifiedIdentity;
 use crate::clock::Clock;
 use crate::jose::signing_key::{SigningKey, SigningKeyError};
+use crate::subject;
 
 /// The `typ` of an assertion.
 pub const ASSERTION: &str = "portcullis-assertion+jwt";
@@ -74,9 +75,9 @@ impl Asserter {
     }
 
     fn assertion(&self, identity: &VerifiedIdentity, audience: &str) -> Result<Arc<str>, SigningKeyError> {
-        let subject = identity.subject();
-        let (tid, oid, roles) = (subject.tenant(), subject.object(), subject.roles());
-        let parts = [audience, tid, oid, subject.client().unwrap_or_default()];
+        let caller = identity.subject();
+        let (tid, oid, roles) = (caller.tenant(), caller.object(), caller.roles());
+        let parts = [audience, tid, oid, caller.client().unwrap_or_default()];
         // JSON, so that no two callers have one name.
         let name = serde_json::json!([parts, roles]).to_string();
         if let Some(known) = self.signed.get(&name) {
@@ -86,11 +87,11 @@ impl Asserter {
         let claims = Claims {
             iss: &self.issuer,
             aud: audience,
-            sub: format!("{tid}:{oid}"),
+            sub: subject::name(tid, oid),
             tid,
             oid,
             roles,
-            client_id: subject.client(),
+            client_id: caller.client(),
             iat: now.as_secs(),
             exp: now.plus(LIFETIME).as_secs(),
             jti: uuid::Uuid::new_v4().to_string(),

@@ -10,6 +10,7 @@ use crate::app;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, Environment};
 use crate::store::Whose;
+use crate::subject;
 
 /// Whose sessions end.
 #[derive(Debug, Args)]
@@ -24,15 +25,16 @@ pub(super) struct Question {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 struct Named {
-    /// A person: the directory's GUID and the object's, joined by a colon.
+    /// A person: the directory's GUID and the object's, joined by a colon; or an issuer of identity assertions and its `sub`,
+    /// joined by `#`.
     #[arg(long, value_name = "TID:OID", value_parser = user)]
     user: Option<Whose>,
     /// A client, by its id.
     #[arg(long, value_name = "CLIENT_ID")]
     client: Option<String>,
-    /// Everybody of a directory, by its GUID.
-    #[arg(long, value_name = "TID")]
-    tenant: Option<uuid::Uuid>,
+    /// Everybody of a directory, by its GUID; or everybody whom an issuer of identity assertions vouches for.
+    #[arg(long, value_name = "TID", value_parser = directory)]
+    tenant: Option<String>,
     /// Everybody.
     #[arg(long)]
     all: bool,
@@ -43,7 +45,7 @@ pub(super) fn run(question: &Question) -> Result<Answer, String> {
     let whose = match &question.whose {
         Named { user: Some(user), .. } => user.clone(),
         Named { client: Some(id), .. } => Whose::Client(id.clone()),
-        Named { tenant: Some(tid), .. } => Whose::Tenant(tid.to_string()),
+        Named { tenant: Some(tid), .. } => Whose::Tenant(tid.clone()),
         Named { all: true, .. } => Whose::Everybody,
         Named { .. } => return Err("name `--user`, `--client`, `--tenant` or `--all`".to_owned()),
     };
@@ -58,8 +60,16 @@ pub(super) fn run(question: &Question) -> Result<Answer, String> {
 }
 
 fn user(text: &str) -> Result<Whose, String> {
-    let guid = |text: &str| uuid::Uuid::parse_str(text).ok().map(|guid| guid.to_string());
-    let pair = text.split_once(':').and_then(|(tid, oid)| guid(tid).zip(guid(oid)));
-    let (tid, oid) = pair.ok_or("write the GUIDs of the directory and of the person: `TID:OID`")?;
+    let what =
+        "write the GUIDs of the directory and of the person: `TID:OID`; or an issuer and its `sub`: `ISSUER#SUB`";
+    let (tid, oid) = subject::parse(text).ok_or(what)?;
     Ok(Whose::User { tid, oid })
+}
+
+fn directory(text: &str) -> Result<String, String> {
+    if subject::is_issuer(text) {
+        return Ok(text.to_owned());
+    }
+    let tid = uuid::Uuid::parse_str(text);
+    tid.map(|tid| tid.to_string()).map_err(|_error| "write the directory's GUID, or an issuer's URL".to_owned())
 }

@@ -3,6 +3,7 @@
 //! Texts keep their position so that [`super::resolve`] can point at them. Every key is known or an error. Longer than
 //! other files here because it is one list of keys, and each says what it is.
 
+mod assertions;
 mod audit;
 mod care;
 mod state;
@@ -16,6 +17,7 @@ use serde::de::{Error, MapAccess, Visitor, value::MapAccessDeserializer};
 use serde_saphyr::Spanned;
 
 use super::Fault;
+pub use assertions::IdentityAssertions;
 pub use audit::{Arguments, Audit, Otlp, Postgres};
 pub use care::{Circuit, Health};
 pub use state::{Redis, Sentinel, State};
@@ -175,6 +177,9 @@ pub struct OAuth {
     pub device_authorization: bool,
     /// How long a signing key signs before the next one does.
     pub key_lifetime: Option<Text>,
+    /// Issuers whose word on a person is taken (ID-JAG).
+    #[serde(default)]
+    pub identity_assertions: Vec<IdentityAssertions>,
     /// Hosts and applications that answers may go to.
     pub redirect_hosts: Option<Vec<Text>>,
     /// Hosts whose metadata documents may name a client.

@@ -3,6 +3,7 @@
 //! Every fault is collected before any is reported. Defaults live here and in `gateway.yaml`, which a test holds
 //! against each other.
 
+mod assertions;
 mod audit;
 mod backends;
 mod budgets;
@@ -51,6 +52,7 @@ pub(super) fn resolve(mut document: Document, path: &Path, environment: &Environ
     let public_url = server.as_ref().map_or("", |server| server.public_url.as_str());
     let tenant = entra.as_ref().map_or("", |entra| entra.tenant_id.as_str());
     let clients = clients::resolve(&mut resolver, &document.oauth, public_url, tenant);
+    let identity_assertions = assertions::resolve(&mut resolver, &document.oauth, public_url, &clients);
     let backends = backends::resolve(&mut resolver, &document, public_url);
     let state = state::resolve(&mut resolver, &document.state);
     let audit = audit::resolve(&mut resolver, &document.audit, &state.directory);
@@ -70,6 +72,7 @@ pub(super) fn resolve(mut document: Document, path: &Path, environment: &Environ
             entra,
             oauth,
             clients,
+            identity_assertions,
             backends,
             limits,
             audit,

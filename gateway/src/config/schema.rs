@@ -27,6 +27,7 @@ pub fn json_schema() -> Value {
     let traced = trace::document();
     let sources = [
         include_str!("document.rs"),
+        include_str!("document/assertions.rs"),
         include_str!("document/audit.rs"),
         include_str!("document/care.rs"),
         include_str!("document/state.rs"),

@@ -1,6 +1,6 @@
 //! The configuration as used: validated, with every default filled in.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -38,6 +38,8 @@ pub struct Config {
     pub oauth: OAuth,
     /// Who may be a client.
     pub clients: Clients,
+    /// Issuers whose word on a person is taken.
+    pub identity_assertions: Vec<IdentityAssertions>,
     /// The MCP servers, by name.
     pub backends: Vec<Backend>,
     /// Sizes.
@@ -209,6 +211,23 @@ pub struct Clients {
     pub configured: Vec<Configured>,
     /// What plays every host of documents, in tests.
     pub double: Option<Double>,
+}
+
+/// An issuer whose word on a person is taken.
+#[derive(Clone, Debug)]
+pub struct IdentityAssertions {
+    /// Its identifier.
+    pub issuer: String,
+    /// Where its keys are; its metadata says when absent.
+    pub jwks_uri: Option<String>,
+    /// The one tenant whose people are let in, of an issuer that has several.
+    pub tenant: Option<String>,
+    /// The claim that roles follow from.
+    pub claim: String,
+    /// App-role values, by the claim's values.
+    pub roles: BTreeMap<String, Vec<String>>,
+    /// The clients that may bring its assertions; every one with the grant type when absent.
+    pub clients: Option<BTreeSet<String>>,
 }
 
 /// One MCP server.

@@ -31,7 +31,7 @@ pub struct AccessTokenClaims {
     pub iss: String,
     /// The one resource that it is good for (RFC 8707).
     pub aud: String,
-    /// The caller: `tid` and `oid`, joined by a colon.
+    /// The caller: directory and object in one text (`crate::subject`).
     pub sub: String,
     /// The client that it was issued to.
     pub client_id: String,
@@ -43,7 +43,7 @@ pub struct AccessTokenClaims {
     pub exp: u64,
     /// The granted scopes, which are tags, separated by spaces.
     pub scope: String,
-    /// The caller's directory.
+    /// The caller's directory; the issuer, for whom another than Entra vouches.
     pub tid: String,
     /// The caller's object in it.
     pub oid: String,
@@ -102,7 +102,9 @@ impl Verifier {
     #[must_use]
     pub fn new<'k>(issuer: impl Into<String>, keys: impl IntoIterator<Item = &'k SigningKey>) -> Self {
         let issuer = issuer.into();
-        let public = |key: &SigningKey| (key.kid().to_owned(), Key::new(key.verifier().clone(), Some(&issuer)));
+        let public = |key: &SigningKey| {
+            (key.kid().to_owned(), Key::new(key.verifier().clone(), Algorithm::ES256, Some(&issuer)))
+        };
         let keys = keys.into_iter().map(public).collect();
         Self { issuer, keys }
     }

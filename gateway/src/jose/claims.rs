@@ -1,17 +1,21 @@
 //! The claim layer: what a verified token must say to be believed, per kind of token.
 //!
 //! Every claim has one type; a list where a text belongs is a fault, not something to be lenient about. Sources:
-//! RFC 9068 for our own tokens; Microsoft's claims reference and validators for Entra's. What is judged is a
+//! RFC 9068 for our own tokens; Microsoft's claims reference and validators for Entra's; the draft of
+//! identity assertions (ID-JAG). What is judged is a
 //! [`Payload`], which exists only behind a good signature.
 
 mod claim_set;
 mod entra;
+mod id_jag;
 
 pub use entra::{EntraExpectations, EntraIdentity, Tenant, VersionOne};
+pub use id_jag::{Assertion, AssertionExpectations};
 
 use super::access_token::AccessTokenClaims;
 use super::jwt::{self, JwtError, Payload};
-use claim_set::{MAX_LIST, MAX_TEXT, is_guid};
+use crate::subject::{self, is_guid};
+use claim_set::{MAX_LIST, MAX_TEXT};
 
 /// A client may be named by the URL of its metadata document, and a resource is a URL.
 const MAX_URL: usize = 2048;
@@ -75,6 +79,12 @@ pub enum ClaimsError {
     /// An application's token that no app role was assigned to.
     #[error("the application has no app role; assign one to it (`roles`)")]
     NoRole,
+    /// An assertion that another client was given.
+    #[error("the assertion is for another client (`client_id`)")]
+    Client,
+    /// A claim that narrows what a token is good for in a way that is not supported here, so that it must not be passed over.
+    #[error("the claim `{0}` asks for what is not supported here")]
+    Unsupported(&'static str),
     /// The answer to another login.
     #[error("the nonce is another login's")]
     Nonce,
@@ -83,9 +93,8 @@ pub enum ClaimsError {
 /// Reads the claims of one of the gateway's own access tokens.
 pub(super) fn own_access_token(payload: Payload<'_>) -> Result<AccessTokenClaims, ClaimsError> {
     let claims: AccessTokenClaims = jwt::object(payload.bytes()).map_err(|_error: JwtError| ClaimsError::Shape)?;
-    let sound = is_guid(&claims.tid)
-        && is_guid(&claims.oid)
-        && claims.sub == format!("{}:{}", claims.tid, claims.oid)
+    let sound = subject::is_account(&claims.tid, &claims.oid)
+        && claims.sub == subject::name(&claims.tid, &claims.oid)
         && is_text(&claims.jti, MAX_TEXT)
         && is_text(&claims.client_id, MAX_URL)
         && is_guid(&claims.grant_id)

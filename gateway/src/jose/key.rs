@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use jsonwebtoken::DecodingKey;
+use jsonwebtoken::{Algorithm, DecodingKey};
 
 use super::jwt::Unverified;
 
@@ -13,19 +13,25 @@ pub struct Key(Arc<Parts>);
 
 struct Parts {
     decoding: DecodingKey,
+    algorithm: Algorithm,
     issuer: Option<String>,
 }
 
 impl Key {
-    /// A key for this issuer, or template of issuers with `{tenantid}` in it (Microsoft: signing key rollover). `None`
+    /// A key for this algorithm and issuer, or template of issuers with `{tenantid}` in it (Microsoft: signing key rollover). `None`
     /// leaves it to whoever looked the key up.
     #[must_use]
-    pub fn new(decoding: DecodingKey, issuer: Option<&str>) -> Self {
-        Self(Arc::new(Parts { decoding, issuer: issuer.map(str::to_owned) }))
+    pub fn new(decoding: DecodingKey, algorithm: Algorithm, issuer: Option<&str>) -> Self {
+        Self(Arc::new(Parts { decoding, algorithm, issuer: issuer.map(str::to_owned) }))
     }
 
     pub(super) fn decoding(&self) -> &DecodingKey {
         &self.0.decoding
+    }
+
+    /// What it verifies; a verifier that takes several kinds of keys goes by it, never by the token.
+    pub(super) fn algorithm(&self) -> Algorithm {
+        self.0.algorithm
     }
 
     /// Whether a token that says this of itself may be signed with this key. One key set may hold keys of several

@@ -6,6 +6,7 @@
 //! verifies.
 
 mod fetch;
+mod issuer;
 mod parse;
 
 use std::collections::HashMap;
@@ -22,7 +23,8 @@ use tokio::sync::{Mutex, Semaphore};
 use tokio::time;
 
 pub use fetch::{EntraKeys, FetchError};
-pub use parse::{KeySetError, parse};
+pub use issuer::IssuerKeys;
+pub use parse::{KeySetError, parse, parse_any};
 
 use super::key::Key;
 use crate::clock::Clock;

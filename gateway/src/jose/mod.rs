@@ -10,6 +10,7 @@ pub mod client_assertion;
 pub mod entra_token;
 #[cfg(test)]
 pub(crate) mod fixture;
+pub mod identity_assertion;
 pub mod jwt;
 pub mod key;
 pub mod key_set;

@@ -29,7 +29,7 @@ fn usable(jwk: &Value) -> Option<Key> {
     }
     let is_ours = jwk["kty"] == "EC" && jwk["use"] != "enc" && jwk["key_ops"].is_null();
     let jwk: Jwk = serde_json::from_value(jwk.clone()).ok().filter(|_| is_ours)?;
-    Some(Key::new(DecodingKey::from_jwk(&jwk).ok()?, None))
+    Some(Key::new(DecodingKey::from_jwk(&jwk).ok()?, Algorithm::ES256, None))
 }
 
 #[test]

@@ -41,7 +41,8 @@ impl Identity {
             jwks_age: registrar.gauges(
                 "portcullis_jwks_age_seconds",
                 "Age of the identity provider's signing keys. `issuer` is entra, and entra-2, entra-3 and so on for \
-                 further directories and versions, in the order of `entra.tenants`.",
+                 further directories and versions, in the order of `entra.tenants`; assertions-1 and so on for the \
+                 issuers in `oauth.identity_assertions`.",
                 &["issuer"],
             )?,
             jwks_refreshes: registrar.counters(
@@ -85,14 +86,13 @@ impl Identity {
         })
     }
 
-    /// Sets the series of a key set, the first being number 1.
-    pub fn observe_keys(&self, number: usize, figures: &KeySetFigures) {
-        let issuer = if number == 1 { "entra".to_owned() } else { format!("entra-{number}") };
+    /// Sets the series of a key set; `issuer` is of a closed set.
+    pub fn observe_keys(&self, issuer: &str, figures: &KeySetFigures) {
         if let Some(age) = figures.age {
-            self.jwks_age.with_label_values(&[&issuer]).set(whole(age.as_secs()));
+            self.jwks_age.with_label_values(&[issuer]).set(whole(age.as_secs()));
         }
         for (result, total) in [("fetched", figures.fetched), ("failed", figures.failed)] {
-            let counter = self.jwks_refreshes.with_label_values(&[issuer.as_str(), result]);
+            let counter = self.jwks_refreshes.with_label_values(&[issuer, result]);
             counter.inc_by(total.saturating_sub(counter.get()));
         }
     }

@@ -58,6 +58,8 @@ pub struct Grants {
     pub own: bool,
     /// `urn:ietf:params:oauth:grant-type:device_code`.
     pub device: bool,
+    /// `urn:ietf:params:oauth:grant-type:jwt-bearer`, by identity assertions.
+    pub assertion: bool,
 }
 
 impl Configured {

@@ -13,7 +13,7 @@ use http::{HeaderValue, header};
 use serde_json::json;
 
 use super::configured::Credential;
-use super::{State as Server, device};
+use super::{State as Server, device, identity_assertion};
 use crate::jose::client_assertion;
 
 pub(super) async fn document(State(server): State<Arc<Server>>) -> Response {
@@ -32,6 +32,11 @@ pub(super) async fn document(State(server): State<Arc<Server>>) -> Response {
     let device = server.settings.device_authorization;
     if device {
         grants.push(device::GRANT);
+    }
+    // Whose assertions are taken is nobody's to learn (section 9.4 of the draft); that they are, is.
+    let assertions = !server.issuers.is_empty();
+    if assertions {
+        grants.push(identity_assertion::GRANT);
     }
     let mut document = json!({
         "issuer": issuer,
@@ -54,6 +59,9 @@ pub(super) async fn document(State(server): State<Arc<Server>>) -> Response {
     });
     if let Some(members) = document.as_object_mut().filter(|_| device) {
         members.insert("device_authorization_endpoint".to_owned(), format!("{issuer}/device_authorization").into());
+    }
+    if let Some(members) = document.as_object_mut().filter(|_| assertions) {
+        members.insert("authorization_grant_profiles_supported".to_owned(), json!([identity_assertion::PROFILE]));
     }
     public(Json(document))
 }

@@ -21,6 +21,7 @@ mod device;
 mod error;
 mod form;
 mod hosts;
+mod identity_assertion;
 mod jwks;
 mod limited;
 mod metadata;
@@ -39,6 +40,7 @@ mod step_up;
 mod token;
 mod turn;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,6 +59,7 @@ pub use clients::Clients;
 pub use configured::{Configured, Credential, Grants};
 pub use device::GRANT as DEVICE_GRANT;
 pub use hosts::{CLIENT_DOMAINS, Hosts, NotAHost, REDIRECT_HOSTS};
+pub use identity_assertion::{GRANT as ASSERTION_GRANT, Trusted};
 pub use limited::Limits;
 #[cfg(test)]
 pub(crate) use metadata::MAX_AGE;
@@ -151,6 +154,8 @@ pub struct State {
     pub auditor: Option<Arc<Auditor>>,
     /// Who may be a client, beside those that register.
     pub clients: Clients,
+    /// Issuers whose word on a person is taken, by their identifier.
+    pub issuers: HashMap<String, Trusted>,
     /// Counts what is answered, and the steps.
     pub metrics: Option<Arc<Metrics>>,
     /// The public half of the key that signs the audit trail.
@@ -182,6 +187,7 @@ impl State {
             refreshing,
             auditor: None,
             clients,
+            issuers: HashMap::new(),
             metrics: None,
             trail_key: None,
             assertion_keys: Vec::new(),
@@ -204,6 +210,13 @@ impl State {
     #[must_use]
     pub fn with_clients(self, clients: Clients) -> Self {
         Self { clients, ..self }
+    }
+
+    /// Taking the word of these issuers on who a person is.
+    #[must_use]
+    pub fn with_issuers(self, issuers: impl IntoIterator<Item = Trusted>) -> Self {
+        let issuers = issuers.into_iter().map(|trusted| (trusted.verifier.issuer().to_owned(), trusted)).collect();
+        Self { issuers, ..self }
     }
 
     /// With the key of the trail and those of assertions, to be published.

@@ -44,6 +44,14 @@ pub(super) fn narrowed(requested: Option<&str>, granted: &[String]) -> Result<Ve
     Ok(granted.iter().filter(|scope| asked.is_empty() || asked.contains(&scope.as_str())).cloned().collect())
 }
 
+/// What of `granted` a request asks for, where its client asks for what it would like and takes what there is (RFC 6749
+/// section 3.3); all of it when it asks for nothing.
+pub(super) fn shared(requested: Option<&str>, granted: &[String]) -> Vec<String> {
+    let names = requested.unwrap_or_default().split(' ');
+    let asked: Vec<&str> = names.filter(|name| !name.is_empty() && !RESERVED.contains(name)).collect();
+    granted.iter().filter(|scope| asked.is_empty() || asked.contains(&scope.as_str())).cloned().collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::Scope;
@@ -67,6 +75,15 @@ mod tests {
         assert_eq!(granted(Some("delete"), &resource), Ok(vec!["delete".to_owned()]), "by name only");
         assert_eq!(granted(Some("read admin"), &resource), Err(()));
         assert_eq!(granted(Some("Read"), &resource), Err(()));
+    }
+
+    #[test]
+    fn who_asks_for_more_than_there_is_gets_what_there_is() {
+        let all = ["read".to_owned(), "write".to_owned()];
+        assert_eq!(shared(None, &all), all);
+        assert_eq!(shared(Some("offline_access"), &all), all);
+        assert_eq!(shared(Some("admin write"), &all), ["write"]);
+        assert!(shared(Some("admin"), &all).is_empty());
     }
 
     #[test]

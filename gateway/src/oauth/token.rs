@@ -14,10 +14,11 @@ use serde_json::json;
 
 use super::error::OAuthError;
 use super::form::{self, Parameters};
-use super::{State as Server, client_auth, client_credentials, device, refresh, secret, step_up};
+use super::{State as Server, client_auth, client_credentials, device, identity_assertion, refresh, secret, step_up};
 use crate::audit::{Authorization, Step};
 use crate::jose::access_token::{AccessTokenClaims, IdType};
 use crate::store::{Client, Digest256, Grant, Presented, Redemption, Refused};
+use crate::subject;
 
 pub(super) async fn token(
     State(server): State<Arc<Server>>,
@@ -31,6 +32,7 @@ pub(super) async fn token(
         Some("authorization_code") => by_code(&server, &known.client, &parameters).await,
         Some("refresh_token") => refresh::by_refresh_token(&server, &known.client, &parameters).await,
         Some(device::GRANT) => device::by_device_code(&server, &known, &parameters).await,
+        Some(identity_assertion::GRANT) => identity_assertion::by_assertion(&server, &known, &parameters).await,
         Some("client_credentials") => client_credentials::by_client(&server, &known, &parameters),
         Some(_) => Err(OAuthError::UnsupportedGrantType),
         None => Err(OAuthError::InvalidRequest("grant_type is missing")),
@@ -122,7 +124,7 @@ pub(super) fn answer(
     let claims = AccessTokenClaims {
         iss: server.settings.issuer.clone(),
         aud: grant.resource.clone(),
-        sub: format!("{}:{}", grant.tid, grant.oid),
+        sub: subject::name(&grant.tid, &grant.oid),
         client_id: grant.client_id.clone(),
         jti: uuid::Uuid::new_v4().to_string(),
         iat: now.as_secs(),

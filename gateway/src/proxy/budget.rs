@@ -14,6 +14,7 @@ use prometheus::IntCounter;
 
 use crate::limit::{ClientAddress, TrustedProxies};
 use crate::metrics::Metrics;
+use crate::subject;
 
 /// How much there is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -271,7 +272,7 @@ impl Budgets {
     ///
     /// Returns [`Spent`] when there is none.
     pub fn stream(&self, caller: &Subject) -> Result<Stream, Spent> {
-        let of_caller = self.callers.take(format!("{}/{}", caller.tenant(), caller.object()))?;
+        let of_caller = self.callers.take(subject::name(caller.tenant(), caller.object()))?;
         Ok(Stream { _of_all: Held::one(&self.streams)?, _of_caller: of_caller })
     }
 

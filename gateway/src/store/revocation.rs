@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::Grant;
 use crate::clock::Timestamp;
+use crate::subject;
 
 /// No access token lives longer (`jose::access_token::MAX_LIFETIME`), give or take two clocks that differ.
 const KEPT: Duration = Duration::from_mins(65);
@@ -40,7 +41,7 @@ impl Whose {
     pub fn key(&self) -> String {
         match self {
             Self::Grant(id) => format!("grant:{id}"),
-            Self::User { tid, oid } => format!("user:{tid}:{oid}"),
+            Self::User { tid, oid } => format!("user:{}", subject::name(tid, oid)),
             Self::Client(id) => format!("client:{id}"),
             Self::Tenant(tid) => format!("tenant:{tid}"),
             Self::Everybody => EVERYBODY.to_owned(),

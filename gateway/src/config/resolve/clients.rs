@@ -10,7 +10,7 @@ use crate::config::document::{self, Text};
 use crate::config::settings::Clients;
 use crate::jose::client_assertion::ClientKeys;
 use crate::oauth::{
-    CLIENT_DOMAINS, Configured, Credential, DEVICE_GRANT, Grants, Hosts, PLAIN_CLIENT, REDIRECT_HOSTS,
+    ASSERTION_GRANT, CLIENT_DOMAINS, Configured, Credential, DEVICE_GRANT, Grants, Hosts, PLAIN_CLIENT, REDIRECT_HOSTS,
     check_redirect_uri,
 };
 use crate::outbound::guarded::Double;
@@ -87,8 +87,10 @@ fn one(
     if grants.refresh && !grants.code && !grants.device {
         resolver.fault(at, format!("client `{id}`: `refresh_token` goes with `authorization_code`"));
     }
-    if grants.own && matches!(credential, Credential::Public) {
-        resolver.fault(at, format!("client `{id}`: `client_credentials` needs a `secret_file` or a `jwks_file`"));
+    for (wanted, word) in [(grants.own, "client_credentials"), (grants.assertion, ASSERTION_GRANT)] {
+        if wanted && matches!(credential, Credential::Public) {
+            resolver.fault(at, format!("client `{id}`: `{word}` needs a `secret_file` or a `jwks_file`"));
+        }
     }
     if grants.own == roles.is_empty() {
         resolver.fault(at, format!("client `{id}`: `roles` and the grant type `client_credentials` belong together"));
@@ -105,8 +107,11 @@ fn grants(resolver: &mut Resolver<'_>, written: &document::OAuthClient) -> Grant
             Some("refresh_token") => grants.refresh = true,
             Some("client_credentials") => grants.own = true,
             Some(DEVICE_GRANT) => grants.device = true,
+            Some(ASSERTION_GRANT) => grants.assertion = true,
             Some(other) => {
-                let known = format!("authorization_code, refresh_token, client_credentials and {DEVICE_GRANT}");
+                let known = format!(
+                    "authorization_code, refresh_token, client_credentials, {DEVICE_GRANT} and {ASSERTION_GRANT}"
+                );
                 resolver.fault(Some(word), format!("`{other}` is no grant type of this server; there are {known}"));
             }
             None => {}

@@ -3,13 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::{Map, Value};
-use uuid::Uuid;
-
 use super::ClaimsError;
 use crate::clock::Timestamp;
 use crate::jose::jwt::{self, JwtError, Payload};
 use crate::json;
+use crate::subject::is_guid;
+use serde_json::{Map, Value};
 
 /// Longer than any honest identifier.
 pub(super) const MAX_TEXT: usize = 256;
@@ -75,10 +74,39 @@ impl ClaimSet {
 
     /// A text of 1 to 256 bytes without control characters.
     pub(super) fn optional_text(&self, name: &'static str) -> Result<Option<&str>, ClaimsError> {
+        self.optional_text_to(name, MAX_TEXT)
+    }
+
+    /// A text of as many bytes at most, without control characters.
+    pub(super) fn optional_text_to(&self, name: &'static str, longest: usize) -> Result<Option<&str>, ClaimsError> {
         match self.0.get(name) {
             None => Ok(None),
-            Some(Value::String(text)) if super::is_text(text, MAX_TEXT) => Ok(Some(text)),
+            Some(Value::String(text)) if super::is_text(text, longest) => Ok(Some(text)),
             Some(_) => Err(ClaimsError::Mistyped(name)),
+        }
+    }
+
+    /// A text, or a list of texts, each of as many bytes at most; at least one.
+    pub(super) fn one_or_many(&self, name: &'static str, longest: usize) -> Result<Vec<&str>, ClaimsError> {
+        let texts: Option<Vec<&str>> = match self.0.get(name) {
+            None => return Err(ClaimsError::Missing(name)),
+            Some(Value::String(text)) => Some(vec![text]),
+            Some(Value::Array(items)) if items.len() <= MAX_LIST => items.iter().map(Value::as_str).collect(),
+            Some(_) => None,
+        };
+        let sound = |texts: &Vec<&str>| !texts.is_empty() && texts.iter().all(|text| super::is_text(text, longest));
+        texts.filter(sound).ok_or(ClaimsError::Mistyped(name))
+    }
+
+    /// A claim that an operator named, as texts: one, or a list of them. Anything else, and its absence, is none.
+    pub(super) fn texts_of(&self, name: &str) -> Vec<String> {
+        match self.0.get(name) {
+            Some(Value::String(text)) => vec![text.clone()],
+            Some(Value::Array(items)) => {
+                let texts: Option<Vec<String>> = items.iter().map(|item| item.as_str().map(str::to_owned)).collect();
+                texts.unwrap_or_default()
+            }
+            _ => Vec::new(),
         }
     }
 
@@ -127,9 +155,4 @@ impl ClaimSet {
 fn floor(number: f64) -> Option<u64> {
     // Compared as a number of 12 digits, which a double holds exactly.
     (0.0..1e12).contains(&number).then_some(number as u64)
-}
-
-/// A GUID in its usual form: 36 characters with hyphens.
-pub(super) fn is_guid(text: &str) -> bool {
-    text.len() == 36 && Uuid::try_parse(text).is_ok()
 }

@@ -8,7 +8,7 @@ use url::Url;
 use super::{KeySetError, KeySource, Keys, parse};
 use crate::outbound::{Outbound, OutboundError};
 
-const MAX_DOCUMENT: usize = 1 << 20;
+pub(super) const MAX_DOCUMENT: usize = 1 << 20;
 
 /// Why a set could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +19,14 @@ pub enum FetchError {
     /// The discovery document is another issuer's.
     #[error("`{url}`: {what}; check `entra.authority_host` and `entra.tenant_id`")]
     Discovery {
+        /// Where it came from.
+        url: String,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// The metadata of an issuer of assertions is another's.
+    #[error("`{url}`: {what}; check `issuer` and `jwks_uri` in `oauth.identity_assertions`")]
+    Metadata {
         /// Where it came from.
         url: String,
         /// What is wrong.

@@ -1,12 +1,13 @@
 //! A JWKS document, key by key: a bad key is left out, a bad document refused.
 //!
-//! RSA for RS256 only, which is what Entra signs with; keys of any other kind are left out like broken ones.
+//! RSA for RS256, which is what Entra signs with, and P-256 for ES256 where others sign; keys of any other kind are left out
+//! like broken ones.
 
 use std::collections::{HashMap, HashSet};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::DecodingKey;
+use jsonwebtoken::{Algorithm, DecodingKey};
 use serde_json::{Map, Value};
 
 use super::Keys;
@@ -37,11 +38,24 @@ pub enum KeySetError {
 ///
 /// Returns an error when the document is no set, or has no usable key.
 pub fn parse(document: &Value, cloud: Option<&str>) -> Result<Keys, KeySetError> {
+    each(document, |jwk| read(jwk, cloud))
+}
+
+/// As [`parse`], where keys are of either kind: RSA for RS256, P-256 for ES256.
+///
+/// # Errors
+///
+/// As [`parse`].
+pub fn parse_any(document: &Value) -> Result<Keys, KeySetError> {
+    each(document, |jwk| if jwk.get("kty").is_some_and(|kind| kind == "EC") { read_p256(jwk) } else { read(jwk, None) })
+}
+
+fn each(document: &Value, read: impl Fn(&Value) -> Read<'_>) -> Result<Keys, KeySetError> {
     let list = document.get("keys").and_then(Value::as_array).ok_or(KeySetError::Malformed)?;
     let mut usable: HashMap<String, (Numbers<'_>, Key)> = HashMap::new();
     let mut ambiguous = HashSet::new();
     for jwk in list {
-        match read(jwk, cloud) {
+        match read(jwk) {
             Ok((kid, numbers, key)) => {
                 if usable.get(kid).is_some_and(|(known, _)| *known != numbers) {
                     ambiguous.insert(kid.to_owned());
@@ -69,38 +83,60 @@ fn left_out(kid: &str, reason: &str) {
     tracing::warn!(kid, reason, "a key of the identity provider is left out");
 }
 
-/// Modulus and exponent, as written.
+/// Modulus and exponent, or the two coordinates, as written.
 type Numbers<'v> = (&'v str, &'v str);
-
 /// The key with its name and its numbers, or why it cannot be used.
-fn read<'v>(jwk: &'v Value, cloud: Option<&str>) -> Result<(&'v str, Numbers<'v>, Key), &'static str> {
+type Read<'v> = Result<(&'v str, Numbers<'v>, Key), &'static str>;
+
+fn read<'v>(jwk: &'v Value, cloud: Option<&str>) -> Read<'v> {
     let members = jwk.as_object().ok_or("it is no JWK")?;
-    check_purpose(members)?;
+    check_purpose(members, "RSA", "RS256")?;
     if let (Some(cloud), Some(of)) = (cloud, text(members, "cloud_instance_name")?)
         && cloud != of
     {
         return Err("it belongs to another cloud");
     }
-    let kid = text(members, "kid")?.filter(|kid| !kid.is_empty() && kid.len() <= MAX_KID).ok_or("it has no name")?;
+    let kid = name(members)?;
     let (n, e) = (text(members, "n")?.ok_or("it has no modulus")?, text(members, "e")?.ok_or("it has no exponent")?);
     if !is_sound(n, e) {
         return Err("its size or its exponent is out of bounds");
     }
     let decoding = DecodingKey::from_rsa_components(n, e).map_err(|_error| "it cannot be decoded")?;
-    Ok((kid, (n, e), Key::new(decoding, text(members, "issuer")?)))
+    Ok((kid, (n, e), Key::new(decoding, Algorithm::RS256, text(members, "issuer")?)))
 }
 
-fn check_purpose(members: &Map<String, Value>) -> Result<(), &'static str> {
+fn read_p256(jwk: &Value) -> Read<'_> {
+    let members = jwk.as_object().ok_or("it is no JWK")?;
+    check_purpose(members, "EC", "ES256")?;
+    let kid = name(members)?;
+    if text(members, "crv")? != Some("P-256") {
+        return Err("it is of another curve");
+    }
+    let (x, y) = (text(members, "x")?.ok_or("it is no point")?, text(members, "y")?.ok_or("it is no point")?);
+    // RFC 7518 section 6.2.1.2: as long as the curve's size, whatever the number.
+    let is_coordinate = |text: &str| URL_SAFE_NO_PAD.decode(text).is_ok_and(|bytes| bytes.len() == 32);
+    if !is_coordinate(x) || !is_coordinate(y) {
+        return Err("a coordinate is not of 32 bytes");
+    }
+    let decoding = DecodingKey::from_ec_components(x, y).map_err(|_error| "it cannot be decoded")?;
+    Ok((kid, (x, y), Key::new(decoding, Algorithm::ES256, text(members, "issuer")?)))
+}
+
+fn name(members: &Map<String, Value>) -> Result<&str, &'static str> {
+    text(members, "kid")?.filter(|kid| !kid.is_empty() && kid.len() <= MAX_KID).ok_or("it has no name")
+}
+
+fn check_purpose(members: &Map<String, Value>, kind: &str, algorithm: &str) -> Result<(), &'static str> {
     if PRIVATE.iter().any(|member| members.contains_key(*member)) {
         return Err("it is private; the identity provider published a secret");
     }
-    if text(members, "kty")? != Some("RSA") {
-        return Err("it is not an RSA key");
+    if text(members, "kty")? != Some(kind) {
+        return Err("it is of another kind");
     }
     if text(members, "use")?.is_some_and(|usage| usage != "sig") {
         return Err("it is for another use");
     }
-    if text(members, "alg")?.is_some_and(|alg| alg != "RS256") {
+    if text(members, "alg")?.is_some_and(|alg| alg != algorithm) {
         return Err("it is for another algorithm");
     }
     let verifies = |ops: &Value| ops.as_array().is_some_and(|ops| ops.iter().any(|op| op == "verify"));

@@ -1,7 +1,7 @@
 use std::sync::Mutex as Lock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use jsonwebtoken::DecodingKey;
+use jsonwebtoken::{Algorithm, DecodingKey};
 
 use super::*;
 use crate::clock::{ManualClock, Timestamp};
@@ -44,7 +44,7 @@ impl KeySource for Double {
 }
 
 fn key() -> Key {
-    Key::new(DecodingKey::from_secret(b"x"), None)
+    Key::new(DecodingKey::from_secret(b"x"), Algorithm::RS256, None)
 }
 
 struct World {

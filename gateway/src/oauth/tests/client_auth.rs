@@ -14,7 +14,7 @@ async fn world() -> (World, SigningKey, SigningKey) {
         tenant: identity::TENANT.to_owned(),
         redirect_uris: Vec::new(),
         credential: Credential::Keys(ClientKeys::parse(&json!({ "keys": [key.public_jwk()] })).unwrap()),
-        grants: Grants { code: false, refresh: false, own: true, device: false },
+        grants: Grants { own: true, ..Grants::default() },
         roles: vec!["Report.Run".to_owned()],
     };
     let clients = Clients::any().with_configured([client("one", &one), client("other", &other)]);

@@ -2,6 +2,7 @@
 //!
 //! A suite of refusals begins with the request that must succeed, and then changes one thing at a time.
 
+mod assertions;
 mod authorization;
 mod callback;
 mod client_auth;
@@ -75,6 +76,21 @@ impl World {
         remember_consent: Option<Duration>,
         clients: Clients,
     ) -> Self {
+        Self::build(issuer, resources, remember_consent, clients, Vec::new()).await
+    }
+
+    /// A world that takes the word of these issuers from these clients.
+    async fn trusting(resources: Vec<Resource>, clients: Clients, issuers: Vec<Trusted>) -> Self {
+        Self::build(ISSUER, resources, None, clients, issuers).await
+    }
+
+    async fn build(
+        issuer: &str,
+        resources: Vec<Resource>,
+        remember_consent: Option<Duration>,
+        clients: Clients,
+        issuers: Vec<Trusted>,
+    ) -> Self {
         let clock = ManualClock::new(NOW);
         let entra = Identity::start(clock.clone(), format!("{issuer}/auth/callback")).await;
         let directory = tempfile::tempdir().unwrap();
@@ -98,7 +114,7 @@ impl World {
             Arc::new(sign_in(&entra, &clock)),
             Arc::new(clock.clone()),
         );
-        let state = Arc::new(state.with_clients(clients));
+        let state = Arc::new(state.with_clients(clients).with_issuers(issuers));
         let app = router(Arc::clone(&state), Limits::default());
         Self { app, state, clock, entra, database, _directory: directory }
     }

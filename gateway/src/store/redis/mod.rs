@@ -25,6 +25,7 @@ use super::{
     Whose,
 };
 use crate::clock::Timestamp;
+use crate::subject;
 use connection::Pool;
 use records::{Found, Records, name};
 
@@ -280,7 +281,7 @@ impl Store for RedisStore {
     async fn revoke(&self, whose: &Whose, now: Timestamp) -> Result<u64, StoreError> {
         let (kind, who) = match whose {
             Whose::Grant(id) => return self.end_grants(&[id], now).await,
-            Whose::User { tid, oid } => ("user", format!("{tid}:{oid}")),
+            Whose::User { tid, oid } => ("user", subject::name(tid, oid)),
             Whose::Client(id) => ("client", id.clone()),
             Whose::Tenant(tid) => ("tenant", tid.clone()),
             Whose::Everybody => ("everybody", String::new()),
