@@ -95,7 +95,9 @@ fn back(query: &HashMap<String, String>, answer: &[(&str, &str)]) -> Response {
 
 fn choose(shared: &Shared, query: &str) -> Response {
     let mut links = String::new();
-    for name in shared.directory().names() {
+    // Not in the head of the loop, where the lock would be held through all of it.
+    let names = shared.directory().names();
+    for name in names {
         let roles = shared.directory().user(&name).map(|user| user.roles.join(", ")).unwrap_or_default();
         let query = query.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;");
         let _ = write!(links, "<li><a href=\"?{query}&amp;username={name}\">{name}</a> <small>{roles}</small></li>");
