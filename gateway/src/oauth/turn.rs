@@ -56,12 +56,15 @@ impl<'s> Waiting<'s> {
     }
 
     async fn ask(mut self) -> Result<Taken<'s>, OAuthError> {
-        let Turn { server, name, holder, .. } = &self.turn;
+        let Turn { server, name, holder, is_ours, .. } = &mut self.turn;
         let now = server.clock.now();
-        if server.store.lease(name, *holder, now, now.plus(LEASE)).await? {
-            self.turn.is_ours = true;
+        let asked = server.store.lease(name, *holder, now, now.plus(LEASE));
+        // Also when nobody learns what became of it: what is another's is not given back.
+        *is_ours = true;
+        if asked.await? {
             return Ok(Taken::Ours(self.turn));
         }
+        *is_ours = false;
         self.looks += 1;
         if self.looks > LOOKS { Err(OAuthError::TemporarilyUnavailable) } else { Ok(Taken::Anothers(self)) }
     }
