@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::identity_provider::IdentityProvider;
 use super::mounts::{mount, scopes};
-use super::revocations::Feed;
+use super::revocations::{Feed, Replaced};
 use super::{StartError, budgets, keys, start, state};
 use crate::audit::{self, Auditor, Digester, Signer};
 use crate::authn::{self, Authenticator, Revocations};
@@ -40,6 +40,7 @@ pub(super) struct Lasting {
     pub(super) lifecycle: Arc<Lifecycle>,
     pub(super) budgets: Arc<Budgets>,
     pub(super) revocations: Arc<Revocations>,
+    pub(super) replaced: Arc<Replaced>,
     store: Arc<dyn Store>,
     sealer: Sealer,
     keys: Mutex<Keys>,
@@ -92,6 +93,7 @@ impl Lasting {
             auditor,
             lifecycle: Arc::default(),
             revocations,
+            replaced: feed.replaced(),
             store,
             sealer,
             keys: Mutex::new(keys),

@@ -40,6 +40,8 @@ impl Readiness for Ready {
             let what = "the store has not said for too long what was revoked, so that no token is believed";
             missing.push(format!("{what}; see the log and `oauth.revocation_staleness`"));
         }
+        // The others serve from what is there now; this one knows nothing of what they end.
+        missing.extend(lasting.replaced.fault().map(|fault| format!("the store {fault}")));
         // A listener that cannot bind ends its thread and nothing else: only a connection proves that it is there.
         if std::net::TcpStream::connect_timeout(&reachable(self.listen), PROBE).is_err() {
             missing.push(format!("nothing listens on `{}`; see whether the port is taken", self.listen));

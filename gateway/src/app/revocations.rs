@@ -1,6 +1,6 @@
 //! Reads the store's log of what was ended, so that every node obeys within a second; no request waits for it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::audit::{Auditor, Authorization, Event, Kind, Step};
@@ -16,12 +16,28 @@ const DEADLINE: Duration = Duration::from_secs(2);
 /// An age from which on the operator is told.
 pub(super) const NOTABLE: Duration = Duration::from_secs(5);
 
+/// Why the store is not the one that this gateway was started on, if it is not.
+#[derive(Debug, Default)]
+pub(super) struct Replaced(Mutex<Option<String>>);
+
+impl Replaced {
+    /// In words for the operator.
+    pub(super) fn fault(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn learn(&self, fault: Option<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = fault;
+    }
+}
+
 /// Follows the log.
 pub(super) struct Feed {
     store: Arc<dyn Store>,
     revocations: Arc<Revocations>,
     auditor: Arc<Auditor>,
     clock: Arc<dyn Clock>,
+    replaced: Arc<Replaced>,
     seen: u64,
 }
 
@@ -33,7 +49,12 @@ impl Feed {
         auditor: Arc<Auditor>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { store, revocations, auditor, clock, seen: 0 }
+        Self { store, revocations, auditor, clock, replaced: Arc::default(), seen: 0 }
+    }
+
+    /// What it learns of whether the store is still the same.
+    pub(super) fn replaced(&self) -> Arc<Replaced> {
+        Arc::clone(&self.replaced)
     }
 
     /// Reads what is new.
@@ -66,7 +87,12 @@ impl Feed {
         let mut failing = false;
         loop {
             tokio::time::sleep(EVERY).await;
-            let failure = match tokio::time::timeout(DEADLINE, self.read()).await {
+            let outcome = tokio::time::timeout(DEADLINE, self.read()).await;
+            if let Ok(answer) = &outcome {
+                let replaced = answer.as_ref().err().filter(|error| matches!(error, StoreError::Replaced { .. }));
+                self.replaced.learn(replaced.map(ToString::to_string));
+            }
+            let failure = match outcome {
                 Ok(Ok(())) => None,
                 Ok(Err(error)) => Some(error.to_string()),
                 Err(_elapsed) => Some("the store does not answer".to_owned()),

@@ -85,6 +85,14 @@ pub enum StoreError {
         /// What is wrong and what to do.
         what: String,
     },
+    /// Another store is there now than the one that was opened: the gateway must not go on with it.
+    #[error("`{path}`: {what}")]
+    Replaced {
+        /// The servers.
+        path: String,
+        /// What is wrong and what to do.
+        what: String,
+    },
     /// The database did not do it.
     #[error("the store failed: {0}; see whether its disk is full")]
     Database(#[from] sqlx::Error),

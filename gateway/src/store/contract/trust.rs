@@ -32,9 +32,12 @@ async fn a_store_that_is_not_ours_or_may_drop_grants_is_refused() {
     let settings = single().settings();
     assert!(open(&settings).await.is_ok() && open(&settings).await.is_ok(), "the control");
     let mark = format!("{{{}}}:schema", settings.prefix);
-    for (value, says) in
-        [("portcullis 2", "another version"), ("something", "another program"), ("", "another program")]
-    {
+    for (value, says) in [
+        ("portcullis 2 x", "another version"),
+        ("portcullis 1", "another version"),
+        ("something", "another program"),
+        ("", "another program"),
+    ] {
         redis(&settings, &["set", &mark, value]);
         let error = open(&settings).await.unwrap_err().to_string();
         assert!(error.contains(says) && error.contains("127.0.0.1"), "{error}");
@@ -63,6 +66,35 @@ async fn a_store_that_was_emptied_is_no_empty_store() {
     ] {
         assert!(error.to_string().contains("was emptied"), "{error}");
     }
+}
+
+#[tokio::test]
+async fn a_store_that_was_begun_anew_is_another_and_not_gone_on_with() {
+    let settings = single().settings();
+    let before: Arc<dyn Store> = Arc::new(open(&settings).await.unwrap());
+    with_code(&before).await;
+    let same: Arc<dyn Store> = Arc::new(open(&settings).await.unwrap());
+    assert!(same.grant("g").await.unwrap().is_some() && before.grant("g").await.unwrap().is_some(), "the control");
+    let mark = format!("{{{}}}:schema", settings.prefix);
+    let kept = redis(&settings, &["get", &mark]);
+    redis(&settings, &["del", &mark]);
+    let anew: Arc<dyn Store> = Arc::new(open(&settings).await.unwrap());
+    anew.register_client(&client("new")).await.unwrap();
+    for error in [
+        before.client("new").await.unwrap_err(),
+        same.begin_login(Digest256::of("l"), &login(), later(60)).await.unwrap_err(),
+        same.revocations(0).await.unwrap_err(),
+    ] {
+        assert!(
+            matches!(&error, StoreError::Replaced { what, .. } if what.contains("restart this gateway")),
+            "{error}"
+        );
+    }
+    assert!(anew.client("new").await.unwrap().is_some());
+    // What was there is put back.
+    redis(&settings, &["set", &mark, kept.trim()]);
+    assert!(before.grant("g").await.unwrap().is_some());
+    assert!(matches!(anew.client("new").await.unwrap_err(), StoreError::Replaced { .. }));
 }
 
 #[tokio::test]

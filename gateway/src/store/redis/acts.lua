@@ -12,8 +12,9 @@
 -- of:KIND:WHO  grants                                  assertions                     by end
 -- revocations the last number, revocation its lines    key:NAME                       lease:NAME {holder until}
 
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then
-  return redis.error_reply('NOTOURS the mark of the store is missing or another')
+local mark = redis.call('GET', KEYS[1])
+if mark ~= ARGV[1] then
+  return redis.error_reply(mark and 'REPLACED the mark is of another store' or 'EMPTIED the mark of the store is missing')
 end
 
 local prefix = string.sub(KEYS[1], 1, -7)

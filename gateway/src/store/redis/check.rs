@@ -1,16 +1,19 @@
 //! Whether a Redis can be trusted with grants: asked when the gateway starts.
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use deadpool_redis::redis::{Cmd, Value};
 
 use super::{MARK, RedisStore};
 use crate::store::StoreError;
 
-/// What `acts.lua` answers when the mark is not what it must be.
-const NOT_OURS: &str = "NOTOURS";
+/// What `acts.lua` answers when there is no mark, and when it is another store's.
+const EMPTIED: &str = "EMPTIED";
+const REPLACED: &str = "REPLACED";
 
 impl RedisStore {
-    /// Looks at the servers and at the mark, which is set when there is none and `may_create`.
-    pub(super) async fn check(&self, may_create: bool) -> Result<(), StoreError> {
+    /// Looks at the servers and at the mark, which is set when there is none and `may_create`; gives the mark.
+    pub(super) async fn check(&self, may_create: bool) -> Result<String, StoreError> {
         self.check_servers().await?;
         let unusable = |what: &str| StoreError::Unusable { path: self.shown.clone(), what: what.to_owned() };
         let mut get = Cmd::new();
@@ -18,13 +21,16 @@ impl RedisStore {
         let mut found: Option<String> = self.pool.ask(&get).await?;
         if found.is_none() && may_create {
             let mut set = Cmd::new();
-            set.arg("SET").arg(&self.mark).arg(MARK).arg("NX");
-            self.pool.ask::<Option<String>>(&set).await?;
+            let identity = URL_SAFE_NO_PAD.encode(rand::random::<[u8; 16]>());
+            set.arg("SET").arg(&self.mark).arg(format!("{MARK} {identity}")).arg("NX");
+            if self.pool.ask::<Option<String>>(&set).await?.is_some() {
+                tracing::warn!(redis = self.shown, "no store was there; it begins empty, and everybody signs in anew");
+            }
             found = self.pool.ask(&get).await?;
-            tracing::warn!(redis = self.shown, "no store was there; it begins empty, and everybody signs in anew");
         }
+        let is_ours = |mark: &str| mark.strip_prefix(MARK).is_some_and(|identity| identity.starts_with(' '));
         match found.as_deref() {
-            Some(MARK) => Ok(()),
+            Some(mark) if is_ours(mark) => Ok(mark.to_owned()),
             None => Err(unusable("holds no store under this prefix; see `state.redis`, or restore it from a backup")),
             Some(other) if other.starts_with("portcullis ") => {
                 Err(unusable("holds a store of another version; run the Portcullis that wrote it"))
@@ -67,9 +73,13 @@ impl RedisStore {
     /// An error with what it means.
     pub(super) fn told(&self, error: StoreError) -> StoreError {
         match error {
-            StoreError::Redis(error) if error.code() == Some(NOT_OURS) => StoreError::Unusable {
+            StoreError::Redis(error) if error.code() == Some(EMPTIED) => StoreError::Unusable {
                 path: self.shown.clone(),
-                what: "was emptied or is another's now; restore it, or start the gateways anew with what is there"
+                what: "was emptied; restore it from a backup, or start all gateways anew with an empty one".to_owned(),
+            },
+            StoreError::Redis(error) if error.code() == Some(REPLACED) => StoreError::Replaced {
+                path: self.shown.clone(),
+                what: "holds another store than when this gateway started; restart this gateway, or put back what was there"
                     .to_owned(),
             },
             other => other,

@@ -3,8 +3,9 @@
 //! Records are sealed, each for its own place, and what ties a code or a token to a grant is sealed with them: who can
 //! write to Redis can lose grants, but cannot read one, change one, or make a token stand for another's.
 //!
-//! INVARIANT: every key has the store's prefix and is written by a script that has seen the store's mark. A Redis that
-//! was emptied answers nothing until the gateway is started again; one that may drop keys when it is full is refused.
+//! INVARIANT: every key has the store's prefix and is written by a script that has seen the mark of this very store. A
+//! Redis that was emptied, or begun anew by another gateway, answers nothing until the gateway is started again; one that
+//! may drop keys when it is full is refused.
 
 mod check;
 mod connection;
@@ -29,7 +30,8 @@ use crate::subject;
 use connection::Pool;
 use records::{Found, Records, name};
 
-/// What the mark says: whose store this is, and of which version.
+/// What the mark begins with: whose store this is, and of which version. Then comes which store it is, by chance: one that
+/// was begun anew is another, and a gateway that was opened on the one before does not go on with it.
 const MARK: &str = "portcullis 1";
 /// Ended or forgotten in one run of a script: Redis does nothing else meanwhile.
 const AT_ONCE: usize = 500;
@@ -40,6 +42,8 @@ pub struct RedisStore {
     script: Script,
     /// `{prefix}:schema`. The braces keep all keys in one slot of a cluster.
     mark: String,
+    /// What is to be read there: the store that was opened.
+    marked: String,
     records: Records,
     /// The servers, as they may be shown.
     shown: String,
@@ -57,8 +61,7 @@ impl RedisStore {
     /// Redis that may drop grants; another error when it cannot be reached.
     pub async fn open(settings: &Settings, sealer: Sealer) -> Result<Self, StoreError> {
         let store = Self::connect(settings, sealer)?;
-        store.check(true).await?;
-        Ok(store)
+        Ok(Self { marked: store.check(true).await?, ..store })
     }
 
     /// Connects to a store that is there.
@@ -68,8 +71,7 @@ impl RedisStore {
     /// As [`RedisStore::open`]; also when there is none.
     pub async fn existing(settings: &Settings, sealer: Sealer) -> Result<Self, StoreError> {
         let store = Self::connect(settings, sealer)?;
-        store.check(false).await?;
-        Ok(store)
+        Ok(Self { marked: store.check(false).await?, ..store })
     }
 
     fn connect(settings: &Settings, sealer: Sealer) -> Result<Self, StoreError> {
@@ -79,6 +81,7 @@ impl RedisStore {
             pool,
             script: Script::new(include_str!("acts.lua")),
             mark: format!("{{{}}}:schema", settings.prefix),
+            marked: String::new(),
             records: Records::new(sealer),
             shown,
             wait_replicas: settings.wait_replicas,
@@ -96,7 +99,7 @@ impl RedisStore {
     /// An act, to be given its arguments.
     fn act(&self, name: &str) -> ScriptInvocation<'_> {
         let mut act = self.script.key(&self.mark);
-        act.arg(MARK).arg(name);
+        act.arg(&self.marked).arg(name);
         act
     }
 
