@@ -4,7 +4,7 @@
 //! Each test that has a row in the fault table prints it as `fault <row>: <figure> (pass: <figure>)`. What must never
 //! happen is asserted; how long something takes is printed only, for machines differ.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -333,8 +333,40 @@ async fn a_redis_that_was_emptied_is_no_empty_store() {
         assert_eq!(flow.authorize(&flow.parameters("rita")).await.status(), StatusCode::SERVICE_UNAVAILABLE);
     }
     assert_eq!(fleet.redis.ask(&["dbsize"]).trim(), "0", "nothing is written to it");
-    assert!(fleet.world.gateway.said().contains("was emptied or is another's now"));
+    assert!(fleet.world.gateway.said().contains("was emptied; restore it from a backup"));
     assert_eq!(fleet.statuses(&tokens.access).await, (200, 200), "calls go on until it is not known what was ended");
+}
+
+#[tokio::test]
+async fn a_store_that_one_gateway_began_anew_is_not_gone_on_with_by_the_other() {
+    let mut fleet = Fleet::start().await;
+    let before = fleet.world.sign_in("rita").await;
+    assert_eq!(fleet.statuses(&before.access).await, (200, 200), "the control");
+    assert!(fleet.redis.ask(&["flushall"]).contains("OK"));
+    fleet.world.restart().await;
+    let (here, there) = fleet.flows().await;
+    let tokens = here.tokens(&here.code("rita").await).await;
+    assert_eq!(fleet.statuses(&tokens.access).await, (200, 401), "the first one's keys are others");
+    assert_eq!(there.authorize(&there.parameters("rita")).await.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(there.token(&there.refresh_form(&tokens.refresh)).await.status(), StatusCode::SERVICE_UNAVAILABLE);
+    let mut said = String::new();
+    for _ in 0..400 {
+        let answer = fleet.other.probe(&fleet.world, "/readyz").await.unwrap();
+        let is_ready = answer.status().is_success();
+        said = answer.text().await.unwrap();
+        if !is_ready {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    assert!(said.contains("holds another store") && said.contains("restart this gateway"), "{said}");
+    assert!(fleet.other.gateway.said().contains("holds another store"));
+    assert!(fleet.world.probe("/readyz").await.starts_with("ready"));
+    // A gateway that starts now is of the fleet again, and nothing was lost by the one that was not.
+    let again = Node::start(&fleet.world).await;
+    assert_eq!(again.list(&fleet.world, &tokens.access).await.status(), StatusCode::OK);
+    let renewed = here.refreshed(&tokens.refresh).await;
+    assert_eq!(again.list(&fleet.world, &renewed.access).await.status(), StatusCode::OK);
 }
 
 /// Stands before a Redis and has every answer wait.
@@ -465,4 +497,86 @@ async fn a_consent_that_is_given_twice_at_two_gateways_counts_once() {
     assert_eq!(codes.len(), 1, "a login is finished once");
     let tokens = there.tokens(&codes[0]).await;
     assert_eq!(fleet.statuses(&tokens.access).await, (200, 200));
+}
+
+/// The answer once the store can be asked again.
+async fn in_the_end(flow: &Flow<'_>, form: &BTreeMap<String, String>) -> (u16, Value) {
+    for _ in 0..1200 {
+        let (status, body) = answer(flow.token(form).await).await;
+        if status != 503 {
+            return (status, body);
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    panic!("no failover");
+}
+
+#[tokio::test]
+async fn a_failover_brings_no_code_and_no_token_back() {
+    let first = Redis::start();
+    let second = Redis::replica_of(&first);
+    let sentinel = first.watched();
+    let until = async |told: &dyn Fn() -> bool| {
+        for _ in 0..1200 {
+            if told() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+        panic!("the sentinel says {}", sentinel.ask(&["sentinel", "masters"]));
+    };
+    until(&|| sentinel.ask(&["sentinel", "replicas", "main"]).contains(&second.port.to_string())).await;
+    let world = WorldBuilder::new(&Backend::plain().await).own_tokens_only().sentinel(sentinel.port).start().await;
+    let other = Node::start(&world).await;
+    let here = Flow::register(&world).await;
+    let there =
+        Flow { world: &world, client_id: here.client_id.clone(), verifier: here.verifier.clone(), at: other.url() };
+    let (mut primary, mut replica) = (&first, &second);
+    let (mut back, mut failovers, mut slowest) = (0, 0, Duration::ZERO);
+    let mut family = here.tokens(&here.code("rita").await).await.refresh;
+    for _ in 0..3 {
+        // Both are acknowledged, and the primary is gone the moment after.
+        let code = here.code("walt").await;
+        let (code_form, form) = (there.code_form(&code), here.refresh_form(&family));
+        let (spent, renewed) = tokio::join!(here.tokens(&code), there.refreshed(&family));
+        primary.stop();
+        let began = Instant::now();
+        let asked = tokio::join!(in_the_end(&there, &code_form), in_the_end(&here, &form), async {
+            until(&|| {
+                sentinel.ask(&["sentinel", "get-master-addr-by-name", "main"]).contains(&replica.port.to_string())
+            })
+            .await;
+            until(&|| replica.ask(&["role"]).starts_with("master")).await;
+            primary.resume();
+            primary.follow(replica);
+        });
+        slowest = slowest.max(began.elapsed());
+        let ((status, body), (again, same), ()) = asked;
+        back += usize::from(status == 200);
+        assert_eq!((status, &body["error"]), (400, &json!("invalid_grant")), "a code came back");
+        // A rotated token gives the same successor, or ends the family when the answer comes too late for that.
+        if again == 200 {
+            assert_eq!(same["refresh_token"], renewed.refresh.as_str(), "a family forked");
+            family = renewed.refresh;
+        } else {
+            assert_eq!((again, &same["error"]), (400, &json!("invalid_grant")));
+            let (status, _) = in_the_end(&here, &here.refresh_form(&renewed.refresh)).await;
+            assert_eq!(status, 400, "the family is over as a whole");
+            family = here.tokens(&here.code("rita").await).await.refresh;
+        }
+        drop(spent);
+        failovers += 1;
+        (primary, replica) = (replica, primary);
+        until(&|| {
+            let known = sentinel.ask(&["sentinel", "replicas", "main"]);
+            known.contains(&replica.port.to_string()) && !known.contains("s_down") && !known.contains("disconnected")
+        })
+        .await;
+    }
+    let renewed = there.refreshed(&family).await;
+    assert_eq!(status(&world, &renewed.access).await, 200, "the control");
+    let figure = format!(
+        "{back} of {failovers} codes and refresh tokens back after as many failovers with `wait_replicas: 1`; served again within {slowest:.1?}"
+    );
+    fault(8, &figure, "0 double redemptions, or the stated bound");
 }

@@ -26,6 +26,42 @@ impl Redis {
         server
     }
 
+    /// Starts one that has what another has.
+    #[must_use]
+    pub fn replica_of(primary: &Self) -> Self {
+        let server = Self::start();
+        server.follow(primary);
+        server
+    }
+
+    /// Has what another has from now on, and waits until it does.
+    pub fn follow(&self, primary: &Self) {
+        assert!(self.ask(&["replicaof", "127.0.0.1", &primary.port.to_string()]).contains("OK"));
+        for _ in 0..800 {
+            if self.ask(&["info", "replication"]).contains("master_link_status:up") {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(25));
+        }
+        panic!("the replica does not catch up: {}", self.ask(&["info", "replication"]));
+    }
+
+    /// Starts a sentinel that watches this one under the name `main`; what it keeps has no data in it.
+    #[must_use]
+    pub fn watched(&self) -> Self {
+        let server = Self { directory: TempDir::new().unwrap(), port: free_port(), running: Mutex::default() };
+        let file = server.directory.path().join("sentinel.conf");
+        let content = format!(
+            "port {}\nbind 127.0.0.1\nsentinel monitor main 127.0.0.1 {} 1\nsentinel down-after-milliseconds main 500\nsentinel failover-timeout main 2000\n",
+            server.port, self.port
+        );
+        std::fs::write(&file, content).unwrap();
+        let mut command = Command::new("redis-server");
+        command.arg(&file).arg("--sentinel");
+        server.run(command);
+        server
+    }
+
     /// Stops it as a crash would.
     pub fn stop(&self) {
         if let Some(mut running) = self.running.lock().unwrap_or_else(PoisonError::into_inner).take() {
@@ -38,7 +74,20 @@ impl Redis {
     pub fn resume(&self) {
         let mut command = Command::new("redis-server");
         command.args(["--bind", "127.0.0.1", "--port", &self.port.to_string()]);
-        command.args(["--appendonly", "yes", "--appendfsync", "always", "--save", ""]);
+        command.args([
+            "--appendonly",
+            "yes",
+            "--appendfsync",
+            "always",
+            "--save",
+            "",
+            "--repl-diskless-sync-delay",
+            "0",
+        ]);
+        self.run(command);
+    }
+
+    fn run(&self, mut command: Command) {
         command.current_dir(self.directory.path()).stdin(Stdio::null()).stdout(Stdio::null());
         let running = command.spawn().expect("start `redis-server`; run `tests/setup.sh all`");
         *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Some(running);

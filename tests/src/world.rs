@@ -155,6 +155,16 @@ impl WorldBuilder {
         self
     }
 
+    /// With its store in whatever Redis the sentinel on this port calls the primary `main`; a change counts when a replica
+    /// has it.
+    #[must_use]
+    pub fn sentinel(mut self, port: u16) -> Self {
+        self.redis = format!(
+            ", redis: {{ sentinel: {{ urls: ['redis://127.0.0.1:{port}'], primary: main }}, wait_replicas: 1 }}, seal_key_files: [shared.key]"
+        );
+        self
+    }
+
     /// With more of the audit section.
     #[must_use]
     pub fn audit(mut self, more: &str) -> Self {
