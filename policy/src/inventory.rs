@@ -24,6 +24,15 @@ impl Policy {
         })
     }
 
+    /// Whether a condition names this app-role value.
+    #[must_use]
+    pub fn conditions_name(&self, value: &str) -> bool {
+        // Keys do not read roles.
+        let mut rules = self.0.denies.iter().filter_map(|rule| rule.when.as_ref());
+        let spelt = ['"', '\''].map(|quote| format!("{quote}{value}{quote}"));
+        rules.any(|condition| spelt.iter().any(|value| condition.text().contains(value.as_str())))
+    }
+
     /// The tags on a tool, by name, and where each comes from.
     #[must_use]
     pub fn tool_tags(&self, backend: &BackendName, tool: &str) -> Vec<Tagged> {
@@ -91,5 +100,18 @@ tools: { weather: { read: [\"get_*\", get_x], write: [\"*_x\"], admin: [get_keys
         assert_eq!((tags("other"), openers("other")), (String::new(), String::new()));
         assert!(policy.names_tool(&backend, "get_x") && policy.names_tool(&backend, "get_keys"));
         assert!(!policy.names_tool(&backend, "get_y"));
+    }
+
+    #[test]
+    fn a_value_that_only_a_condition_reads_is_known() {
+        let backend = BackendName::try_from("weather").unwrap();
+        let text = "
+roles: { R: { opens: [read] } }
+tools: { weather: { read: [get] } }
+deny: [{ id: d, tags: [read], when: '!(\"Desk.Privacy\" in caller.roles)', reason: Needs it }]
+";
+        let policy = Policy::from_yaml(text, std::slice::from_ref(&backend)).unwrap();
+        let known = ["Desk.Privacy", "Desk", "R"].map(|value| policy.conditions_name(value));
+        assert_eq!(known, [true, false, false]);
     }
 }

@@ -106,7 +106,9 @@ fn unreachable_roles(written: &Written, findings: &mut Vec<Fault>) {
         if nobody && !inherited.contains(name.as_ref()) {
             warn(findings, role.name.at, format!("nobody can hold the role `{name}`; name its `members`"));
         }
-        if role.opens.is_empty() && role.tools.is_empty() && role.inherits.is_empty() {
+        // Who holds a role only to be an exception to a rule needs no key of it.
+        let excepted = written.denies.iter().flat_map(|rule| &rule.unless).any(|role| role.value == *name);
+        if role.opens.is_empty() && role.tools.is_empty() && role.inherits.is_empty() && !excepted {
             warn(findings, role.name.at, format!("the role `{name}` opens nothing; give it `opens`"));
         }
     }

@@ -82,7 +82,7 @@ const PLANTED: [(&str, &str, &str); 44] = [
     ("    write:  [\"add_*\"]\n", "", "the tool `add_invoice` carries no tag and opens to nobody"),
     ("opens: [read, pii]", "opens: [read]", "no role opens the tag `pii`"),
     ("roles: [Task.Write]", "roles: []", "nobody can hold the role `writer`"),
-    ("opens: [read]\n", "opens: []\n", "the role `reader` opens nothing"),
+    ("opens: [read, pii]\n", "opens: []\n", "the role `nightly` opens nothing"),
     ("opens: [write, {", "opens: [read, write, {", "the role `writer` inherits the key for `read`"),
     ("opens: [read, pii]", "opens: [read, pii, pii]", "opens `pii` twice"),
     ("[\"get_*\", \"list_*\"]", "[\"get_*\", \"list_*\", get_invoice]", "`get_invoice` is in `get_*` already"),
@@ -247,4 +247,25 @@ fn every_trap_is_pointed_out() {
         }
     }
     assert!(missed.is_empty(), "{}", missed.join("\n\n"));
+}
+
+#[test]
+fn a_role_that_is_only_an_exception_to_a_rule_is_no_mistake() {
+    let text = "
+roles:
+  admin: { members: { roles: [Desk.Admin] }, opens: [write, wipe] }
+  officer: { members: { roles: [Desk.Privacy] }, opens: [] }
+tools: { crm: { write: [add_invoice], wipe: [wipe_customer] } }
+deny:
+  - { id: wiping-needs-two, tags: [wipe], unless: [officer], reason: Wiping needs the role Desk.Privacy }
+tests:
+  catalogue: { crm: [add_invoice, wipe_customer] }
+  cases:
+    - { name: one is not enough, as: { roles: [Desk.Admin] }, sees: { crm: [add_invoice] } }
+    - { name: nor the other, as: { roles: [Desk.Privacy] }, sees: { crm: [] } }
+    - { name: both are, as: { roles: [Desk.Admin, Desk.Privacy] }, sees: { crm: [add_invoice, wipe_customer] } }
+";
+    assert_eq!(said(text), Vec::<String>::new());
+    let idle = text.replace("unless: [officer], ", "");
+    assert!(said(&idle).iter().any(|line| line.contains("the role `officer` opens nothing")), "{:?}", said(&idle));
 }

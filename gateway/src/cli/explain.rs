@@ -100,17 +100,21 @@ fn answer(question: &Question) -> Result<Answer, Faults> {
     } else {
         let notes =
             idle.iter().map(|value| format!("\n  note: `{value}` gives no role to such a caller; names match exactly"));
-        notes.fold(explanation.to_string(), |text, note| text + &note)
+        let sends = explanation.verdict().ok().and_then(|permit| permit.arguments());
+        let sends = sends.map(|arguments| format!("\n  sends the arguments {arguments}"));
+        sends.into_iter().chain(notes).fold(explanation.to_string(), |text, note| text + &note)
     };
     Ok(if explanation.is_allowed() { Answer::Yes(text) } else { Answer::No(text) })
 }
 
-/// The values of the question that give nobody of this kind a role: misspelt ones, as a rule.
+/// The values of the question that give nobody of this kind a role, and that no condition reads: misspelt ones, as a
+/// rule.
 fn idle<'q>(policy: &Policy, question: &'q Question) -> Vec<&'q str> {
     let kind = if question.app { Kind::App } else { Kind::User };
     let holders = policy.holders();
     let gives = |value: &&String| holders.iter().any(|holder| holder.kind() == kind && holder.roles().contains(value));
-    question.roles.iter().filter(|value| !gives(value)).map(String::as_str).collect()
+    let idle = question.roles.iter().filter(|value| !gives(value) && !policy.conditions_name(value));
+    idle.map(String::as_str).collect()
 }
 
 fn as_json(target: &str, explanation: &Explanation, idle: &[&str]) -> Value {

@@ -290,7 +290,12 @@ fn shared_work(policy: &Policy, written: &Written, findings: &mut Vec<Fault>) {
         let tool = &entry.tool.value;
         let locks = table.tool_locks(tool);
         let opened = || !policy.tool_openers(&entry.backend.value, tool).is_empty();
-        if locks.is_empty() || !super::reachable(policy, index, tool, locks) || opened() {
+        // What a rule shuts to all but its exceptions takes two roles on purpose.
+        let excepted = || {
+            let mut rules = policy.0.denies.iter().filter(|rule| !rule.unless.is_empty());
+            rules.any(|rule| rule.tags.get(index).is_some_and(|tags| tags.meets(locks)))
+        };
+        if locks.is_empty() || !super::reachable(policy, index, tool, locks) || opened() || excepted() {
             continue;
         }
         let tags: Vec<String> =
