@@ -228,3 +228,34 @@ async fn metadata_names_the_endpoint_and_where_it_is_off_there_is_nothing() {
     let body = app.oneshot(poll).await.unwrap().into_body().collect().await.unwrap().to_bytes();
     assert_eq!(serde_json::from_slice::<Value>(&body).unwrap()["error"], "unsupported_grant_type");
 }
+
+#[tokio::test]
+async fn a_device_that_registers_more_than_a_device_is_held_to_the_rules_of_the_others() {
+    let world = World::new().await;
+    let registered = |redirect_uris: Value, grants: Value| {
+        let world = &world;
+        async move {
+            let metadata = json!({ "client_name": "A television", "grant_types": grants, "redirect_uris": redirect_uris,
+                "jwks_uri": "http://127.0.0.1:1/keys", "software_statement": "eyJ.x.y" });
+            world.post_json("/register", metadata).await
+        }
+    };
+    let (device, both) = (json!([DEVICE_GRANT]), json!([DEVICE_GRANT, "authorization_code"]));
+    for grants in [&device, &both] {
+        let answer = registered(json!([REDIRECT]), grants.clone()).await;
+        assert_eq!(answer.status, 201, "the control: {}", answer.body);
+        assert!(!answer.body.contains("jwks_uri") && !answer.body.contains("software_statement"), "{}", answer.body);
+        for bad in [
+            "javascript:alert(1)",
+            "http://client.example/cb",
+            "http://2130706433/cb",
+            "http://127.0.0.1.evil.example/cb",
+        ] {
+            let answer = registered(json!([bad]), grants.clone()).await;
+            assert_eq!((answer.status, answer.error().as_str()), (400, "invalid_redirect_uri"), "{grants} {bad}");
+        }
+    }
+    assert_eq!(registered(json!([]), both).await.error(), "invalid_redirect_uri", "it would be sent back to nowhere");
+    let more = registered(json!([]), json!([DEVICE_GRANT, "client_credentials"])).await;
+    assert_eq!(more.error(), "invalid_client_metadata");
+}

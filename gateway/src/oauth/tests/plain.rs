@@ -224,3 +224,42 @@ async fn the_other_name_of_the_authorization_endpoint_does_the_same() {
     assert_eq!((page.status, page.boxes().len()), (200, 2), "{}", page.body);
     assert_eq!(world.send(Request::head("/auth/login").body(Body::empty()).unwrap()).await.status, 405);
 }
+
+#[tokio::test]
+async fn the_other_name_of_the_authorization_endpoint_refuses_the_same() {
+    let world = World::new().await;
+    let client_id = world.register(REDIRECT).await;
+    for (name, value, error) in [
+        ("response_type", Some("token"), "unsupported_response_type"),
+        ("response_mode", Some("fragment"), "invalid_request"),
+        ("request", Some("eyJ.x.y"), "request_not_supported"),
+        ("request_uri", Some("https://evil.example/r"), "request_uri_not_supported"),
+        ("code_challenge", None, "invalid_request"),
+        ("code_challenge_method", Some("plain"), "invalid_request"),
+    ] {
+        let answer = world.get(&query("/auth/authorize", &with(authorize(&client_id), name, value))).await;
+        assert!(answer.location().is_some_and(|to| to.starts_with(&format!("{REDIRECT}?"))), "{name} {value:?}");
+        assert_eq!(answer.error(), error, "{name} {value:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_link_says_of_other_flows_changes_nothing() {
+    let world = World::new().await;
+    let mut request = login(None);
+    for (name, value) in [
+        ("response_type", "token"),
+        ("response_mode", "fragment"),
+        ("request", "eyJ.x.y"),
+        ("request_uri", "https://evil.example/r"),
+        ("redirect_uri", "https://evil.example/cb"),
+        ("client_id", "https://evil.example/app.json"),
+        ("state", "x"),
+    ] {
+        request.push((name, value.to_owned()));
+    }
+    // It ends on the page, for the gateway's own client, whatever else it says.
+    let code = by_link(&world, &request).await;
+    let tokens = exchange(&world, &code, None).await.json();
+    assert_eq!(world.claims(&tokens)["client_id"], PLAIN_CLIENT);
+}

@@ -67,6 +67,8 @@ async fn what_is_not_supported_is_refused_and_not_silently_granted() {
         changed("token_endpoint_auth_method", json!("client_secret_basic")),
         changed("token_endpoint_auth_method", json!("private_key_jwt")),
         changed("grant_types", json!(["authorization_code", "client_credentials"])),
+        changed("grant_types", json!(["authorization_code", ASSERTION_GRANT])),
+        changed("grant_types", json!([DEVICE_GRANT, "implicit"])),
         changed("grant_types", json!(["password"])),
         changed("grant_types", json!(["refresh_token"])),
         changed("response_types", json!(["token"])),
