@@ -20,6 +20,12 @@ pub enum Action<'a> {
         /// Its name.
         name: &'a str,
     },
+    /// Ask about a task that an earlier call of a tool began, or end it. It has no arguments of its own: the call had
+    /// them, and was permitted with them.
+    FollowTask {
+        /// The tool's name.
+        tool: &'a str,
+    },
     /// Get a prompt.
     GetPrompt {
         /// Its name.

@@ -134,17 +134,20 @@ impl Policy {
         let scene = Scene { arguments: Arguments::Unknown, tool: name, backend: table.name.as_ref(), caller: subject };
         let judge = Judge { policy: &self.0, index, table, held, locks, tool, scene };
         let exempt = || self.0.exempt(&self.0.roles_of(subject), subject);
-        if judge.opens().is_none() {
+        let Some(listed) = judge.opens() else {
             let mut shut = Shut::new(DenialKind::NotOpen, judge.closed(&exempt()));
             shut.shadow = judge.shadow_roles();
             shut.explained = self.explained(&judge, &shut.reasons);
             return Err(shut);
-        }
+        };
         let pinned = self.pinned(subject, (index, table), ring, asked);
         if let Err(Refused::Always(reason)) = pinned {
             return Err(Shut::new(DenialKind::NotOpen, vec![reason]));
         }
         covered(subject, table, held, locks, asked.now)?;
+        if let Action::FollowTask { .. } = asked.action {
+            return Ok(Opened { how: listed, locks, arguments: None, mirrored: None, shadow: Vec::new() });
+        }
         let arguments = pinned.map_err(|refused| {
             let (Refused::Always(reason) | Refused::Now(reason)) = refused;
             Shut::new(DenialKind::Refused { told: NOT_WITH_THESE.to_owned() }, vec![reason])
@@ -187,7 +190,7 @@ impl Policy {
             | Action::ListPrompts
             | Action::ListResources
             | Action::ListResourceTemplates => return Ok(None),
-            Action::CallTool { name } => {
+            Action::CallTool { name } | Action::FollowTask { tool: name } => {
                 let Some(catalogue) = &table.catalogue else {
                     if !self.0.needs_catalogue(index) {
                         return Ok(Some(table.tools.of(name)));
@@ -281,7 +284,7 @@ fn covered(subject: &Subject, table: &Backend, held: &BackendRing, locks: Bits, 
 
 fn tool_of<'a>(action: &Action<'a>) -> Option<&'a str> {
     match action {
-        Action::CallTool { name } => Some(name),
+        Action::CallTool { name } | Action::FollowTask { tool: name } => Some(name),
         _ => None,
     }
 }

@@ -84,6 +84,12 @@ impl Policy {
         self.backend(backend).is_some_and(|(index, _)| self.0.needs_catalogue(index))
     }
 
+    /// Whether tags of a backend's own count, and stay on its tools once they were declared.
+    #[must_use]
+    pub fn imports(&self, backend: &BackendName) -> bool {
+        self.backend(backend).is_some_and(|(_, table)| table.import.is_some())
+    }
+
     /// The same policy with what a backend says of its tools; catalogues of other backends stay.
     #[must_use]
     pub fn with_catalogue(&self, backend: &BackendName, catalogue: &Catalogue) -> Self {

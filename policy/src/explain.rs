@@ -85,6 +85,7 @@ impl fmt::Display for Explanation {
 fn describe(backend: &BackendName, action: &Action<'_>) -> String {
     match action {
         Action::CallTool { name } => format!("call tool {backend}/{name}"),
+        Action::FollowTask { tool } => format!("follow a task of {backend}/{tool}"),
         Action::CompletePrompt { name } => format!("complete prompt {backend}/{name}"),
         Action::GetPrompt { name } => format!("get prompt {backend}/{name}"),
         Action::ReadResource { uri } => format!("read resource {backend}/{uri}"),

@@ -186,6 +186,24 @@ fn what_is_pinned_is_not_completed() {
 }
 
 #[test]
+fn a_task_is_followed_by_who_could_begin_it_whatever_arguments_it_was_begun_with() {
+    let policy = load(
+        r#"
+roles:
+  dev: { opens: [{ tag: run, when: 'args.env == "dev"' }] }
+  app: { opens: [{ tag: run, when: 'caller.kind == "app"' }] }
+tools: { weather: { run: [build] } }
+deny: [{ id: small, tags: [run], when: 'args.count > 9' }]
+"#,
+    );
+    let allowed = |role: &str, action: &Action<'_>| policy.explain(&holder(role), &weather(), action).is_allowed();
+    let follow = |role: &str| allowed(role, &Action::FollowTask { tool: "build" });
+    assert!(follow("dev") && !follow("app") && !follow("nobody"));
+    assert!(!allowed("dev", &Action::CallTool { name: "build" }), "a call without arguments is another matter");
+    assert!(!allowed("dev", &Action::FollowTask { tool: "other" }));
+}
+
+#[test]
 fn a_claim_that_is_null_is_no_claim() {
     let policy = load(PINNED);
     let with = |area: serde_json::Value| holder("reader").with_claims([("area".to_owned(), area)].into());

@@ -2,8 +2,11 @@
 
 use std::path::Path;
 use std::process::Output;
+use std::sync::Arc;
 
+use portcullis_tests::backend::{Request, json_answer, mcp};
 use portcullis_tests::process::{binary, file};
+use portcullis_tests::{Backend, World, WorldBuilder};
 use serde_json::{Value, json};
 
 const OLD: &str = "
@@ -141,6 +144,109 @@ async fn programs_read_every_answer_as_json() {
     assert_eq!((misspelt.0, &misspelt.1["idle"]), (Some(1), &json!(["Writter"])), "{}", misspelt.1);
     let (code, missing) = run(&["who-can", "weather/x", "--config", "missing.yaml", "--json"]).await;
     assert_eq!((code, &missing["ok"]), (Some(1), &json!(false)));
+}
+
+/// A server with two tools, a gateway for it whose policy only says `get_*`, and the same with more for readers.
+async fn live(drift: &str) -> (World, Backend) {
+    let tool = |name: &str| json!({ "name": name, "inputSchema": { "type": "object" } });
+    let tools = [tool("get_forecast"), tool("get_owner"), tool("add_station")];
+    let backend = Backend::start(Arc::new(move |request: &Request| {
+        let mut answer = mcp(&request.json());
+        if request.json()["method"] == "tools/list" {
+            answer["result"] = json!({ "tools": tools });
+        }
+        json_answer(&answer)
+    }));
+    let backend = backend.await;
+    let policy = "
+  roles: { Task.Read: { opens: [read] }, Task.Write: { opens: [write] } }
+  tools: { weather: { read: ['get_*'], write: ['add_*'] } }
+";
+    let mut builder = WorldBuilder::new(&backend).policy(policy);
+    if !drift.is_empty() {
+        builder = builder.backend_more(drift).before(&["tools", "pin"]);
+    }
+    let world = builder.start().await;
+    let text = std::fs::read_to_string(world.directory().join("gateway.yaml")).unwrap();
+    let wider = text.replace("Task.Read: { opens: [read] }", "Task.Read: { opens: [read, write] }");
+    assert_ne!(wider, text);
+    std::fs::write(world.directory().join("wider.yaml"), wider).unwrap();
+    (world, backend)
+}
+
+#[tokio::test]
+async fn what_changes_is_told_over_the_live_servers_or_over_lock_files() {
+    let diff = ["policy", "diff", "gateway.yaml", "wider.yaml"];
+    let gains = "users with app role `Task.Read`\n  gains       weather/add_station";
+    for (drift, more, known) in
+        [("", &[][..], false), ("", &["--live"][..], true), ("drift: { lock: weather.lock.json }", &[][..], true)]
+    {
+        let (world, backend) = live(drift).await;
+        let output = world.command(&[&diff[..], more].concat()).await;
+        let expected = if known { gains } else { "gains       weather/add_*" };
+        assert_eq!(output.status.code(), Some(1), "{drift} {more:?}: {}", said(&output));
+        assert!(said(&output).contains(expected), "{drift} {more:?}: {}", said(&output));
+        assert_eq!(said(&output).contains("are not known"), !known, "{drift} {more:?}");
+        let answer = parsed(&world.command(&[&diff[..], more, &["--json"]].concat()).await);
+        let names: Vec<&Value> =
+            answer["differences"].as_array().unwrap().iter().map(|one| &one["item"]["name"]).collect();
+        assert_eq!(names, [if known { "add_station" } else { "add_*" }], "{answer}");
+        assert_eq!(answer["note"].is_null(), known, "{answer}");
+        if !more.is_empty() {
+            backend.stop().await;
+            let gone = world.command(&[&diff[..], more].concat()).await;
+            assert_eq!(gone.status.code(), Some(1));
+            assert!(said(&gone).contains("cannot be connected to"), "{}", said(&gone));
+        }
+    }
+}
+
+#[tokio::test]
+async fn exit_codes_are_those_of_the_page() {
+    let (world, backend) = live("drift: { lock: weather.lock.json }").await;
+    std::fs::write(world.directory().join("old.yaml"), OLD).unwrap();
+    let failing = OLD.replace("sees: { weather: [get_forecast] }", "sees: { weather: [] }");
+    std::fs::write(world.directory().join("failing.yaml"), failing).unwrap();
+    let warned = OLD.replace("[get_forecast, add_station]", "[get_forecast, add_station, untagged]");
+    std::fs::write(world.directory().join("warned.yaml"), warned).unwrap();
+    let before = [
+        (0, "check old.yaml"),
+        (0, "check warned.yaml"),
+        (0, "check gateway.yaml"),
+        (1, "check failing.yaml"),
+        (1, "check missing.yaml"),
+        (0, "policy test old.yaml"),
+        (1, "policy test failing.yaml"),
+        (0, "explain -c old.yaml -r Reader --call weather/get_forecast"),
+        (1, "explain -c old.yaml -r Reader --call weather/add_station"),
+        (1, "explain -c old.yaml -r Reader --scope other --call weather/get_forecast"),
+        (0, "who-can weather/get_forecast -c old.yaml"),
+        (1, "who-can weather/nothing -c old.yaml"),
+        (0, "policy diff old.yaml old.yaml"),
+        (1, "policy diff gateway.yaml wider.yaml"),
+        (1, "policy diff gateway.yaml wider.yaml --fail-on gains"),
+        (0, "policy diff wider.yaml gateway.yaml --fail-on gains"),
+        (0, "policy diff gateway.yaml wider.yaml --fail-on never"),
+        (2, "policy diff old.yaml"),
+        (2, "explain -c old.yaml"),
+        (2, "policy diff old.yaml old.yaml --fail-on something"),
+        (0, "tools"),
+        (0, "tools diff"),
+        (0, "tools pin"),
+        (0, "tools approve"),
+        (1, "tools approve get_forecast"),
+        (0, "schema --policy"),
+    ];
+    let after = [(1, "tools"), (1, "tools diff"), (1, "tools pin"), (1, "tools approve")];
+    for (code, line) in before {
+        let output = world.command(&line.split(' ').collect::<Vec<_>>()).await;
+        assert_eq!(output.status.code(), Some(code), "{line}: {}", said(&output));
+    }
+    backend.stop().await;
+    for (code, line) in after {
+        let output = world.command(&line.split(' ').collect::<Vec<_>>()).await;
+        assert_eq!(output.status.code(), Some(code), "{line}: {}", said(&output));
+    }
 }
 
 /// The fenced blocks of a page, each with its word.

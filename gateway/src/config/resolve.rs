@@ -12,6 +12,7 @@ mod care;
 mod clients;
 mod credential;
 mod entra;
+mod imports;
 mod limits;
 mod revocation;
 mod state;
@@ -64,6 +65,9 @@ pub(super) fn resolve(mut document: Document, path: &Path, environment: &Environ
     let claims = entra.as_ref().map(|entra| entra.claims.clone()).unwrap_or_default();
     let setting = Setting { claims: Some(claims), refuse_shadow: !document.server.allow_shadow_policy };
     let policy = policy(&mut resolver, document.policy, &names, &setting);
+    if let Some((_, policy)) = &policy {
+        imports::check(&mut resolver, policy, &backends, &state);
+    }
     let (faults, warnings, files) = resolver.finish();
     match (server, entra, policy) {
         (Some(server), Some(entra), Some((policy_document, policy))) if faults.is_empty() => Ok(Config {

@@ -18,7 +18,7 @@ impl Act for ClientMessage {
     fn action(&self) -> Action<'_> {
         match (self.target(), self.method()) {
             (Some(Target::Tool(name)), _) => Action::CallTool { name },
-            (Some(Target::Task(task)), _) => Action::CallTool { name: &task.tool },
+            (Some(Target::Task(task)), _) => Action::FollowTask { tool: &task.tool },
             (Some(Target::Prompt(name)), _) => Action::GetPrompt { name },
             (Some(Target::PromptReference(name)), _) => Action::CompletePrompt { name },
             (Some(Target::Resource(uri)), _) => Action::ReadResource { uri },

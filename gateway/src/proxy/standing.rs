@@ -72,6 +72,7 @@ impl Standing {
     fn exists(&self, subject: &Subject, backend: &BackendName, action: &Action<'_>) -> Result<(), Refused> {
         let Some(kept) = self.kept.get(backend) else { return Ok(()) };
         let seen = || self.view(subject, backend);
+        let action = if let Action::FollowTask { tool } = action { &Action::CallTool { name: tool } } else { action };
         match (action, &kept.surface) {
             (Action::CallTool { .. } | Action::ListTools, None) if seen().reaches_anything() => Err(Refused::NotKnown),
             (Action::CallTool { .. }, None) => Err(Refused::NothingThere),
