@@ -1,6 +1,6 @@
 //! The policy as its author works with it: checked, explained, compared, and completed by an editor.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::sync::Arc;
 
@@ -289,28 +289,49 @@ async fn every_command_of_the_page_on_policies_prints_what_is_shown() {
     assert!(checked >= 8, "only {checked} commands were found");
 }
 
+/// The files below a directory that are of a kind.
+fn samples(home: &Path, is_one: &dyn Fn(&Path) -> bool, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(home).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            samples(&path, is_one, found);
+        } else if is_one(&path) {
+            found.push(path);
+        }
+    }
+}
+
 #[tokio::test]
 async fn the_schemas_are_committed_and_let_every_sample_through() {
     let root = file("..");
+    let is_configuration = |path: &Path| path.ends_with("gateway.yaml");
+    let is_policy = |path: &Path| path.parent().is_some_and(|home| home.ends_with("examples/policies"));
+    let mut configurations = vec![root.join("gateway.yaml")];
+    for home in ["deploy", "examples"] {
+        samples(&root.join(home), &is_configuration, &mut configurations);
+    }
+    let mut policies = Vec::new();
+    samples(&root.join("examples"), &is_policy, &mut policies);
+    assert!(configurations.len() >= 5 && policies.len() >= 8, "{configurations:?} {policies:?}");
     for (arguments, committed, samples) in [
-        (&["schema"][..], "docs/schema/gateway.schema.json", &["gateway.yaml", "examples/quickstart/gateway.yaml"][..]),
-        (&["schema", "--policy"], "docs/schema/policy.schema.json", &["examples/policies/task-roles.yaml"]),
+        (&["schema"][..], "docs/schema/gateway.schema.json", configurations),
+        (&["schema", "--policy"], "docs/schema/policy.schema.json", policies),
     ] {
         let output = command(arguments, &root).await;
         let written = std::fs::read_to_string(root.join(committed)).unwrap();
         assert!(said(&output) == written, "write it anew: portcullis {} > {committed}", arguments.join(" "));
         let validator = jsonschema::validator_for(&parsed(&output)).unwrap();
         for sample in samples {
-            let text = std::fs::read_to_string(root.join(sample)).unwrap();
+            let text = std::fs::read_to_string(&sample).unwrap();
             let sample_value: Value = serde_saphyr::from_str(&text).unwrap();
             let errors: Vec<String> = validator
                 .iter_errors(&sample_value)
                 .map(|error| format!("{}: {error}", error.instance_path()))
                 .collect();
-            assert_eq!(errors, Vec::<String>::new(), "{sample}");
+            assert_eq!(errors, Vec::<String>::new(), "{}", sample.display());
             let line = text.lines().find_map(|line| line.strip_prefix("# yaml-language-server: $schema="));
-            let schema = line.map(|schema| root.join(sample).parent().unwrap().join(schema));
-            assert!(schema.is_some_and(|schema| schema.exists()), "{sample} names no schema for editors");
+            let schema = line.map(|schema| sample.parent().unwrap().join(schema));
+            assert!(schema.is_some_and(|schema| schema.exists()), "{} names no schema for editors", sample.display());
         }
         let wrong = json!({ "servr": {}, "roles": [] });
         assert!(!validator.is_valid(&wrong));
