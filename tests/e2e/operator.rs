@@ -211,6 +211,10 @@ async fn a_trail_is_verified_and_a_changed_one_is_not() {
     std::fs::write(&changed, text.replacen("\"deny\"", "\"allow\"", 1)).unwrap();
     let (intact, said) = verify(&changed);
     assert!(!intact && said.contains("NOT intact") && said.contains("line 2: it was changed"), "{said}");
+    // What nobody signed could have been made by anybody.
+    std::fs::write(&changed, text.lines().take(2).collect::<Vec<_>>().join("\n")).unwrap();
+    let (vouched_for, said) = verify(&changed);
+    assert!(!vouched_for && said.contains("NOT vouched for"), "{said}");
 }
 
 #[tokio::test]

@@ -38,6 +38,8 @@ use crate::metrics::Metrics;
 
 /// Lines that may wait for the disk; beyond that, requests are refused.
 const QUEUE: usize = 16 * 1024;
+/// Room beyond that for what became of requests that were let through: as many as may be under way, and more.
+const OUTCOMES: usize = 16 * 1024;
 /// A decision that is not on the disk after so long is refused.
 const DURABLE_WITHIN: Duration = Duration::from_secs(5);
 
@@ -99,7 +101,7 @@ impl Auditor {
     ///
     /// Returns an error when a destination cannot be written, or the thread cannot be started.
     pub fn start(destinations: Vec<Destination>, signer: Signer, options: Options) -> io::Result<Self> {
-        let (sender, receiver) = sync_channel(QUEUE);
+        let (sender, receiver) = sync_channel(QUEUE + OUTCOMES);
         let (started, start) = channel();
         let shared = Arc::new(Shared::default());
         let (durable, on_failure, writers) = (options.durable, options.on_failure, Arc::clone(&shared));
@@ -172,9 +174,10 @@ impl Auditor {
 
     fn send(&self, item: Item) -> Result<(), NotRecorded> {
         let queue = self.queue.as_ref().ok_or(NotRecorded)?;
+        let is_outcome = matches!(&item.event, Some(Event { kind: Kind::Outcome(_), .. }));
         // Before it is there, for the writer may be quicker than the count.
-        self.shared.queued.fetch_add(1, Ordering::Relaxed);
-        let sent = queue.try_send(item);
+        let waiting = self.shared.queued.fetch_add(1, Ordering::Relaxed);
+        let sent = if waiting < QUEUE || is_outcome { queue.try_send(item) } else { Err(TrySendError::Full(item)) };
         if sent.is_err() {
             self.shared.queued.fetch_sub(1, Ordering::Relaxed);
         }

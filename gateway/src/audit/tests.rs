@@ -98,7 +98,6 @@ fn whatever_is_done_to_a_trail_shows() {
         text.replacen("\"milliseconds\":4", "\"milliseconds\":5", 1),
         text.replace(lines[4], &format!("{}\n{}", lines[4], lines[4])),
         text.replacen("\"signature\":\"e", "\"signature\":\"f", 1),
-        cut(&text, 20),
     ];
     for bad in &tampered {
         // A trail that begins later may be a rotated file; every other is broken.
@@ -107,24 +106,127 @@ fn whatever_is_done_to_a_trail_shows() {
     }
     assert!(check(&without(&[0]), &key).begins_inside);
     // Lines taken from the end leave the chain in order, but not signed to its end.
-    let shorter = check(&without(&[10, 11]), &key);
-    assert!(shorter.is_intact() && shorter.unsigned_tail > 0);
+    for shorter in [without(&[10, 11]), cut(&text, 20)] {
+        let shorter = check(&shorter, &key);
+        assert!(shorter.is_intact() && shorter.unsigned_tail > 0, "{shorter:?}");
+    }
     let other = SigningKey::generate().unwrap();
     assert!(!check(&text, &other).is_intact());
     assert!(check(&text, &key).is_intact(), "the control");
 }
 
 #[test]
-fn a_line_that_was_cut_short_does_not_spoil_the_next_run() {
+fn a_line_that_was_cut_short_is_said_and_spoils_nothing() {
     let (directory, key) = (tempfile::tempdir().unwrap(), SigningKey::generate().unwrap());
     let path = directory.path().join("audit.jsonl");
+    let read = || std::fs::read_to_string(&path).unwrap();
     write(&path, &key, 2, None);
-    let whole = std::fs::read_to_string(&path).unwrap();
+    let whole = read();
     std::fs::write(&path, cut(&whole, 30)).unwrap();
+    let report = check(&read(), &key);
+    assert!(report.is_intact() && report.cut_short == 1 && report.lines == 3, "{report:?}");
     write(&path, &key, 1, None);
-    let report = check(&std::fs::read_to_string(&path).unwrap(), &key);
-    assert_eq!((report.lines, report.runs), (6, 2));
-    assert_eq!(report.faults.iter().map(|fault| fault.line).collect::<Vec<_>>(), [4]);
+    let report = check(&read(), &key);
+    assert_eq!((report.lines, report.runs, report.cut_short), (6, 2, 1));
+    assert!(report.is_intact(), "a kill is no change: {:?}", report.faults);
+    // What stands before it cannot be taken away with it.
+    let lines: Vec<&str> = whole.lines().collect();
+    assert!(!check(&read().replacen(&format!("{}\n", lines[2]), "", 1), &key).is_intact());
+    // Anywhere else it is no end of a run.
+    let inside = read().replacen(&format!("{}\n", lines[1]), &format!("{}\n", cut(lines[1], 30)), 1);
+    assert!(!check(&inside, &key).is_intact());
+    assert!(!check(&read().replacen('\n', "\nnonsense\n", 1), &key).is_intact());
+    // Nor are two of them.
+    let twice = read().replacen(&cut(lines[3], 29), &format!("{}\nnonsense", cut(lines[3], 29)), 1);
+    assert!(!check(&twice, &key).is_intact(), "{twice}");
+}
+
+#[test]
+fn what_is_no_text_is_named_and_the_rest_is_read() {
+    let (directory, key) = (tempfile::tempdir().unwrap(), SigningKey::generate().unwrap());
+    let path = directory.path().join("audit.jsonl");
+    write(&path, &key, 3, None);
+    // As some file systems leave a file behind that was being written when the power failed.
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes.extend([0; 600]);
+    std::fs::write(&path, &bytes).unwrap();
+    write(&path, &key, 2, None);
+    let report = verify(Cursor::new(std::fs::read(&path).unwrap()), Some(&keys(&key))).unwrap();
+    assert!(report.is_intact() && report.cut_short == 1 && report.runs == 2, "{report:?}");
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[10] = 0xff;
+    let report = verify(Cursor::new(bytes), Some(&keys(&key))).unwrap();
+    assert!(!report.is_intact() && report.runs == 2, "{report:?}");
+}
+
+#[test]
+fn a_run_that_is_put_in_a_second_time_shows() {
+    let (directory, key) = (tempfile::tempdir().unwrap(), SigningKey::generate().unwrap());
+    let path = directory.path().join("audit.jsonl");
+    write(&path, &key, 3, None);
+    let first = std::fs::read_to_string(&path).unwrap();
+    write(&path, &key, 2, None);
+    let both = std::fs::read_to_string(&path).unwrap();
+    assert!(check(&both, &key).is_intact(), "the control");
+    let second = both.strip_prefix(&first).unwrap();
+    for replayed in [format!("{both}{first}"), format!("{first}{both}"), format!("{both}{second}")] {
+        assert!(!check(&replayed, &key).is_intact());
+    }
+}
+
+#[test]
+fn a_trail_that_is_moved_or_removed_goes_on_in_a_new_file() {
+    let (directory, key) = (tempfile::tempdir().unwrap(), SigningKey::generate().unwrap());
+    let path = directory.path().join("audit.jsonl");
+    let moved = directory.path().join("moved");
+    let auditor = start(vec![file(&path, None)], &key, true).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let record = |number| runtime.block_on(auditor.record_first(outcome(number)));
+    record(1).unwrap();
+    std::fs::rename(&path, &moved).unwrap();
+    record(2).unwrap();
+    let text = [std::fs::read_to_string(&moved).unwrap(), std::fs::read_to_string(&path).unwrap()].concat();
+    assert!(check(&text, &key).is_intact() && text.contains("\"milliseconds\":2"), "{text}");
+    std::fs::remove_file(&path).unwrap();
+    record(3).unwrap();
+    assert!(std::fs::read_to_string(&path).unwrap().contains("\"milliseconds\":3"), "nobody reads a removed file");
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).unwrap().permissions()) & 0o777;
+    assert_eq!(mode & 0o027, 0, "{mode:o}: a trail is not everybody's to read");
+    // What takes everything and keeps nothing is no place for a trail.
+    std::fs::remove_file(&path).unwrap();
+    std::os::unix::fs::symlink("/dev/null", &path).unwrap();
+    assert!(record(4).is_err());
+}
+
+#[test]
+fn two_processes_share_a_trail_and_set_it_aside_once() {
+    let (directory, key) = (tempfile::tempdir().unwrap(), SigningKey::generate().unwrap());
+    let path = directory.path().join("audit.jsonl");
+    let rotation = Rotation { bytes: 8192, keep: 200 };
+    let two = [0, 1].map(|_| start(vec![file(&path, Some(rotation))], &key, false).unwrap());
+    std::thread::scope(|scope| {
+        for auditor in &two {
+            scope.spawn(|| {
+                for number in 0..400 {
+                    auditor.record(outcome(number)).unwrap();
+                    if number % 20 == 0 {
+                        std::thread::sleep(Duration::from_millis(3));
+                    }
+                }
+            });
+        }
+    });
+    drop(two);
+    let mut names: Vec<_> = std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    names.sort_by_key(|name| {
+        let number = name.extension().and_then(|number| number.to_str()?.parse::<i32>().ok());
+        std::cmp::Reverse(number.unwrap_or(0))
+    });
+    let sizes: Vec<u64> = names.iter().map(|name| std::fs::metadata(name).unwrap().len()).collect();
+    assert!(sizes.iter().all(|size| *size <= rotation.bytes), "{sizes:?}");
+    let text: String = names.iter().map(|name| std::fs::read_to_string(name).unwrap()).collect();
+    let report = check(&text, &key);
+    assert!(report.is_intact() && report.runs == 2 && report.lines == 804, "{report:?}");
 }
 
 #[test]
@@ -214,6 +316,19 @@ fn rows_older_than_the_retention_go() {
 }
 
 #[test]
+fn a_clock_that_leaps_ahead_makes_no_line_old() {
+    let (directory, key) = (tempfile::tempdir().unwrap(), SigningKey::generate().unwrap());
+    let path = directory.path().join("audit.db");
+    let retention = Some(Duration::from_secs(30 * 24 * 3600));
+    let auditor = start(vec![Destination::Sqlite { path: path.clone(), retention }], &key, false).unwrap();
+    // The trail began in 2027; this is ten years later, a moment after.
+    auditor.record(Event { time: Timestamp::from_secs(2_115_000_000), ..outcome(1) }).unwrap();
+    drop(auditor);
+    let rows = rows(&path);
+    assert!(rows.contains("audit.started") && rows.contains("mcp.outcome"), "{rows}");
+}
+
+#[test]
 fn a_place_that_fails_gets_everything_once_it_works_again() {
     let (directory, key) = (tempfile::tempdir().unwrap(), SigningKey::generate().unwrap());
     let (good, bad) = (directory.path().join("good.jsonl"), directory.path().join("bad"));
@@ -243,6 +358,43 @@ fn a_place_that_fails_gets_everything_once_it_works_again() {
     assert!(report.is_intact() && report.lines == 202, "{report:?}");
 }
 
+#[test]
+fn what_became_of_a_call_is_taken_when_no_call_is() {
+    let (directory, key) = (tempfile::tempdir().unwrap(), SigningKey::generate().unwrap());
+    let place = directory.path().join("place");
+    std::fs::create_dir(&place).unwrap();
+    let trail = file(&place.join("audit.jsonl"), Some(Rotation { bytes: 65_536, keep: 3 }));
+    let auditor = start(vec![trail], &key, false).unwrap();
+    std::fs::rename(&place, directory.path().join("gone")).unwrap();
+    let step = || Event { kind: Kind::Gap(Gap { sink: "queue", lost: 0 }), ..outcome(0) };
+    while auditor.record(step()).is_ok() {}
+    for number in 0..8000 {
+        auditor.record(outcome(number)).expect("a call that was let through is told to its end");
+    }
+    assert!(auditor.record(step()).is_err(), "and nothing new is let through");
+    std::fs::rename(directory.path().join("gone"), &place).unwrap();
+}
+
+#[test]
+fn a_database_that_was_emptied_is_not_begun_anew() {
+    let (directory, key) = (tempfile::tempdir().unwrap(), SigningKey::generate().unwrap());
+    let path = |name: &str| directory.path().join(name);
+    let open = |name: &str| {
+        let database = Destination::Sqlite { path: path(name), retention: None };
+        start(vec![database], &key, false).map(drop).map_err(|error| error.to_string())
+    };
+    assert_eq!((open("audit.db"), open("audit.db")), (Ok(()), Ok(())), "the control");
+    for (name, content, says) in [
+        ("empty.db", b"".as_slice(), "is empty"),
+        ("text.db", b"no database, but longer than its magic", "restore it from a backup"),
+    ] {
+        std::fs::write(path(name), content).unwrap();
+        let error = open(name).unwrap_err();
+        assert!(error.contains(says) && error.contains(name), "{error}");
+        assert_eq!(std::fs::read(path(name)).unwrap(), content, "it is left as it is");
+    }
+}
+
 #[tokio::test]
 async fn a_full_queue_refuses_unless_losing_events_was_chosen() {
     let (directory, key) = (tempfile::tempdir().unwrap(), SigningKey::generate().unwrap());
@@ -254,7 +406,7 @@ async fn a_full_queue_refuses_unless_losing_events_was_chosen() {
         let auditor = Auditor::start(vec![trail], signer(&key), options(false, on_failure)).unwrap();
         std::fs::rename(&place, directory.path().join("gone")).unwrap();
         let mut refusals = 0;
-        for number in 0..24_000_u64 {
+        for number in 0..40_000_u64 {
             refusals += u64::from(auditor.record(outcome(number)).is_err());
         }
         assert_eq!(refusals > 0, refused, "{on_failure:?}: {refusals}");

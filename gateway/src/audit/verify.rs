@@ -1,6 +1,6 @@
 //! Reads a trail back: whether every line is the one that was written, and how much of it the gateway has signed.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::io::{self, BufRead};
 
@@ -30,6 +30,9 @@ pub struct Report {
     pub unsigned_tail: u64,
     /// Whether the trail begins in the middle of a run, as a rotated file does.
     pub begins_inside: bool,
+    /// Pieces of lines where a run ended in the middle of one, as after a kill: what they said is not known, and they
+    /// vouch for nothing.
+    pub cut_short: u64,
     /// The same, by run.
     unsigned: BTreeMap<String, u64>,
     /// What is wrong, each with the number of its line in the file, from 1.
@@ -72,23 +75,35 @@ struct Content {
 /// # Errors
 ///
 /// Returns an error when the trail cannot be read.
-pub fn verify(trail: impl BufRead, keys: Option<&JwkSet>) -> io::Result<Report> {
+pub fn verify(mut trail: impl BufRead, keys: Option<&JwkSet>) -> io::Result<Report> {
     let mut report = Report::default();
     let mut seen = Seen::default();
-    for (number, text) in (1..).zip(trail.lines()) {
-        let text = text?;
-        if text.is_empty() {
+    let mut bytes = Vec::new();
+    for number in 1.. {
+        bytes.clear();
+        if trail.read_until(b'\n', &mut bytes)? == 0 {
+            break;
+        }
+        let is_ended = bytes.ends_with(b"\n");
+        let text = std::str::from_utf8(&bytes).map(|text| text.trim_end_matches(['\r', '\n']));
+        if text == Ok("") {
             continue;
         }
-        let Some(line) = Line::parse(&text) else {
-            report.fault(number, "this is no line of a trail, or was cut short");
+        let Some(line) = text.ok().and_then(Line::parse) else {
+            report.broken(seen.broken.replace((number, is_ended)));
             continue;
         };
         let last = seen.run(&line.head.instance).cloned();
-        report.place(number, &line, last.as_ref(), seen.recent.is_empty());
+        report.place(number, &line, last.as_ref(), &seen);
         let content: Content = serde_json::from_str(&line.json).unwrap_or_default();
-        let after = content.after.filter(|_| content.kind == "audit.started" && !seen.recent.is_empty());
-        if after.is_some_and(|after| !seen.recent.contains(&after)) {
+        let after = content.after.filter(|_| content.kind == "audit.started");
+        // A run that ended in the middle of a line is followed by one that begins where its last whole line is.
+        let is_cut = after.is_some() && after.as_ref() == seen.recent.back();
+        match seen.broken.take() {
+            Some(_) if is_cut => report.cut_short += 1,
+            broken => report.broken(broken),
+        }
+        if after.is_some_and(|after| !seen.recent.is_empty() && !seen.recent.contains(&after)) {
             report.fault(number, "lines are missing before this start");
         }
         *report.unsigned.entry(line.head.instance.clone()).or_default() += 1;
@@ -97,6 +112,11 @@ pub fn verify(trail: impl BufRead, keys: Option<&JwkSet>) -> io::Result<Report> 
             report.checkpoint((number, run), &content.signature.unwrap_or_default(), last.as_ref(), keys);
         }
         seen.add(line.head);
+    }
+    match seen.broken.take() {
+        // It may be being written at this moment, or be what a kill has left.
+        Some((_, false)) => report.cut_short += 1,
+        broken => report.broken(broken),
     }
     report.unsigned_tail = report.unsigned.values().sum();
     Ok(report)
@@ -109,6 +129,10 @@ struct Seen {
     runs: Vec<Head>,
     /// The last lines, whosever.
     recent: VecDeque<Head>,
+    /// Every run that has begun.
+    begun: BTreeSet<String>,
+    /// The last line, by its number, when it was none; and whether it was ended.
+    broken: Option<(u64, bool)>,
 }
 
 impl Seen {
@@ -117,6 +141,9 @@ impl Seen {
     }
 
     fn add(&mut self, head: Head) {
+        if head.number == 1 {
+            self.begun.insert(head.instance.clone());
+        }
         match self.runs.iter_mut().rev().find(|known| known.instance == head.instance) {
             Some(known) => *known = head.clone(),
             None => self.runs.push(head.clone()),
@@ -136,13 +163,21 @@ impl Report {
         self.faults.push(Fault { line, what });
     }
 
+    fn broken(&mut self, line: Option<(u64, bool)>) {
+        if let Some((number, _)) = line {
+            self.fault(number, "this is no line of a trail, or was cut short");
+        }
+    }
+
     /// Holds a line against the one before of its run.
-    fn place(&mut self, number: u64, line: &Line, last: Option<&Head>, is_first: bool) {
+    fn place(&mut self, number: u64, line: &Line, last: Option<&Head>, seen: &Seen) {
         let begins = line.head.number == 1;
         self.runs += u64::from(begins || last.is_none());
-        let inside = is_first && !begins;
+        let inside = seen.recent.is_empty() && !begins;
         self.begins_inside |= inside;
-        if !inside && !line.follows(last.filter(|_| !begins)) {
+        if begins && seen.begun.contains(&line.head.instance) {
+            self.fault(number, "this run was there before: its lines were put in a second time");
+        } else if !inside && !line.follows(last.filter(|_| !begins)) {
             self.fault(number, "it was changed, or lines before it were taken out or put in");
         } else {
             self.lines += 1;

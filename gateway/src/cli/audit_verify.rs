@@ -47,16 +47,31 @@ pub(super) fn run(question: &Question) -> Result<Answer, String> {
     if report.begins_inside {
         let _ = writeln!(text, "the trail begins inside a run: what came before is in an older file");
     }
+    if report.cut_short > 0 {
+        let _ = writeln!(
+            text,
+            "{} line(s) cut short where a run ended: killed, or without power; what stood there is not known",
+            report.cut_short
+        );
+    }
     if report.unchecked > 0 {
         let _ = writeln!(text, "{} checkpoint(s) not checked: pass the gateway's keys with --jwks", report.unchecked);
     }
-    let verdict = if report.is_intact() { "intact" } else { "NOT intact" };
+    // Lines that nobody signed can be made by anybody who can write.
+    let is_vouched_for = keys.is_none() || report.signed > 0;
+    let verdict = match (report.is_intact(), is_vouched_for) {
+        (false, _) => "NOT intact",
+        (true, false) => {
+            "NOT vouched for (in order, and no checkpoint of these keys in it; a gateway signs once a minute)"
+        }
+        (true, true) => "intact",
+    };
     let _ = write!(
         text,
         "{verdict}: {} line(s) of {} run(s) in order, {} checkpoint(s) verified, {} line(s) after the last",
         report.lines, report.runs, report.signed, report.unsigned_tail
     );
-    Ok(if report.is_intact() { Answer::Yes(text) } else { Answer::No(text) })
+    Ok(if report.is_intact() && is_vouched_for { Answer::Yes(text) } else { Answer::No(text) })
 }
 
 /// The lines of a file, of a database, or of standard input.

@@ -1,6 +1,8 @@
 //! Rows of a SQLite database: the trail of a gateway that was told nothing else.
 
+use std::fs::OpenOptions;
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -10,11 +12,16 @@ use tokio::runtime::Runtime;
 
 use super::super::chain::{Head, Line};
 use super::{Entry, Sink, runtime, wait};
+use crate::clock::Stopwatch;
 
 /// Marks a file as a trail of ours ("PCAT").
 const APPLICATION: i64 = 0x5043_4154;
+const EMPTY: &str = "is empty; restore it from a backup, or remove it to begin anew";
+const DAMAGED: &str = "cannot be read; restore it from a backup, or move it away to begin anew";
 /// Old rows are looked for when the trail is this much older than at the last look.
 const SWEEP_EVERY: u64 = 3600;
+/// A clock that is ahead of the time that went by for more than this was set, and is not believed about what is old.
+const LEAP: u64 = 24 * 3600;
 const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS audit (
     id INTEGER PRIMARY KEY AUTOINCREMENT, instance TEXT NOT NULL, number INTEGER NOT NULL, time INTEGER NOT NULL,
     type TEXT NOT NULL, request_id TEXT, line TEXT NOT NULL, UNIQUE (instance, number));
@@ -30,6 +37,9 @@ pub(super) struct Database {
     connection: SqliteConnection,
     retention: Option<Duration>,
     swept: u64,
+    /// What the clock said at the first line, and how long ago that is.
+    began: Option<(u64, Stopwatch)>,
+    leapt: bool,
     durable: bool,
 }
 
@@ -37,29 +47,46 @@ impl Database {
     /// Opens it; a new one is made where there is none.
     pub(super) fn open(path: &Path, retention: Option<Duration>) -> io::Result<Self> {
         let runtime = runtime()?;
+        let unusable = |what: &str| io::Error::new(io::ErrorKind::InvalidData, format!("`{}` {what}", path.display()));
+        match std::fs::metadata(path) {
+            // SQLite writes to an empty file as soon as it is told to keep a log.
+            Ok(found) if found.len() == 0 => return Err(unusable(EMPTY)),
+            Ok(_) => {}
+            // SQLite's own way would be to let everybody read it.
+            Err(_) => drop(OpenOptions::new().create_new(true).write(true).mode(0o640).open(path)?),
+        }
         let options = SqliteConnectOptions::new()
             .filename(path)
-            .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Normal)
             .busy_timeout(Duration::from_secs(5));
-        let mut connection = wait(&runtime, SqliteConnection::connect_with(&options))?;
-        let found: i64 = wait(&runtime, sqlx::query_scalar("PRAGMA application_id").fetch_one(&mut connection))?;
-        let tables = "SELECT count(*) FROM sqlite_master";
-        let tables: i64 = wait(&runtime, sqlx::query_scalar(tables).fetch_one(&mut connection))?;
+        let damaged = |error: io::Error| unusable(&format!("{DAMAGED} ({error})"));
+        let mut connection = wait(&runtime, SqliteConnection::connect_with(&options)).map_err(damaged)?;
+        let tables = sqlx::query_scalar("SELECT count(*) FROM sqlite_master").fetch_one(&mut connection);
+        let tables: i64 = wait(&runtime, tables).map_err(damaged)?;
+        let found = sqlx::query_scalar("PRAGMA application_id").fetch_one(&mut connection);
+        let found: i64 = wait(&runtime, found).map_err(damaged)?;
         if found != APPLICATION && tables > 0 {
-            let message = format!("`{}` is a database of something else; name another file", path.display());
-            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+            return Err(unusable("is a database of something else; name another file"));
         }
         wait(&runtime, sqlx::raw_sql("PRAGMA application_id = 1346584916").execute(&mut connection))?;
         wait(&runtime, sqlx::raw_sql(SCHEMA).execute(&mut connection))?;
-        Ok(Self { runtime, connection, retention, swept: 0, durable: false })
+        Ok(Self { runtime, connection, retention, swept: 0, began: None, leapt: false, durable: false })
     }
 
     /// Rows that are older than the retention go.
     fn sweep(&mut self, now: u64) -> io::Result<()> {
         let Some(retention) = self.retention.filter(|_| now >= self.swept + SWEEP_EVERY) else { return Ok(()) };
-        self.swept = now;
+        let (first, since) = *self.began.get_or_insert_with(|| (now, Stopwatch::start()));
+        if now.saturating_sub(first) > since.elapsed().as_secs() + LEAP {
+            if !std::mem::replace(&mut self.leapt, true) {
+                tracing::error!(
+                    "the clock was set forward by more than a day: until it is right again no line counts as old"
+                );
+            }
+            return Ok(());
+        }
+        (self.swept, self.leapt) = (now, false);
         let before = i64::try_from(now.saturating_sub(retention.as_secs())).unwrap_or(0);
         let old = sqlx::query("DELETE FROM audit WHERE time < ?").bind(before);
         wait(&self.runtime, old.execute(&mut self.connection)).map(|_done| ())
