@@ -37,6 +37,7 @@ impl SqliteStore {
     pub async fn open(path: &Path) -> Result<Self, StoreError> {
         let unusable = |what: &str| StoreError::Unusable { path: path.display().to_string(), what: what.to_owned() };
         let is_new = !path.exists();
+        schema::before_opening(path).map_err(unusable)?;
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(is_new)

@@ -1,11 +1,21 @@
 //! The tables of the embedded store, whose file this is, and how a file of an earlier version becomes one of this.
 
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
 use sqlx::SqlitePool;
 
 use crate::store::StoreError;
 
 /// Marks the file as ours (`PRAGMA application_id`): "PCUL".
 const APPLICATION_ID: i64 = 0x5043_554c;
+const ID_BYTES: &[u8] = b"PCUL";
+/// What a database begins with, and how long its header is (<https://sqlite.org/fileformat2.html>, section 1.3).
+const MAGIC: &[u8] = b"SQLite format 3\0";
+const HEADER: u64 = 100;
+const EMPTY: &str = "is empty; restore it from a backup, or remove it to begin anew";
+const FOREIGN: &str = "is another program's database; name another `state.path`";
 /// The version that the tables begin with; each of the [`LATER`] steps makes it one more.
 const FIRST: i64 = 4;
 
@@ -39,17 +49,39 @@ pub(super) async fn create(pool: &SqlitePool) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Whether a file that is there may be opened at all: SQLite changes even what is empty or another program's when it is told
+/// to keep a log.
+pub(super) fn before_opening(path: &Path) -> Result<(), &'static str> {
+    let mut header = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(HEADER).read_to_end(&mut header));
+    if read.is_err() {
+        // Whoever opens it says why it cannot be.
+        return Ok(());
+    }
+    if header.is_empty() {
+        return Err(EMPTY);
+    }
+    // Until the log is written back, who a file belongs to may be in the log only.
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    let has_log = std::fs::metadata(log).is_ok_and(|log| log.len() > 0);
+    match header.get(68..72) {
+        Some(id) if !has_log && header.starts_with(MAGIC) && id != ID_BYTES => Err(FOREIGN),
+        _ => Ok(()),
+    }
+}
+
 /// Whether the file is ours, of a version that we know, and whole.
 pub(super) async fn check(pool: &SqlitePool) -> Result<(), &'static str> {
     const DAMAGED: &str = "is damaged; restore it from a backup";
     let number = async |query: &'static str| sqlx::query_scalar::<_, i64>(query).fetch_one(pool).await.ok();
     match number("SELECT count(*) FROM sqlite_schema").await {
-        Some(0) => return Err("is empty; restore it from a backup, or remove it to begin anew"),
+        Some(0) => return Err(EMPTY),
         Some(_) => {}
         None => return Err(DAMAGED),
     }
     if number("PRAGMA application_id").await != Some(APPLICATION_ID) {
-        return Err("is another program's database; name another `state.path`");
+        return Err(FOREIGN);
     }
     let known = number("PRAGMA user_version").await.and_then(steps_made);
     if known.is_none() {
