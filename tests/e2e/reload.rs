@@ -155,6 +155,58 @@ async fn however_a_file_is_changed_it_is_seen() {
 }
 
 #[tokio::test]
+async fn whatever_stands_in_the_place_of_a_file_what_ran_goes_on() {
+    use std::fmt::Write as _;
+    use std::os::unix::fs::symlink;
+    type Put<'p> = &'p dyn Fn(&std::path::Path);
+    let (mut world, _backend, token) = world().await;
+    let path = world.directory().join("gateway.yaml");
+    let good = std::fs::read_to_string(&path).unwrap();
+    let mut bomb = "bomb: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for level in 1..12 {
+        let before = vec![format!("*a{}", level - 1); 9].join(", ");
+        writeln!(bomb, "bomb{level}: &a{level} [{before}]").unwrap();
+    }
+    let replacements: [(&str, Put); 9] = [
+        ("a directory", &|path| std::fs::create_dir(path).unwrap()),
+        ("a pipe", &|path| assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success())),
+        ("a device without end", &|path| symlink("/dev/zero", path).unwrap()),
+        ("a link to nowhere", &|path| symlink("nowhere", path).unwrap()),
+        ("a link to itself", &|path| symlink(path, path).unwrap()),
+        ("a file without end", &|path| std::fs::File::create(path).unwrap().set_len(1 << 40).unwrap()),
+        ("aliases that unfold", &|path| std::fs::write(path, &bomb).unwrap()),
+        ("a depth", &|path| std::fs::write(path, "[".repeat(100_000)).unwrap()),
+        ("bytes that are no text", &|path| std::fs::write(path, [0xff, 0xfe, 0, 1]).unwrap()),
+    ];
+    for (number, (what, put)) in (1..).zip(replacements) {
+        std::fs::remove_file(&path).unwrap();
+        put(&path);
+        world.gateway.signal("HUP").await;
+        let refused = tokio::time::timeout(std::time::Duration::from_secs(20), async {
+            while !world.probe("/readyz").await.contains("is refused") {
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            }
+        });
+        refused.await.unwrap_or_else(|_| panic!("{what} is not refused"));
+        assert!(!may_delete(&world, &token).await, "{what}");
+        if path.is_dir() && !path.is_symlink() {
+            std::fs::remove_dir(&path).unwrap();
+        } else {
+            std::fs::remove_file(&path).unwrap();
+        }
+        std::fs::write(&path, format!("{good}# {number}\n")).unwrap();
+        while world.probe("/readyz").await != "ready\n" {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    }
+    let memory = std::fs::read_to_string(format!("/proc/{}/status", world.gateway.id())).unwrap();
+    let most = memory.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let most: u64 = most.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(most < 400 * 1024, "{most} KB");
+    world.gateway.terminate().await;
+}
+
+#[tokio::test]
 async fn a_policy_of_its_own_file_is_watched_too() {
     let backend = Backend::plain().await;
     let world = WorldBuilder::new(&backend).start().await;

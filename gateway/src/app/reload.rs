@@ -5,6 +5,7 @@
 //! What counts as a change is what the files say, once they say the same twice.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -17,7 +18,7 @@ use tokio::sync::Notify;
 use super::running::Running;
 use super::{StartError, fixed, keys, start};
 use crate::audit::{Event, Kind, Reload};
-use crate::config::{self, Config, Environment};
+use crate::config::{self, Config, Environment, LARGEST_FILE};
 
 /// A file that is being written is left alone for so long.
 const SETTLE: Duration = Duration::from_millis(150);
@@ -184,6 +185,11 @@ impl Reloader {
     }
 
     fn reload(&self, current: &mut Current) -> Result<(), String> {
+        for file in &current.files {
+            if std::fs::metadata(file).is_ok_and(|metadata| !metadata.is_file()) {
+                return Err(format!("`{}` is not a file any more; put one into its place", file.display()));
+            }
+        }
         let new = config::load(&self.source.file, &self.source.environment).map_err(|error| {
             // So that the file that is to be mended is watched.
             current.files.extend(error.files().iter().cloned());
@@ -252,14 +258,23 @@ impl Watched {
 pub(super) fn digest(files: &BTreeSet<PathBuf>) -> [u8; 32] {
     let mut digest = Sha256::new();
     for file in files {
-        let content = std::fs::read(file).map(Sha256::digest);
         digest.update(file.as_os_str().as_encoded_bytes());
-        match content {
+        match content(file) {
             Ok(content) => digest.update(content),
             Err(error) => digest.update(format!("{:?}", error.kind())),
         }
     }
     digest.finalize().into()
+}
+
+/// The digest of a file's content. What is no file of a bearable size is not read: a pipe would be waited for, and a device
+/// has no end.
+fn content(file: &Path) -> io::Result<[u8; 32]> {
+    let metadata = std::fs::metadata(file)?;
+    if !metadata.is_file() || metadata.len() > LARGEST_FILE {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    Ok(Sha256::digest(std::fs::read(file)?).into())
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -13,6 +13,8 @@ mod schema;
 pub mod secret;
 pub mod settings;
 
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 
 pub use environment::Environment;
@@ -28,7 +30,7 @@ pub use settings::Config;
 /// Returns every fault found: in the file's syntax, in its values, in the files and environment names that it
 /// refers to, and in the policy.
 pub fn load(path: &Path, environment: &Environment) -> Result<Config, ConfigError> {
-    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::unreadable(path, &source))?;
+    let text = read(path).map_err(|source| ConfigError::unreadable(path, &source))?;
     parse(&text, path, environment)
 }
 
@@ -40,4 +42,17 @@ pub fn load(path: &Path, environment: &Environment) -> Result<Config, ConfigErro
 pub fn parse(text: &str, path: &Path, environment: &Environment) -> Result<Config, ConfigError> {
     let document = document::read(text).map_err(|fault| ConfigError::new(path, vec![fault]))?;
     resolve::resolve(document, path, environment)
+}
+
+/// Bytes that a file of the configuration may have: more than anybody writes, and less than hurts.
+pub const LARGEST_FILE: u64 = 16 * 1024 * 1024;
+
+/// The text of a file of the configuration: as much of it as may be.
+pub(crate) fn read(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?.take(LARGEST_FILE + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > LARGEST_FILE {
+        return Err(io::Error::other("it has more than 16 MiB, and is no file of a configuration"));
+    }
+    Ok(text)
 }

@@ -103,7 +103,7 @@ impl<'a> Resolver<'a> {
 
     pub(super) fn read(&mut self, path: &Path) -> Option<String> {
         self.files.push(path.to_owned());
-        match std::fs::read_to_string(path) {
+        match crate::config::read(path) {
             Ok(text) => Some(text),
             Err(error) => {
                 self.faults.push(Fault::whole(format!(
