@@ -3,6 +3,7 @@
 #   make demo    the gateway, an identity provider and an MCP server on this machine (HEADLESS=1: a walk that ends)
 #   make test    everything CI wants: format, lints, unit, property, end-to-end, real clients, a browser
 #   make fuzz    the readers of what strangers send, under libFuzzer (TIME=10 seconds each; PROFILE=release for long runs)
+#   make chaos   what fails, and what it costs: the table in docs/reliability.md (ROWS="21 22" for some of it)
 #   make bench   what a call costs, against a bare Pingora pass-through measured in the same run
 
 SHELL := /bin/bash
@@ -10,7 +11,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 CARGO ?= cargo
 
-.PHONY: help setup setup-build demo test test-all lint fuzz bench fmt
+.PHONY: help setup setup-build demo test test-all lint fuzz chaos bench fmt
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -42,6 +43,10 @@ test-all: test
 
 fuzz: setup-build
 	@fuzz/run.sh
+
+chaos: setup
+	$(CARGO) build --workspace --bins
+	CARGO=$(CARGO) target/debug/chaos $(ROWS)
 
 bench: setup-build
 	@tests/bench/run.sh

@@ -6,127 +6,16 @@
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use portcullis_tests::backend::{Request, json_answer, mcp};
+use portcullis_tests::load::{CLIENTS, Load, MIXED, backend};
 use portcullis_tests::process::binary;
-use portcullis_tests::{Backend, World, WorldBuilder};
-use reqwest::Client;
+use portcullis_tests::{Backend, World, WorldBuilder, fault};
+use rcgen::{CertificateParams, KeyPair, date_time_ymd};
+use reqwest::{Certificate, Client};
 use serde_json::{Value, json};
-
-const CLIENTS: u64 = 6;
-
-/// What clients saw.
-#[derive(Debug, Default)]
-struct Ledger {
-    answered: BTreeSet<u64>,
-    refused: BTreeSet<u64>,
-    /// Nobody answered: the connection was refused, or cut.
-    failed: BTreeSet<u64>,
-}
-
-/// Clients that call until they are told to stop.
-struct Load {
-    stop: Arc<AtomicBool>,
-    calls: Arc<AtomicU64>,
-    clients: Vec<tokio::task::JoinHandle<Ledger>>,
-}
-
-impl Load {
-    /// Each client calls these tools in turn.
-    fn start(world: &World, client: &Client, tools: &'static [&'static str]) -> Self {
-        let (stop, calls) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let token = world.identity.mint("rita", &Value::Null);
-        let clients = (0..CLIENTS).map(|number| {
-            let (stop, calls, url) = (Arc::clone(&stop), Arc::clone(&calls), world.mcp());
-            let (client, token) = (client.clone(), token.clone());
-            tokio::spawn(async move {
-                let mut ledger = Ledger::default();
-                for call in 0.. {
-                    if stop.load(Ordering::Relaxed) {
-                        break;
-                    }
-                    let id = number * 1_000_000 + call;
-                    let tool = tools[usize::try_from(call).unwrap() % tools.len()];
-                    let message = json!({ "jsonrpc": "2.0", "id": id, "method": "tools/call", "params": { "name": tool, "arguments": { "n": id } } });
-                    let request = client.post(&url).bearer_auth(&token).json(&message);
-                    let request = request.header("accept", "application/json, text/event-stream");
-                    let answer = match request.send().await {
-                        Ok(answer) => answer.json::<Value>().await.ok(),
-                        Err(_) => None,
-                    };
-                    let place = match answer {
-                        Some(answer) if answer["result"]["isError"] == false && answer["id"] == id => &mut ledger.answered,
-                        Some(answer) if answer["error"]["code"] == -32602 => &mut ledger.refused,
-                        Some(answer) => panic!("{answer}"),
-                        None => &mut ledger.failed,
-                    };
-                    place.insert(id);
-                    calls.fetch_add(1, Ordering::Relaxed);
-                    if !ledger.failed.is_empty() {
-                        // Nobody hammers a port that is shut.
-                        tokio::time::sleep(Duration::from_millis(20)).await;
-                    }
-                }
-                ledger
-            })
-        });
-        let clients = clients.collect();
-        Self { stop, calls, clients }
-    }
-
-    /// Waits for so many more calls.
-    async fn calls(&self, more: u64) {
-        let until = self.calls.load(Ordering::Relaxed) + more;
-        tokio::time::timeout(Duration::from_secs(30), async {
-            while self.calls.load(Ordering::Relaxed) < until {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        })
-        .await
-        .expect("calls come to a standstill");
-    }
-
-    /// Stops, and holds the ledgers against each other.
-    async fn settle(self, what: &str, backend: &Backend) -> Ledger {
-        self.stop.store(true, Ordering::Relaxed);
-        let mut all = Ledger::default();
-        for client in self.clients {
-            let ledger = client.await.unwrap();
-            all.answered.extend(ledger.answered);
-            all.refused.extend(ledger.refused);
-            all.failed.extend(ledger.failed);
-        }
-        let executed: Vec<u64> = backend.requests().iter().filter_map(number).collect();
-        let (answered, refused, failed) = (all.answered.len(), all.refused.len(), all.failed.len());
-        let line = format!(
-            "{what}: {answered} answered, {refused} refused, {failed} without an answer; {} carried out",
-            executed.len()
-        );
-        let _ = writeln!(std::io::stderr(), "{line}");
-        let once: BTreeSet<u64> = executed.iter().copied().collect();
-        assert_eq!(once.len(), executed.len(), "{line}: a call was carried out twice");
-        assert_eq!(once, all.answered, "{line}");
-        assert!(answered > 50, "{line}: the control");
-        all
-    }
-}
-
-fn number(request: &Request) -> Option<u64> {
-    request.json()["params"]["arguments"]["n"].as_u64()
-}
-
-/// A backend whose answers take their time, so that calls are always on their way.
-async fn backend() -> Backend {
-    Backend::start(Arc::new(|request: &Request| {
-        std::thread::sleep(Duration::from_millis(2));
-        json_answer(&mcp(&request.json()))
-    }))
-    .await
-}
-
-const MIXED: &[&str] = &["get_forecast", "delete_station"];
+use tokio::time::Instant;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn under_reloads_every_decision_is_of_one_policy_and_the_ledgers_agree() {
@@ -144,12 +33,7 @@ async fn under_reloads_every_decision_is_of_one_policy_and_the_ledgers_agree() {
     }
     let ledger = load.settle("reload", &backend).await;
     assert!(ledger.failed.is_empty() && !ledger.refused.is_empty());
-    let lines = world.audit(1).await;
-    let mut verdicts = BTreeSet::new();
-    for line in lines.iter().filter(|line| line["type"] == "mcp.decision") {
-        let part = |pointer| line.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
-        verdicts.insert((part("/policy_hash"), part("/target/name"), part("/decision")));
-    }
+    let verdicts = verdicts(&world).await;
     // The first policy opens both; each of the others one and not the other; nothing is decided in two ways.
     let policies: BTreeSet<&String> = verdicts.iter().map(|(policy, ..)| policy).collect();
     assert_eq!(policies.len(), 3, "{verdicts:?}");
@@ -157,25 +41,94 @@ async fn under_reloads_every_decision_is_of_one_policy_and_the_ledgers_agree() {
     assert_eq!(verdicts.iter().filter(|(_, _, verdict)| verdict == "deny").count(), 2, "{verdicts:?}");
 }
 
+/// What each policy said of each tool: its hash, the tool, the verdict.
+async fn verdicts(world: &World) -> BTreeSet<(String, String, String)> {
+    let mut verdicts = BTreeSet::new();
+    for line in world.audit(1).await.iter().filter(|line| line["type"] == "mcp.decision") {
+        let part = |pointer| line.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+        verdicts.insert((part("/policy_hash"), part("/target/name"), part("/decision")));
+    }
+    verdicts
+}
+
+/// A minute; `make chaos` and `make test-all`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "ten changes a second take a minute to count"]
+async fn ten_changes_a_second_for_a_minute_mix_nothing_and_drop_nothing() {
+    let backend = backend().await;
+    let world = WorldBuilder::new(&backend).start().await;
+    let load = Load::start(&world, world.http(), &["get_forecast", "list_stations"]);
+    let first = std::fs::read_to_string(world.directory().join("gateway.yaml")).unwrap();
+    let glob = |glob: String| first.replace("read: ['get_*', 'list_*']", &format!("read: ['{glob}']"));
+    let (began, mut changes) = (Instant::now(), 0_u32);
+    while began.elapsed() < Duration::from_mins(1) {
+        // Every text is another, so that each is a change; every third is no configuration at all.
+        let text = match changes % 3 {
+            0 => glob(format!("get_*', 'no_{changes}")),
+            1 => glob(format!("list_*', 'no_{changes}")),
+            _ => format!("{first}nonsense: {changes}\n"),
+        };
+        world.configure(|_| text);
+        if changes.is_multiple_of(10) {
+            world.gateway.signal("HUP").await;
+        }
+        changes += 1;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    world.configure(|_| first.clone());
+    let ledger = load.settle("ten changes a second", &backend).await;
+    assert!(ledger.failed.is_empty() && !ledger.refused.is_empty());
+    let verdicts = verdicts(&world).await;
+    let mixed = verdicts
+        .iter()
+        .filter(|(policy, tool, _)| verdicts.iter().filter(|(other, of, _)| (other, of) == (policy, tool)).count() > 1);
+    let (mixed, policies) = (mixed.count(), verdicts.iter().map(|(policy, ..)| policy).collect::<BTreeSet<_>>().len());
+    assert!(mixed == 0 && policies > 5, "{verdicts:?}");
+    let decided = ledger.answered.len() + ledger.refused.len();
+    let figure = format!(
+        "{mixed} of {decided} decisions mixed, {} requests dropped; {changes} changes, {policies} policies in use one after another",
+        ledger.failed.len()
+    );
+    fault(24, &figure, "0 mixed decisions, 0 dropped requests");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn under_a_change_of_certificates_no_call_fails() {
     let pair = || rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
     let (first, second) = (pair(), pair());
+    let over = {
+        let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+        params.not_after = date_time_ymd(2020, 1, 1);
+        let key = KeyPair::generate().unwrap();
+        (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
+    };
     let backend = backend().await;
     let world = WorldBuilder::new(&backend).tls(&first.cert.pem(), &first.signing_key.serialize_pem()).start().await;
     // Clients that trust both, and connect anew for every call.
     let mut client = Client::builder().pool_max_idle_per_host(0);
     for made in [&first, &second] {
-        client = client.add_root_certificate(reqwest::Certificate::from_pem(made.cert.pem().as_bytes()).unwrap());
+        client = client.add_root_certificate(Certificate::from_pem(made.cert.pem().as_bytes()).unwrap());
     }
     let load = Load::start(&world, &client.build().unwrap(), MIXED);
+    let taken = async |result: &str, number: u32| {
+        world.until_metric(&format!("portcullis_tls_reloads_total{{result=\"{result}\"}} {number}")).await;
+        load.calls(60).await;
+    };
     for (number, made) in (1..).zip([&second, &first, &second]) {
         load.calls(60).await;
         world.certify(&made.cert.pem(), &made.signing_key.serialize_pem());
-        world.until_metric(&format!("portcullis_tls_reloads_total{{result=\"applied\"}} {number}")).await;
+        taken("applied", number).await;
+        // One that is over, and one that is of another key: what counted goes on.
+        world.certify(&over.0, &over.1);
+        taken("refused", 2 * number - 1).await;
+        world.certify(&made.cert.pem(), &over.1);
+        taken("refused", 2 * number).await;
     }
-    load.calls(60).await;
-    assert!(load.settle("certificate", &backend).await.failed.is_empty());
+    let ledger = load.settle("certificate", &backend).await;
+    assert!(ledger.failed.is_empty());
+    let calls = ledger.answered.len() + ledger.refused.len();
+    let figure = format!("0 of {calls} handshakes failed in 3 changes and 6 pairs that cannot be used");
+    fault(25, &figure, "0 handshake failures");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,9 +4,10 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use portcullis_tests::process::file;
+use portcullis_tests::source::tests_under;
 use serde_json::Value;
 
 /// Numbers of attacks.
@@ -29,36 +30,6 @@ fn names(attack: &Value) -> Vec<&str> {
 
 fn root() -> PathBuf {
     file("..")
-}
-
-/// The functions of every Rust file under a folder that stand behind a `#[test]`.
-fn tests_under(folder: &Path, found: &mut BTreeSet<String>) {
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_name().unwrap().to_str().unwrap();
-        if path.is_dir() && !matches!(name, "target" | "node_modules" | ".tools") {
-            tests_under(&path, found);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            let text = std::fs::read_to_string(&path).unwrap();
-            let (mut is_test, mut is_listed) = (false, false);
-            for line in text.lines().map(str::trim) {
-                // What every store must pass is named in a list, and made into tests of each.
-                is_listed = line == "contract!(" || (is_listed && line != ");");
-                if is_listed && let Some(name) = line.strip_suffix(',') {
-                    found.insert(name.to_owned());
-                }
-                is_test |= line.starts_with("#[test") || line.starts_with("#[tokio::test");
-                let code = line.trim_start_matches("pub ").trim_start_matches("async ");
-                // A property's attribute may stand before its macro; its functions are tests all the same.
-                if let Some(rest) = code.strip_prefix("fn ") {
-                    if is_test {
-                        found.insert(rest.split(['(', '<']).next().unwrap().to_owned());
-                    }
-                    is_test = false;
-                }
-            }
-        }
-    }
 }
 
 fn table(groups: &[Value]) -> String {

@@ -1,5 +1,6 @@
 //! A scripted MCP server that keeps every byte it gets: what it did not get, nobody forwarded.
 
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
@@ -39,6 +40,7 @@ impl Request {
 /// A backend that is running.
 #[derive(Clone, Debug)]
 pub struct Backend {
+    address: IpAddr,
     port: u16,
     requests: Arc<Mutex<Vec<Request>>>,
     closed: Arc<Mutex<usize>>,
@@ -49,11 +51,16 @@ pub struct Backend {
 impl Backend {
     /// Starts a backend that answers with `answer`.
     pub async fn start(answer: Answer) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
+        Self::start_at("127.0.0.1", 0, answer).await
+    }
+
+    /// Starts a backend at an address and port of this machine; at any port when it is 0.
+    pub async fn start_at(address: &str, port: u16, answer: Answer) -> Self {
+        let listener = TcpListener::bind((address, port)).await.unwrap();
+        let (address, port) = (listener.local_addr().unwrap().ip(), listener.local_addr().unwrap().port());
         let pushes = broadcast::Sender::new(16);
         let backend =
-            Self { port, requests: Arc::default(), closed: Arc::default(), listening: Arc::default(), pushes };
+            Self { address, port, requests: Arc::default(), closed: Arc::default(), listening: Arc::default(), pushes };
         let shared = backend.clone();
         let listening = tokio::spawn(async move {
             let mut connections = JoinSet::new();
@@ -74,10 +81,24 @@ impl Backend {
         Self::start(Arc::new(|request: &Request| json_answer(&mcp(&request.json())))).await
     }
 
+    /// As [`Backend::plain`], for tests that take long: it forgets what it was asked.
+    pub async fn forgetful() -> Self {
+        let backend = Self::plain().await;
+        let requests = Arc::downgrade(&backend.requests);
+        tokio::spawn(async move {
+            while let Some(requests) = requests.upgrade() {
+                requests.lock().unwrap().clear();
+                drop(requests);
+                tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+            }
+        });
+        backend
+    }
+
     /// Its endpoint.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}/mcp", self.port)
+        format!("http://{}:{}/mcp", self.address, self.port)
     }
 
     /// Every request so far.
@@ -96,7 +117,7 @@ impl Backend {
         if let Some(listening) = self.listening.lock().unwrap().take() {
             listening.abort();
         }
-        while TcpStream::connect(("127.0.0.1", self.port)).await.is_ok() {
+        while TcpStream::connect((self.address, self.port)).await.is_ok() {
             tokio::task::yield_now().await;
         }
     }

@@ -7,11 +7,15 @@ pub mod backend;
 pub mod calendar;
 pub mod documents;
 pub mod flow;
+pub mod load;
 pub mod node;
 pub mod postgres;
 pub mod process;
 pub mod raw;
 pub mod redis;
+pub mod reliability;
+pub mod source;
+pub mod unlucky;
 pub mod world;
 
 pub use backend::{Answer, Backend};
@@ -20,9 +24,5 @@ pub use flow::{Flow, Tokens};
 pub use node::Node;
 pub use process::{Process, free_port, tool};
 pub use redis::Redis;
+pub use reliability::{fault, measured};
 pub use world::{World, WorldBuilder};
-
-/// Prints a row of the fault table on a line of its own: what a fault cost, beside what it may cost.
-pub fn fault(row: u32, figure: &str, pass: &str) {
-    println!("\nfault {row}: {figure} (pass: {pass})");
-}

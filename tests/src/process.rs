@@ -33,6 +33,16 @@ impl Process {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
+    /// The number that the system knows it by.
+    ///
+    /// # Panics
+    ///
+    /// Panics when it has ended.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id().expect("it has ended")
+    }
+
     /// Ends it as an operator would (SIGTERM), and waits.
     pub async fn terminate(&mut self) {
         if let Some(id) = self.child.id() {

@@ -118,3 +118,28 @@ async fn a_request_that_the_handler_forgets_is_cut_not_left_waiting() {
     assert!(client.is_closed().await);
     world.still_serves().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_whose_handler_panics_costs_its_connection_and_nothing_else() {
+    const PANICS: usize = 50;
+    let world = World::start().await;
+    let mut other = Client::connect(world.gateway).await;
+    other.send("GET /local HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    assert_eq!(other.answer().await.text(), "hello");
+    for _ in 0..PANICS {
+        let mut client = Client::connect(world.gateway).await;
+        client.send("POST /panic HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\n{}").await;
+        assert!(client.is_closed().await, "it is left waiting");
+    }
+    other.send("GET /local HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    assert_eq!(other.answer().await.text(), "hello", "who was there before goes on");
+    world.still_serves().await;
+    drop(other);
+    // Whatever a request held is given back.
+    while ["connections", "requests", "request_bytes"].iter().any(|name| world.budget(name).0 > 0) {
+        tokio::task::yield_now().await;
+    }
+    println!(
+        "\nfault 31: {PANICS} panics, {PANICS} connections closed, every budget given back (pass: others are served)"
+    );
+}

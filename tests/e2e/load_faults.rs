@@ -1,0 +1,247 @@
+//! Too much at once, names that change, a processor that others use up: what a gateway does when its machine is not its own.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use portcullis_tests::backend::{Request, json_answer, mcp};
+use portcullis_tests::load::{Load, MIXED, backend};
+use portcullis_tests::{Backend, Process, World, WorldBuilder, fault, measured};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::process::Command;
+use tokio::time::Instant;
+
+fn call(id: u64) -> Value {
+    json!({ "jsonrpc": "2.0", "id": id, "method": "tools/call", "params": { "name": "get_forecast", "arguments": { "n": id } } })
+}
+
+/// A request as bytes.
+fn request(world: &World, token: &str, id: u64) -> Vec<u8> {
+    let body = call(id).to_string();
+    let head = format!(
+        "POST /mcp HTTP/1.1\r\nhost: 127.0.0.1:{}\r\nauthorization: Bearer {token}\r\naccept: application/json, text/event-stream\r\n",
+        world.port
+    );
+    format!("{head}content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes()
+}
+
+/// How many files this process, and its children, may have open.
+fn files() -> usize {
+    let limits = std::fs::read_to_string("/proc/self/limits").unwrap();
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    line.split_whitespace().nth(3).unwrap().parse().unwrap_or(usize::MAX)
+}
+
+/// The sum of a series over its labels.
+async fn series(world: &World, name: &str) -> f64 {
+    let text = world.probe("/metrics").await;
+    let values = text
+        .lines()
+        .filter(|line| line.starts_with(name))
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+    values.sum()
+}
+
+/// Connects, asks, and waits for the answer; whether it was a 200.
+async fn once(port: u16, request: &[u8]) -> bool {
+    let asked = async {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
+        stream.write_all(request).await?;
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"}") && stream.read_buf(&mut answer).await? > 0 {}
+        Ok::<_, std::io::Error>(answer.starts_with(b"HTTP/1.1 200"))
+    };
+    asked.await.unwrap_or(false)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everybody_who_comes_back_at_once_is_served_and_keys_are_fetched_once() {
+    // Each is a file here and at most two at the gateway.
+    let clients = (files() / 2 - 500).min(10_000);
+    let mut world = WorldBuilder::new(&Backend::plain().await).start().await;
+    let token = world.identity.mint("rita", &Value::Null);
+    let bytes = Arc::new(request(&world, &token, 1));
+    world.restart().await;
+    let began = Instant::now();
+    let port = world.port;
+    let crowd = (0..clients).map(|_| {
+        let bytes = Arc::clone(&bytes);
+        tokio::spawn(async move {
+            // Whoever is told to come again does, as clients do.
+            while !once(port, &bytes).await {
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+        })
+    });
+    let all = futures_util::future::join_all(crowd);
+    tokio::time::timeout(Duration::from_mins(2), all).await.expect("not everybody is served");
+    let took = began.elapsed();
+    let fetches = series(&world, "portcullis_jwks_refreshes_total{").await;
+    assert!(fetches <= 1.0, "{fetches} fetches of keys");
+    let figure =
+        format!("{clients} clients at once after a restart, all served within {took:.1?}; {fetches} fetch of keys");
+    measured(28, &figure, took < Duration::from_secs(30), "all served within 30 s, 1 fetch");
+}
+
+/// A process that uses up a processor.
+fn busy(world: &World, number: u32) -> Process {
+    let mut command = Command::new("sh");
+    command.args(["-c", "while :; do :; done"]);
+    Process::start(command, world.directory().join(format!("busy-{number}.log")))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_a_machine_without_a_free_processor_health_is_honest_and_calls_go_on() {
+    let backend = backend().await;
+    let world = WorldBuilder::new(&backend).start().await;
+    let load = Load::start(&world, world.http(), MIXED);
+    load.calls(100).await;
+    let spinning: Vec<Process> = (0..4).map(|number| busy(&world, number)).collect();
+    let (mut probes, mut bad, mut slowest) = (0, 0, Duration::ZERO);
+    let until = Instant::now() + Duration::from_secs(8);
+    while Instant::now() < until {
+        for path in ["/livez", "/readyz"] {
+            let url = format!("http://127.0.0.1:{}{path}", world.admin_port);
+            let began = Instant::now();
+            let answer = world.http().get(url).timeout(Duration::from_secs(3)).send().await;
+            slowest = slowest.max(began.elapsed());
+            probes += 1;
+            bad += usize::from(!answer.is_ok_and(|answer| answer.status().is_success()));
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    drop(spinning);
+    load.calls(50).await;
+    let ledger = load.settle("no processor is free", &backend).await;
+    assert_eq!((bad, ledger.failed.len()), (0, 0));
+    let calls = ledger.answered.len() + ledger.refused.len();
+    let figure = format!(
+        "{probes} of {probes} probes were 200, the slowest after {slowest:.1?}; 0 of {calls} calls failed, 4 loops on the processors"
+    );
+    fault(35, &figure, "no probe fails, no call is lost");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_whose_name_moves_is_found_and_a_resolver_that_fails_is_waited_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let names = directory.path().join("names");
+    // Two servers of one port, at two addresses of this machine.
+    let server = |text: &'static str| {
+        move |request: &Request| {
+            let mut answer = mcp(&request.json());
+            answer["result"]["content"][0]["text"] = json!(text);
+            json_answer(&answer)
+        }
+    };
+    let first = Backend::start(Arc::new(server("first"))).await;
+    let port = first.url().rsplit(':').next().unwrap().trim_end_matches("/mcp").parse::<u16>().unwrap();
+    let second = Backend::start_at("127.0.0.2", port, Arc::new(server("second"))).await;
+    std::fs::write(&names, "weather.test 127.0.0.1\n").unwrap();
+    let builder = WorldBuilder::with_url(&format!("http://weather.test:{port}/mcp"));
+    let world = builder.unlucky(directory.path(), "NAMES", &names).start().await;
+    let token = world.identity.mint("rita", &Value::Null);
+    let who = async || {
+        let answer: Value = world.post(&token, &call(1)).await.json().await.unwrap();
+        answer["result"]["content"][0]["text"].as_str().map(str::to_owned)
+    };
+    assert_eq!(who().await.as_deref(), Some("first"));
+    let until = async |wanted: Option<&str>| {
+        let began = Instant::now();
+        while who().await.as_deref() != wanted {
+            assert!(began.elapsed() < Duration::from_secs(40), "never {wanted:?}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        began.elapsed()
+    };
+    // It moves, and the old server is switched off.
+    std::fs::write(&names, "weather.test 127.0.0.2\n").unwrap();
+    first.stop().await;
+    let moved = until(Some("second")).await;
+    // The resolver fails: what is open goes on; nothing else is made up.
+    std::fs::write(&names, "weather.test -\n").unwrap();
+    second.stop().await;
+    until(None).await;
+    let third = Backend::start_at("127.0.0.3", port, Arc::new(server("third"))).await;
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    assert_eq!(who().await, None, "nobody knows where it is");
+    std::fs::write(&names, "weather.test 127.0.0.3\n").unwrap();
+    let back = until(Some("third")).await;
+    assert!(!third.requests().is_empty());
+    let (moved, back) = (moved.as_secs_f64(), back.as_secs_f64());
+    assert!(moved < 20.0 && back < 20.0, "{moved} s, {back} s");
+    let figure = format!(
+        "a server that moved is found after {moved:.1} s, one behind a failing resolver {back:.1} s after it answers; nothing is sent elsewhere"
+    );
+    fault(34, &figure, "recovers within the 10 s that an address is kept, and fails closed");
+}
+
+/// Open files of a process.
+fn open_files(process: &Process) -> usize {
+    std::fs::read_dir(format!("/proc/{}/fd", process.id())).unwrap().count()
+}
+
+/// Kilobytes of memory that a process has.
+fn memory(process: &Process) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", process.id())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+/// Calls, sign-ins, lists, streams that are given up, and connections that break, without a pause.
+async fn everything(world: Arc<World>, over: Arc<AtomicBool>) -> u64 {
+    let token = world.identity.mint("rita", &Value::Null);
+    let mut rounds = 0;
+    while !over.load(Ordering::Relaxed) {
+        let tokens = world.sign_in("rita").await;
+        for id in 0..20 {
+            assert_eq!(world.post(&tokens.access, &call(id)).await.status(), 200);
+            let list = json!({ "jsonrpc": "2.0", "id": id, "method": "tools/list" });
+            assert_eq!(world.post(&token, &list).await.status(), 200);
+            assert_eq!(world.post("nonsense", &list).await.status(), 401);
+        }
+        let bytes = request(&world, &token, 1);
+        let mut broken = TcpStream::connect(("127.0.0.1", world.port)).await.unwrap();
+        broken.write_all(&bytes[..bytes.len() - 5]).await.unwrap();
+        rounds += 1;
+    }
+    rounds
+}
+
+/// Ten minutes unless `SOAK` says how many seconds; `make chaos` and `make test-all`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a soak takes its time"]
+async fn nothing_grows_however_long_it_runs() {
+    let seconds = std::env::var_os("SOAK")
+        .map_or(600, |seconds| seconds.to_string_lossy().parse().expect("SOAK is a number of seconds"));
+    let world =
+        Arc::new(WorldBuilder::new(&Backend::forgetful().await).audit("rotate: 1048576, keep: 2").start().await);
+    let over = Arc::new(AtomicBool::new(false));
+    let clients: Vec<_> = (0..2).map(|_| tokio::spawn(everything(Arc::clone(&world), Arc::clone(&over)))).collect();
+    // A quarter of the time to get warm; then twenty looks.
+    tokio::time::sleep(Duration::from_secs(seconds / 4)).await;
+    let first_files = open_files(&world.gateway);
+    let mut looks = Vec::new();
+    for _ in 0..20 {
+        tokio::time::sleep(Duration::from_secs(seconds) * 3 / 80).await;
+        looks.push(memory(&world.gateway));
+    }
+    over.store(true, Ordering::Relaxed);
+    let mut rounds = 0;
+    for client in clients {
+        rounds += client.await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let more_files = open_files(&world.gateway).saturating_sub(first_files);
+    // The least of the first looks and of the last ones: what comes and goes is no growth.
+    let least = |looks: &[u64]| looks.iter().min().copied().unwrap_or_default();
+    let (early, late) = (least(&looks[..10]), least(&looks[10..]));
+    let grown = late.saturating_sub(early);
+    assert!(more_files < 20, "{more_files} files more");
+    let figure = format!(
+        "{seconds} s, {} requests: memory {early} KB, later {late} KB (+{grown} KB); {more_files} files more",
+        rounds * 61
+    );
+    measured(29, &figure, grown < 4096, "memory and files flat after it is warm");
+}
