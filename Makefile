@@ -33,6 +33,7 @@ lint: setup-build
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 
 test: setup lint
+	PROFILE=dev deploy/image.sh compile
 	$(CARGO) build --workspace --bins
 	$(CARGO) test --workspace
 	RUNS=4000 fuzz/run.sh

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # The steps of the container image, so that they can be run and tested without a container.
-#   deploy/image.sh compile           the program, with optimisation
+#   deploy/image.sh compile           the program, with optimisation; another build of it by PROFILE
 #   deploy/image.sh root DIR PROGRAM  the files of the image under DIR: the program, a user, its directories
 set -euo pipefail
 cd "$(dirname "$0")/.."
 readonly USER_ID=10001
 
 compile() {
-  cargo build --locked --release --package portcullis
+  cargo build --locked --profile "${PROFILE:-release}" --package portcullis
 }
 
 root() {
