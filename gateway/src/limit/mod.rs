@@ -1,6 +1,7 @@
 //! How often somebody may ask: rates, and who is counted as one.
 //!
-//! Counting is in process ([`local`]): each gateway of a fleet counts for itself, and nothing on the data path waits.
+//! Counting is in process ([`local`]), so that nothing on the data path waits; of endpoints that wait for the store in any case a
+//! fleet counts together, too (`Store::count`).
 //! What is limited, and what is answered then, is for `oauth` and `proxy` to say.
 
 mod address;
@@ -27,6 +28,12 @@ impl Rate {
     #[must_use]
     pub fn per_minute(count: u32) -> Option<Self> {
         NonZeroU32::new(count).map(|count| Self { per_minute: count, burst: count })
+    }
+
+    /// From one request to the next in the long run.
+    #[must_use]
+    pub fn period(self) -> Duration {
+        Duration::from_mins(1) / self.per_minute.get()
     }
 }
 
@@ -75,6 +82,7 @@ pub struct Rates {
 /// One endpoint's limit, at work.
 #[derive(Debug, Default)]
 pub struct Endpoint {
+    rates: EndpointRates,
     per_address: Option<Gcra>,
     total: Option<Gcra>,
 }
@@ -84,9 +92,16 @@ impl Endpoint {
     #[must_use]
     pub fn new(rates: EndpointRates) -> Self {
         Self {
+            rates,
             per_address: rates.per_address.map(|rate| Gcra::new(rate, local::ADDRESSES)),
             total: rates.total.map(|rate| Gcra::new(rate, 1)),
         }
+    }
+
+    /// Its rates.
+    #[must_use]
+    pub fn rates(&self) -> EndpointRates {
+        self.rates
     }
 
     /// Counts a request of this address. One that its own address may not make does not count for everybody.

@@ -46,6 +46,14 @@ impl Make {
     }
 }
 
+/// A store in Redis, and what takes its mark away: from then on it fails at everything.
+pub(crate) async fn fresh_redis() -> (Arc<dyn Store>, impl FnOnce()) {
+    let settings = servers::single().settings();
+    let store: Arc<dyn Store> = Arc::new(RedisStore::open(&settings, Sealer::new([7; 32])).await.unwrap());
+    let port = servers::single().ports[0];
+    (store, move || drop(servers::ask(port, &["del", &format!("{{{}}}:schema", settings.prefix)])))
+}
+
 /// Every test of the contract with every store.
 macro_rules! contract {
     ($($name:ident),* $(,)?) => {

@@ -150,6 +150,17 @@ pub enum Rotation {
     Superseded,
 }
 
+/// What became of counting one more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counted {
+    /// The store is one gateway's alone, which counts for itself (`limit`).
+    Elsewhere,
+    /// It may happen.
+    Good,
+    /// It is too often; so long until the next one is good. It was not counted.
+    TooOften(Duration),
+}
+
 /// Keeps what survives a restart.
 #[async_trait]
 pub trait Store: Send + Sync + std::fmt::Debug {
@@ -230,9 +241,18 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     async fn lease(&self, of: &str, holder: Digest256, now: Timestamp, until: Timestamp) -> Result<bool, StoreError>;
     /// Gives it back, if it is this holder's.
     async fn release(&self, of: &str, holder: Digest256) -> Result<(), StoreError>;
+    /// Counts one of what may happen once in a period, and `burst` times at once, in all of a fleet (GCRA, ITU-T I.371). Like
+    /// every count it may be lost.
+    async fn count(&self, _of: Digest256, _period: Duration, _burst: u32) -> Result<Counted, StoreError> {
+        Ok(Counted::Elsewhere)
+    }
+
     /// Forgets what is over; gives the number of records.
     async fn purge(&self, now: Timestamp) -> Result<u64, StoreError>;
 }
+
+#[cfg(test)]
+pub(crate) use contract::fresh_redis;
 
 #[cfg(test)]
 mod contract;

@@ -1,12 +1,13 @@
 //! A store whose acts are measured.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
 use super::{
-    Client, CodeRecord, Digest256, Grant, Login, Presentation, Presented, Redemption, Revocations, Rotation, Store,
-    StoreError, Successor, Whose,
+    Client, CodeRecord, Counted, Digest256, Grant, Login, Presentation, Presented, Redemption, Revocations, Rotation,
+    Store, StoreError, Successor, Whose,
 };
 use crate::clock::{Stopwatch, Timestamp};
 use crate::metrics;
@@ -70,6 +71,7 @@ acts! {
     replace_key(name: &str, seen: &[u8], fresh: Vec<u8>) -> bool;
     lease(of: &str, holder: Digest256, now: Timestamp, until: Timestamp) -> bool;
     release(of: &str, holder: Digest256) -> ();
+    count(of: Digest256, period: Duration, burst: u32) -> Counted;
     purge(now: Timestamp) -> u64;
 }
 

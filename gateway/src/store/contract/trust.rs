@@ -53,6 +53,48 @@ async fn a_store_that_is_not_ours_or_may_drop_grants_is_refused() {
 }
 
 #[tokio::test]
+async fn a_fleet_counts_as_one_and_by_the_clock_of_the_store() {
+    for servers in [single(), super::servers::cluster()] {
+        let settings = servers.settings();
+        let fleet = [Arc::new(open(&settings).await.unwrap()), Arc::new(open(&settings).await.unwrap())];
+        let (of, other) = (Digest256::of("one"), Digest256::of("other"));
+        let racers: Vec<_> = (0..40)
+            .map(|number| {
+                let store = Arc::clone(&fleet[number % 2]);
+                tokio::spawn(async move { store.count(of, Duration::from_secs(60), 5).await.unwrap() })
+            })
+            .collect();
+        let mut good = 0;
+        for racer in racers {
+            match racer.await.unwrap() {
+                Counted::Good => good += 1,
+                Counted::TooOften(wait) => assert!(wait > Duration::from_secs(30) && wait <= Duration::from_secs(60)),
+                Counted::Elsewhere => panic!("Redis is a fleet's"),
+            }
+        }
+        assert_eq!(good, 5);
+        assert_eq!(
+            fleet[0].count(other, Duration::from_secs(60), 1).await.unwrap(),
+            Counted::Good,
+            "another is another"
+        );
+        let quick = Digest256::of("quick");
+        for _ in 0..3 {
+            let mut last = fleet[1].count(quick, Duration::from_millis(20), 1).await.unwrap();
+            while let Counted::TooOften(wait) = last {
+                assert!(wait <= Duration::from_millis(20), "{wait:?}");
+                tokio::time::sleep(wait).await;
+                last = fleet[1].count(quick, Duration::from_millis(20), 1).await.unwrap();
+            }
+            assert_eq!(last, Counted::Good, "once its time has come");
+        }
+    }
+    let (_directory, alone) = Make::Sqlite.store().await;
+    let counted = alone.count(Digest256::of("one"), Duration::from_secs(60), 1).await.unwrap();
+    assert_eq!(counted, Counted::Elsewhere);
+}
+
+#[tokio::test]
 async fn a_store_that_was_emptied_is_no_empty_store() {
     let settings = single().settings();
     let store: Arc<dyn Store> = Arc::new(open(&settings).await.unwrap());

@@ -11,6 +11,7 @@
 -- refresh:ID {proof grant spent successor sealed}      refreshes, spent               by end, by end of grace
 -- of:KIND:WHO  grants                                  assertions                     by end
 -- revocations the last number, revocation its lines    key:NAME                       lease:NAME {holder until}
+-- rate:NAME  when the next one is due, in microseconds of Redis's own clock
 
 local mark = redis.call('GET', KEYS[1])
 if mark ~= ARGV[1] then
@@ -259,6 +260,18 @@ end
 function acts.release(name, holder)
   if call('HGET', at('lease', name), 'holder') == holder then call('DEL', at('lease', name)) end
   return 1
+end
+
+-- GCRA (ITU-T I.371): one in `period` microseconds, `burst` of them at once; 0, or the milliseconds to wait.
+function acts.count(name, period, burst)
+  local time = call('TIME')
+  local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
+  local due = math.max(tonumber(call('GET', at('rate', name)) or 0), now)
+  local wait = due - (burst - 1) * period - now
+  if wait > 0 then return math.ceil(wait / 1000) end
+  due = due + period
+  call('SET', at('rate', name), string.format('%.0f', due), 'PX', math.ceil((due - now) / 1000))
+  return 0
 end
 
 -- Forgets up to `max` of what is over; gives how many that were. A client goes when it was never used since the first

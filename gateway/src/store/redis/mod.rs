@@ -21,9 +21,9 @@ pub use connection::{Kind, Settings};
 
 use super::revocation::{issued_before, kept_until};
 use super::{
-    Client, CodeRecord, Digest256, GRACE, Grant, IDLE_CLIENT, Login, MAX_LOGINS, MAX_UNUSED_CLIENTS, Presentation,
-    Presented, Redemption, Revocations, Rotation, Sealer, SpentCode, Store, StoreError, Successor, UNUSED_CLIENT,
-    Whose,
+    Client, CodeRecord, Counted, Digest256, GRACE, Grant, IDLE_CLIENT, Login, MAX_LOGINS, MAX_UNUSED_CLIENTS,
+    Presentation, Presented, Redemption, Revocations, Rotation, Sealer, SpentCode, Store, StoreError, Successor,
+    UNUSED_CLIENT, Whose,
 };
 use crate::clock::Timestamp;
 use crate::subject;
@@ -342,6 +342,15 @@ impl Store for RedisStore {
 
     async fn release(&self, of: &str, holder: Digest256) -> Result<(), StoreError> {
         self.write::<u64>(self.act("release").arg(of).arg(name(holder))).await.map(drop)
+    }
+
+    async fn count(&self, of: Digest256, period: Duration, burst: u32) -> Result<Counted, StoreError> {
+        let period = u64::try_from(period.as_micros()).unwrap_or(u64::MAX);
+        let mut act = self.act("count");
+        act.arg(name(of)).arg(period).arg(burst);
+        // No replica has to have it before it counts.
+        let wait: u64 = self.read(&act).await?;
+        Ok(if wait == 0 { Counted::Good } else { Counted::TooOften(Duration::from_millis(wait)) })
     }
 
     async fn purge(&self, now: Timestamp) -> Result<u64, StoreError> {
