@@ -200,9 +200,14 @@ async fn lost(world: &World, ledger: Ledger) -> (Vec<String>, Vec<Held>) {
             lost.push(format!("the revocation of {}: {access}, {body}", held.client));
         }
     }
+    // All at once, as clients come back: a lost answer is there for ten seconds.
+    let refreshes = stream::iter(ledger.live).map(|held| async move {
+        let answer = refresh(world, &held).await.unwrap();
+        (held, answer)
+    });
     let mut live = Vec::new();
-    for held in ledger.live {
-        match refresh(world, &held).await.unwrap() {
+    for (held, answer) in refreshes.buffer_unordered(WORKERS).collect::<Vec<_>>().await {
+        match answer {
             answer @ (200, _) => live.push(tokens(&held.client, answer)),
             (status, body) => lost.push(format!("the tokens of {}: {status}, {body}", held.client)),
         }

@@ -11,10 +11,10 @@ use super::{State as Server, secret};
 use crate::store::{Digest256, Store};
 
 /// A refresh takes no longer: the identity provider's own deadline is shorter.
-const LEASE: Duration = Duration::from_secs(20);
+const LEASE: Duration = Duration::from_secs(10);
 /// Between two looks whether another node has done.
 const PAUSE: Duration = Duration::from_millis(50);
-/// Looks before the client is told to come again.
+/// Looks before the client is told to come again: for longer than the lease of a node that died.
 const LOOKS: u32 = 300;
 
 /// The right to refresh a grant.

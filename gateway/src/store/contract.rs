@@ -515,6 +515,17 @@ async fn the_first_signing_key_stays() {
 }
 
 #[tokio::test]
+async fn a_lease_of_a_gateway_that_died_is_not_waited_for() {
+    let (directory, store) = Make::Sqlite.store().await;
+    let (one, other) = (Digest256::of("one"), Digest256::of("other"));
+    assert!(store.lease("refresh", one, NOW, later(15)).await.unwrap());
+    assert!(!store.lease("refresh", other, NOW, later(15)).await.unwrap(), "the control");
+    drop(store);
+    let again = SqliteStore::open(&directory.path().join("portcullis.db")).await.unwrap();
+    assert!(again.lease("refresh", other, NOW, later(15)).await.unwrap());
+}
+
+#[tokio::test]
 async fn a_file_that_is_not_ours_or_damaged_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name);

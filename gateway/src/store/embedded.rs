@@ -56,6 +56,9 @@ impl SqliteStore {
         }
         schema::check(&pool).await.map_err(unusable)?;
         schema::migrate(&pool).await?;
+        // A file is one gateway's: whoever held a lease has died with the process before, and is not waited for. While an
+        // upgrade has two for a moment, the identity provider may be asked twice, and a token has one successor still.
+        sqlx::query("DELETE FROM lease").execute(&pool).await?;
         Ok(Self { pool, max_logins: MAX_LOGINS, max_unused_clients: MAX_UNUSED_CLIENTS })
     }
 
