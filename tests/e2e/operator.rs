@@ -120,7 +120,7 @@ async fn a_policy_whose_own_tests_fail_does_not_run() {
     let output = command(&["policy", "test", "p.yaml"], directory.path()).await;
     assert_eq!(output.status.code(), Some(1));
     assert!(
-        said(&output).contains("users do not register") && said(&output).contains("4 passed, 1 failed"),
+        said(&output).contains("users do not register") && said(&output).contains("4 tests passed, 1 failed"),
         "{}",
         said(&output)
     );
