@@ -27,7 +27,11 @@ while [ "$ROUNDS" = 0 ] || [ "$round" -lt "$ROUNDS" ]; do
     mkdir -p "fuzz/corpus/$target" fuzz/artifacts
     log=fuzz/artifacts/$target.log
     if [ -n "$RUNS" ]; then
-      amount=("fuzz/seeds/$target" -runs="$RUNS" -seed=1)
+      # What it finds goes to the first folder: one that is empty each time.
+      found=fuzz/artifacts/$target.found
+      rm -rf "$found"
+      mkdir "$found"
+      amount=("$found" "fuzz/seeds/$target" -runs="$RUNS" -seed=1)
     else
       amount=("fuzz/corpus/$target" "fuzz/seeds/$target" -max_total_time="$TIME")
     fi
