@@ -64,6 +64,10 @@ impl Kept {
 }
 
 impl Ring {
+    fn fresh(now: Timestamp) -> Result<Self, StartError> {
+        Ok(Self { keys: vec![Kept::fresh(now)?] })
+    }
+
     /// What the text says; an early version kept one key and nothing else.
     fn parse(text: &[u8], now: Timestamp) -> Result<Self, StartError> {
         if text.first() == Some(&b'{') {
@@ -123,9 +127,12 @@ pub(super) async fn read(
     now: Timestamp,
     turn: Turn,
 ) -> Result<SigningKeys, StartError> {
-    let fresh = Ring { keys: vec![Kept::fresh(now)?] };
     for _ in 0..TRIES {
-        let seen = store.key(name, sealed(name, sealer, &fresh)?).await.map_err(start(name))?;
+        // Nearly always it is there: a look makes no key and writes nothing.
+        let seen = match store.known_key(name).await.map_err(start(name))? {
+            Some(seen) => seen,
+            None => store.key(name, sealed(name, sealer, &Ring::fresh(now)?)?).await.map_err(start(name))?,
+        };
         let text = std::str::from_utf8(&seen).map_err(start(name))?;
         let ring = Ring::parse(&sealer.open(name.as_bytes(), text).map_err(start(name))?, now)?;
         let turned = match turn {
@@ -133,7 +140,7 @@ pub(super) async fn read(
             Turn::Never => ring.clone(),
             Turn::Next if ring.has_next(now) => ring.clone(),
             Turn::Next => ring.turned(now, Duration::ZERO)?,
-            Turn::AtOnce => fresh.clone(),
+            Turn::AtOnce => Ring::fresh(now)?,
         };
         if turned == ring && sealer.is_newest(name.as_bytes(), text) {
             return ring.keys(now);
@@ -250,12 +257,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let store = store(&directory).await;
         let early = SigningKey::generate().unwrap();
-        let file = |name: &str, byte: u8| {
-            let path = directory.path().join(name);
-            std::fs::write(&path, [byte; 32]).unwrap();
-            std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
-            path
-        };
+        let file = |name: &str, byte: u8| crate::store::key_file(&directory, name, byte);
         let (old, new) = (file("old", 1), file("new", 2));
         let before = Sealer::from_files(std::slice::from_ref(&old)).unwrap();
         store.key(TOKENS, before.seal(TOKENS.as_bytes(), early.pkcs8()).unwrap().into_bytes()).await.unwrap();

@@ -46,6 +46,14 @@ impl Make {
     }
 }
 
+/// A sealing key of this byte, in a file that nobody else may read.
+pub(crate) fn key_file(directory: &tempfile::TempDir, name: &str, byte: u8) -> std::path::PathBuf {
+    let path = directory.path().join(name);
+    std::fs::write(&path, [byte; 32]).unwrap();
+    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    path
+}
+
 /// A store in Redis, and what takes its mark away: from then on it fails at everything.
 pub(crate) async fn fresh_redis() -> (Arc<dyn Store>, impl FnOnce()) {
     let settings = servers::single().settings();
@@ -459,12 +467,14 @@ async fn an_assertion_is_spent_once_until_it_expires(make: Make) {
 
 async fn a_key_is_replaced_by_who_saw_it_last(make: Make) {
     let (_directory, store) = make.store().await;
+    assert_eq!(store.known_key("a").await.unwrap(), None);
     assert_eq!(store.key("a", vec![1]).await.unwrap(), [1]);
     assert_eq!(store.key("a", vec![2]).await.unwrap(), [1], "the first one stays");
     assert!(!store.replace_key("a", &[2], vec![3]).await.unwrap(), "another was seen");
     assert!(!store.replace_key("b", &[1], vec![3]).await.unwrap(), "there is none");
     assert!(store.replace_key("a", &[1], vec![3, 0, 255]).await.unwrap());
     assert_eq!(store.key("a", vec![4]).await.unwrap(), [3, 0, 255]);
+    assert_eq!(store.known_key("a").await.unwrap(), Some(vec![3, 0, 255]));
 }
 
 async fn a_lease_is_one_holders_until_it_is_given_back_or_over(make: Make) {

@@ -56,8 +56,9 @@ impl SqliteStore {
         }
         schema::check(&pool).await.map_err(unusable)?;
         schema::migrate(&pool).await?;
-        // A file is one gateway's: whoever held a lease has died with the process before, and is not waited for. While an
-        // upgrade has two for a moment, the identity provider may be asked twice, and a token has one successor still.
+        // A file is one gateway's: whoever held a lease has died with the process before, and is not waited for. Where two
+        // have it open, in an upgrade or with a command, the identity provider may be asked twice; a token has one successor
+        // still.
         sqlx::query("DELETE FROM lease").execute(&pool).await?;
         Ok(Self { pool, max_logins: MAX_LOGINS, max_unused_clients: MAX_UNUSED_CLIENTS })
     }
@@ -360,8 +361,12 @@ impl Store for SqliteStore {
     async fn key(&self, name: &str, fresh: Vec<u8>) -> Result<Vec<u8>, StoreError> {
         let query = sqlx::query("INSERT INTO key (name, sealed) VALUES (?, ?) ON CONFLICT DO NOTHING");
         query.bind(name).bind(fresh).execute(&self.pool).await?;
+        self.known_key(name).await?.ok_or_else(|| StoreError::Record(format!("the key `{name}` is gone again")))
+    }
+
+    async fn known_key(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
         let query = sqlx::query_scalar("SELECT sealed FROM key WHERE name = ?");
-        Ok(query.bind(name).fetch_one(&self.pool).await?)
+        Ok(query.bind(name).fetch_optional(&self.pool).await?)
     }
 
     async fn replace_key(&self, name: &str, seen: &[u8], fresh: Vec<u8>) -> Result<bool, StoreError> {

@@ -234,6 +234,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     /// The sealed key of this name; `fresh` is kept and given back when there is none yet.
     async fn key(&self, name: &str, fresh: Vec<u8>) -> Result<Vec<u8>, StoreError>;
+    /// A sealed key, if it is there; nothing is written.
+    async fn known_key(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError>;
     /// Puts a sealed key in place of the one that was seen; false when another is there by now.
     async fn replace_key(&self, name: &str, seen: &[u8], fresh: Vec<u8>) -> Result<bool, StoreError>;
 
@@ -252,7 +254,7 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 }
 
 #[cfg(test)]
-pub(crate) use contract::fresh_redis;
+pub(crate) use contract::{fresh_redis, key_file};
 
 #[cfg(test)]
 mod contract;

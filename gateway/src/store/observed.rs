@@ -68,6 +68,7 @@ acts! {
     revocations(after: u64) -> Revocations;
     spend_assertion(id: Digest256, expires: Timestamp) -> bool;
     key(name: &str, fresh: Vec<u8>) -> Vec<u8>;
+    known_key(name: &str) -> Option<Vec<u8>>;
     replace_key(name: &str, seen: &[u8], fresh: Vec<u8>) -> bool;
     lease(of: &str, holder: Digest256, now: Timestamp, until: Timestamp) -> bool;
     release(of: &str, holder: Digest256) -> ();

@@ -181,12 +181,7 @@ async fn who_can_write_to_redis_can_neither_read_a_grant_nor_change_one_nor_take
 async fn a_registration_that_is_used_outlives_the_key_that_sealed_it() {
     let settings = single().settings();
     let directory = tempfile::tempdir().unwrap();
-    let file = |name: &str, byte: u8| {
-        let path = directory.path().join(name);
-        std::fs::write(&path, [byte; 32]).unwrap();
-        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
-        path
-    };
+    let file = |name: &str, byte: u8| super::super::key_file(&directory, name, byte);
     let (old, new) = (file("old", 1), file("new", 2));
     let with = async |files: &[std::path::PathBuf]| {
         RedisStore::open(&settings, Sealer::from_files(files).unwrap()).await.unwrap()

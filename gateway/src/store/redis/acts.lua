@@ -242,6 +242,10 @@ function acts.key(name, fresh)
   return call('GET', at('key', name))
 end
 
+function acts.known_key(name)
+  return call('GET', at('key', name))
+end
+
 function acts.replace_key(name, seen, fresh)
   if call('GET', at('key', name)) ~= seen then return 0 end
   call('SET', at('key', name), fresh)

@@ -329,6 +329,10 @@ impl Store for RedisStore {
         self.write(self.act("key").arg(name).arg(fresh)).await
     }
 
+    async fn known_key(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        self.read(self.act("known_key").arg(name)).await
+    }
+
     async fn replace_key(&self, name: &str, seen: &[u8], fresh: Vec<u8>) -> Result<bool, StoreError> {
         let done: u64 = self.write(self.act("replace_key").arg(name).arg(seen).arg(fresh)).await?;
         Ok(done == 1)
