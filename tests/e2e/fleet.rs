@@ -2,7 +2,8 @@
 //! not.
 //!
 //! Each test that has a row in the fault table prints it as `fault <row>: <figure> (pass: <figure>)`. What must never
-//! happen is asserted; how long something takes is printed only, for machines differ.
+//! happen is asserted; how long something takes is printed only, for machines differ. Longer than other files here because
+//! each is one walk over two gateways, from the sign-in on.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt;

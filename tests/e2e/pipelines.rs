@@ -2,9 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::Arc;
 
-use portcullis_tests::backend::{Request, json_answer, mcp};
 use portcullis_tests::process::{binary, file};
 use portcullis_tests::{Backend, WorldBuilder};
 use serde_json::{Value, json};
@@ -214,14 +212,7 @@ fn a_change_is_let_through_shown_or_stopped_where_the_pipeline_says() {
 async fn where_there_is_a_lock_file_the_tools_are_those_of_it() {
     let tools =
         ["get_forecast", "add_station"].map(|name| json!({ "name": name, "inputSchema": { "type": "object" } }));
-    let backend = Backend::start(Arc::new(move |request: &Request| {
-        let mut answer = mcp(&request.json());
-        if request.json()["method"] == "tools/list" {
-            answer["result"] = json!({ "tools": tools });
-        }
-        json_answer(&answer)
-    }));
-    let backend = backend.await;
+    let backend = Backend::with_tools(&tools).await;
     let drift =
         WorldBuilder::new(&backend).backend_more("drift: { lock: weather.lock.json }").before(&["tools", "pin"]);
     let world = drift.start().await;

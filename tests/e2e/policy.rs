@@ -2,9 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Output;
-use std::sync::Arc;
 
-use portcullis_tests::backend::{Request, json_answer, mcp};
 use portcullis_tests::process::{binary, file};
 use portcullis_tests::{Backend, World, WorldBuilder};
 use serde_json::{Value, json};
@@ -150,14 +148,7 @@ async fn programs_read_every_answer_as_json() {
 async fn live(drift: &str) -> (World, Backend) {
     let tool = |name: &str| json!({ "name": name, "inputSchema": { "type": "object" } });
     let tools = [tool("get_forecast"), tool("get_owner"), tool("add_station")];
-    let backend = Backend::start(Arc::new(move |request: &Request| {
-        let mut answer = mcp(&request.json());
-        if request.json()["method"] == "tools/list" {
-            answer["result"] = json!({ "tools": tools });
-        }
-        json_answer(&answer)
-    }));
-    let backend = backend.await;
+    let backend = Backend::with_tools(&tools).await;
     let policy = "
   roles: { Task.Read: { opens: [read] }, Task.Write: { opens: [write] } }
   tools: { weather: { read: ['get_*'], write: ['add_*'] } }

@@ -81,6 +81,19 @@ impl Backend {
         Self::start(Arc::new(|request: &Request| json_answer(&mcp(&request.json())))).await
     }
 
+    /// As [`Backend::plain`], with these tools instead of its own.
+    pub async fn with_tools(tools: &[Value]) -> Self {
+        let tools = tools.to_vec();
+        let answer = move |request: &Request| {
+            let mut answer = mcp(&request.json());
+            if request.json()["method"] == "tools/list" {
+                answer["result"] = json!({ "tools": tools });
+            }
+            json_answer(&answer)
+        };
+        Self::start(Arc::new(answer)).await
+    }
+
     /// As [`Backend::plain`], for tests that take long: it forgets what it was asked.
     pub async fn forgetful() -> Self {
         let backend = Self::plain().await;

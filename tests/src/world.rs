@@ -1,4 +1,5 @@
-//! A gateway with everything around it.
+//! A gateway with everything around it. Longer than other files here because all that tests may change of it is in one
+//! builder.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

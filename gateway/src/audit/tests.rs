@@ -1,3 +1,5 @@
+//! The trail as it is written and read again. Longer than other files here because each promise of it has its test.
+
 use std::io::{self, Cursor};
 use std::path::Path;
 use std::sync::Arc;

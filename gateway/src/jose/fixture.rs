@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::claims::{EntraExpectations, Tenant};
 use super::entra_token::Verifier;
-use super::key_set::{FetchError, KeySet, KeySource, Keys, parse};
+use super::key_set::{FetchError, KeySet, KeySource, Keys, parse, parse_any};
 use crate::clock::{ManualClock, Timestamp};
 
 pub(crate) const TENANT: &str = "11111111-2222-4333-8444-555555555555";
@@ -25,6 +25,17 @@ pub(crate) const OID: &str = "0a11ce00-0000-4000-8000-000000000001";
 pub(crate) const NOW: u64 = 1_800_000_000;
 /// The header of an honest token.
 pub(crate) const HEADER: &str = r#"{"typ":"JWT","alg":"RS256","kid":"entra"}"#;
+
+/// The key set of an issuer of assertions, as published.
+#[derive(Debug)]
+pub(crate) struct Published(pub(crate) Value);
+
+#[async_trait]
+impl KeySource for Published {
+    async fn fetch(&self) -> Result<Keys, FetchError> {
+        parse_any(&self.0).map_err(|source| FetchError::Keys { url: "https://idp.example/keys".to_owned(), source })
+    }
+}
 
 /// An RSA key pair.
 pub(crate) struct Rsa(KeyPair);

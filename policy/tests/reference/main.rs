@@ -1,5 +1,6 @@
 //! The compiled policy against a reference that was written from the rules of the language (`meaning.rs`): over random
-//! policies, callers and requests both say the same, in every part of what they say.
+//! policies, callers and requests both say the same, in every part of what they say. Longer than other files here because it
+//! asks each part.
 
 #![allow(
     clippy::unwrap_used,

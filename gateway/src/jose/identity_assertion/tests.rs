@@ -1,28 +1,16 @@
 //! Assertions that are taken, and then one thing wrong at a time.
 
-use async_trait::async_trait;
 use serde_json::{Value, json};
 
 use super::*;
 use crate::jose::claims::ClaimsError;
-use crate::jose::fixture::{NOW, Rsa, clock, set, without};
+use crate::jose::fixture::{NOW, Published, Rsa, clock, set, without};
 use crate::jose::jwt::{self, JwtError};
-use crate::jose::key_set::{FetchError, KeySource, Keys, parse_any};
 use crate::jose::signing_key::SigningKey;
 
 const ISSUER: &str = "https://idp.example";
 const GATEWAY: &str = "https://gw.example";
 const HEADER: &str = r#"{"alg":"RS256","kid":"idp","typ":"oauth-id-jag+jwt"}"#;
-
-#[derive(Debug)]
-struct Published(Value);
-
-#[async_trait]
-impl KeySource for Published {
-    async fn fetch(&self) -> Result<Keys, FetchError> {
-        parse_any(&self.0).map_err(|source| FetchError::Keys { url: "https://idp.example/keys".to_owned(), source })
-    }
-}
 
 fn verifier(keys: &[Value], tenant: Option<&str>) -> Verifier {
     let expectations = AssertionExpectations {

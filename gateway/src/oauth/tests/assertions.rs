@@ -2,28 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use async_trait::async_trait;
-
 use super::*;
 use crate::entra::StepUp;
 use crate::jose::claims::AssertionExpectations;
-use crate::jose::fixture::Rsa;
+use crate::jose::fixture::{Published, Rsa};
 use crate::jose::identity_assertion::{TYPE, Verifier};
-use crate::jose::key_set::{FetchError, KeySource, Keys, parse_any};
 
 const IDP: &str = "https://idp.example";
 const PARTNER: &str = "https://partner.example";
 const SECRET: &str = "a-secret-of-the-portal";
-
-#[derive(Debug)]
-struct Published(Value);
-
-#[async_trait]
-impl KeySource for Published {
-    async fn fetch(&self) -> Result<Keys, FetchError> {
-        parse_any(&self.0).map_err(|source| FetchError::Keys { url: "https://idp.example/keys".to_owned(), source })
-    }
-}
 
 /// A gateway that takes the word of two issuers, and their keys.
 struct Trust {

@@ -1,6 +1,7 @@
 //! The authorization server as clients and browsers see it, in front of an identity provider on a loopback socket.
 //!
-//! A suite of refusals begins with the request that must succeed, and then changes one thing at a time.
+//! A suite of refusals begins with the request that must succeed, and then changes one thing at a time. Longer than other
+//! files here because it is the stage of all of them.
 
 mod assertions;
 mod authorization;
