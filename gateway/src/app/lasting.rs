@@ -149,7 +149,7 @@ impl Lasting {
             metrics: Arc::clone(&self.metrics),
             local: oauth::router(
                 Arc::new(state),
-                oauth::Limits::new(&config.limits.rates, self.metrics.identity.limited.clone())
+                oauth::Limits::new(&config.limits.rates, &self.metrics.identity)
                     .with_fleet(config.state.redis.is_some().then(|| Arc::clone(&self.store))),
             ),
             clock: Arc::clone(&self.clock),

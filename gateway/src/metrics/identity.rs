@@ -20,6 +20,8 @@ pub struct Identity {
     steps: IntCounterVec,
     /// Requests to the authorization server that were refused for coming too often, by `endpoint`.
     pub limited: IntCounterVec,
+    /// Counts of them that this gateway made alone, for the fleet's store did not count in time, by `endpoint`.
+    pub limited_alone: IntCounterVec,
     entra: HistogramVec,
     entra_errors: IntCounterVec,
 }
@@ -69,6 +71,12 @@ impl Identity {
                 "portcullis_limited_total",
                 "Requests to the authorization server that were refused for coming too often. Refusals of calls are \
                  decisions with the reason rate.",
+                &["endpoint"],
+            )?,
+            limited_alone: registrar.counters(
+                "portcullis_limited_alone_total",
+                "Requests to the authorization server that this gateway counted alone, because the store that the fleet \
+                 shares did not count in time: meanwhile an address may ask each gateway as often as one.",
                 &["endpoint"],
             )?,
             entra: registrar.histograms(

@@ -17,6 +17,7 @@ use serde_json::json;
 
 use super::page;
 use crate::limit::{ClientAddress, Endpoint, Rates, TooOften};
+use crate::metrics::Identity;
 use crate::store::{Counted, Digest256, Store};
 
 /// A count that takes longer is not waited for.
@@ -30,19 +31,21 @@ pub struct Limits {
     token: Endpoint,
     device: Endpoint,
     refused: Option<IntCounterVec>,
+    alone: Option<IntCounterVec>,
     fleet: Option<Arc<dyn Store>>,
 }
 
 impl Limits {
-    /// Limits of these rates; what they refuse is counted.
+    /// Limits of these rates; what they refuse is counted, and what the fleet did not count.
     #[must_use]
-    pub fn new(rates: &Rates, refused: IntCounterVec) -> Self {
+    pub fn new(rates: &Rates, metrics: &Identity) -> Self {
         Self {
             authorize: Endpoint::new(rates.authorize),
             register: Endpoint::new(rates.register),
             token: Endpoint::new(rates.token),
             device: Endpoint::new(rates.device),
-            refused: Some(refused),
+            refused: Some(metrics.limited.clone()),
+            alone: Some(metrics.limited_alone.clone()),
             fleet: None,
         }
     }
@@ -63,13 +66,16 @@ impl Limits {
         let of_address = rates.per_address.map(|rate| (rate, format!("{name}\n{address}")));
         for (rate, of) in of_address.into_iter().chain(rates.total.map(|rate| (rate, name.to_owned()))) {
             let counting = store.count(Digest256::apart("rate", &of), rate.period(), rate.burst.get());
-            match tokio::time::timeout(DEADLINE, counting).await {
+            let why = match tokio::time::timeout(DEADLINE, counting).await {
                 Ok(Ok(Counted::TooOften(wait))) => return Err(TooOften(wait)),
-                Ok(Ok(Counted::Good | Counted::Elsewhere)) => {}
-                // This gateway has counted for itself, and what follows says what is wrong with the store.
-                Ok(Err(error)) => tracing::debug!(%error, "the fleet does not count"),
-                Err(_elapsed) => tracing::debug!("the fleet does not count in time"),
-            }
+                Ok(Ok(Counted::Good | Counted::Elsewhere)) => continue,
+                Ok(Err(error)) => error.to_string(),
+                Err(_elapsed) => "it does not answer in time".to_owned(),
+            };
+            // This gateway has counted for itself, and what follows says what is wrong with the store.
+            tracing::debug!(%why, "the fleet does not count");
+            counted(self.alone.as_ref(), name);
+            break;
         }
         Ok(())
     }
@@ -96,12 +102,16 @@ pub(super) async fn check(State(limits): State<Arc<Limits>>, request: Request, n
     match limits.count(name, endpoint, address).await {
         Ok(()) => next.run(request).await,
         Err(wait) => {
-            if let Some(refused) = &limits.refused {
-                refused.with_label_values(&[name]).inc();
-            }
+            counted(limits.refused.as_ref(), name);
             tracing::info!(endpoint = name, "an address asks too often");
             too_often(name, wait)
         }
+    }
+}
+
+fn counted(series: Option<&IntCounterVec>, endpoint: &str) {
+    if let Some(series) = series {
+        series.with_label_values(&[endpoint]).inc();
     }
 }
 
@@ -134,7 +144,7 @@ mod tests {
         let token = EndpointRates { per_address: at_once(3), total: at_once(5) };
         let device = EndpointRates { per_address: at_once(2), total: None };
         let rates = Rates { token, device, ..Rates::default() };
-        Limits::new(&rates, Metrics::new().unwrap().identity.limited.clone()).with_fleet(store.cloned())
+        Limits::new(&rates, &Metrics::new().unwrap().identity).with_fleet(store.cloned())
     }
 
     /// How many of nine requests are good, of which every other one comes to the other gateway.
@@ -163,5 +173,7 @@ mod tests {
         empty();
         let (one, other) = (limits(Some(&store)), limits(Some(&store)));
         assert_eq!(good([&one, &other], "/token", "203.0.113.1").await, 6);
+        let alone = |limits: &Limits| limits.alone.as_ref().unwrap().with_label_values(&["token"]).get();
+        assert_eq!(alone(&one) + alone(&other), 6, "what the fleet did not count is counted");
     }
 }

@@ -15,7 +15,7 @@ use deadpool_redis::redis::{
 };
 use deadpool_redis::{PoolConfig, Runtime, Timeouts};
 
-use super::managers::{ClusterManager, SentinelManager};
+use super::managers::{ClusterManager, ServerManager};
 use crate::config::Secret;
 use crate::store::StoreError;
 
@@ -57,8 +57,7 @@ pub enum Kind {
 }
 
 pub(super) enum Pool {
-    Single(deadpool_redis::Pool),
-    Sentinel(managed::Pool<SentinelManager>),
+    Server(managed::Pool<ServerManager>),
     Cluster(managed::Pool<ClusterManager>),
 }
 
@@ -75,10 +74,9 @@ impl Pool {
                 };
                 let server = server.get_connection_info().clone();
                 let manager = deadpool_redis::Manager::new_with_config(server, patience()).map_err(said)?;
-                let pool = deadpool_redis::Pool::builder(manager).config(sizes(settings)).runtime(Runtime::Tokio1);
-                Self::Single(pool.build().map_err(|error| error.to_string())?)
+                Self::Server(built(ServerManager::Single(manager), settings)?)
             }
-            Kind::Sentinel(master) => Self::Sentinel(built(sentinels(settings, master, certificates)?, settings)?),
+            Kind::Sentinel(master) => Self::Server(built(sentinels(settings, master, certificates)?, settings)?),
             Kind::Cluster => {
                 let builder = ClusterClientBuilder::new(servers(settings)?);
                 let builder = builder.connection_timeout(CONNECT).response_timeout(DEADLINE);
@@ -96,23 +94,15 @@ impl Pool {
     ) -> Result<T, StoreError> {
         within(Box::pin(async {
             match self {
-                Self::Single(pool) => {
-                    let mut connection = pool.get().await.map_err(gone)?;
-                    let answer = script.invoke_async(&mut connection).await;
-                    let answer = answer.map_err(StoreError::from);
-                    let done = acknowledged(answer, &mut connection, replicas).await;
-                    done.inspect_err(|_error| drop(deadpool_redis::Connection::take(connection)))
-                }
-                Self::Sentinel(pool) => {
-                    let mut connection = pool.get().await.map_err(gone)?;
-                    let answer = script.invoke_async(&mut *connection).await.map_err(StoreError::from);
-                    let done = acknowledged(answer, &mut *connection, replicas).await;
-                    done.inspect_err(|_error| drop(managed::Object::take(connection)))
+                Self::Server(pool) => {
+                    let mut held = pool.get().await.map_err(gone)?;
+                    let answer = script.invoke_async(&mut held.connection).await.map_err(StoreError::from);
+                    kept(pool, acknowledged(answer, &mut held.connection, replicas).await, held)
                 }
                 // A cluster has no order between a change on one node and a question to another: no replicas.
                 Self::Cluster(pool) => {
-                    let mut connection = pool.get().await.map_err(gone)?;
-                    Ok(script.invoke_async(&mut *connection).await?)
+                    let mut held = pool.get().await.map_err(gone)?;
+                    kept(pool, script.invoke_async(&mut held.connection).await.map_err(StoreError::from), held)
                 }
             }
         }))
@@ -122,14 +112,33 @@ impl Pool {
     /// Asks something that concerns the servers as such.
     pub(super) async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StoreError> {
         within(Box::pin(async {
-            Ok(match self {
-                Self::Single(pool) => command.query_async(&mut pool.get().await.map_err(gone)?).await?,
-                Self::Sentinel(pool) => command.query_async(&mut *pool.get().await.map_err(gone)?).await?,
-                Self::Cluster(pool) => command.query_async(&mut *pool.get().await.map_err(gone)?).await?,
-            })
+            match self {
+                Self::Server(pool) => {
+                    let mut held = pool.get().await.map_err(gone)?;
+                    kept(pool, command.query_async(&mut held.connection).await.map_err(StoreError::from), held)
+                }
+                Self::Cluster(pool) => {
+                    let mut held = pool.get().await.map_err(gone)?;
+                    kept(pool, command.query_async(&mut held.connection).await.map_err(StoreError::from), held)
+                }
+            }
         }))
         .await
     }
+}
+
+/// Keeps a connection for the next act if this one succeeded. When it broke, the others have broken, too.
+fn kept<T, M: managed::Manager>(
+    pool: &managed::Pool<M>,
+    done: Result<T, StoreError>,
+    held: managed::Object<M>,
+) -> Result<T, StoreError> {
+    done.inspect_err(|error| {
+        drop(managed::Object::take(held));
+        if matches!(error, StoreError::Redis(error) if error.is_connection_dropped() || error.is_io_error()) {
+            pool.retain(|_held, _metrics| false);
+        }
+    })
 }
 
 /// Runs an act within the deadline. A cluster's future is large: it comes boxed.
@@ -162,7 +171,7 @@ fn sentinels(
     settings: &Settings,
     master: &str,
     certificates: Option<TlsCertificates>,
-) -> Result<SentinelManager, String> {
+) -> Result<ServerManager, String> {
     // Who we are at the sentinels stands in their URLs; the user and password of the settings are those of the data.
     let servers: Vec<ConnectionInfo> = settings.urls.iter().map(parsed).collect::<Result<_, _>>()?;
     let first = servers.first().ok_or("no sentinel is named")?;
@@ -182,7 +191,8 @@ fn sentinels(
         builder = builder.set_client_to_sentinel_certificates(certificates.clone());
         builder = builder.set_client_to_redis_certificates(certificates);
     }
-    Ok(SentinelManager::new(builder.build().map_err(said)?, patience()))
+    let client = builder.build().map_err(said)?.into();
+    Ok(ServerManager::Sentinel { client, patience: patience() })
 }
 
 /// The servers that hold data, each with the user of the settings; at least one.
