@@ -74,15 +74,15 @@ fn method(method: &Method, has_body: bool) -> Result<(), Fault> {
 
 /// Origin form only (RFC 9112 section 3.2.1), in printable ASCII.
 ///
-/// Pingora percent-encodes what its parser cannot take, a CR or a space for instance; no path here has any of it in
-/// either form, so the encoded ones stand for the raw ones.
+/// Pingora percent-encodes what its parser cannot take, a CR or a space for instance, and then what is not ASCII as well;
+/// no path here has any of it in either form, so the encoded ones stand for the raw ones.
 fn target(target: &[u8]) -> Result<(), Fault> {
     if target.len() > MAX_TARGET {
         return Err(Fault(StatusCode::URI_TOO_LONG, "The request target is too long"));
     }
     let printable = target.iter().all(|byte| (0x21..0x7f).contains(byte) && !matches!(byte, b'#' | b'\\'));
     let path = target.split(|byte| *byte == b'?').next().unwrap_or_default();
-    if target.first() == Some(&b'/') && printable && !has_control(path) && !has_space(path) {
+    if target.first() == Some(&b'/') && printable && !has_control(path) && !is_mended(path) {
         Ok(())
     } else {
         Err(bad("The request target is malformed"))
@@ -150,9 +150,17 @@ fn upgrade(fields: &HeaderMap) -> Result<(), Fault> {
     if fields.get_all(header::UPGRADE).iter().any(other) { Err(bad("Upgrades are not served")) } else { Ok(()) }
 }
 
-/// The other characters that Pingora encodes: space, quotation mark, angle brackets.
-fn has_space(path: &[u8]) -> bool {
-    path.windows(3).any(|three| matches!(three, [b'%', b'2', b'0' | b'2'] | [b'%', b'3', b'c' | b'C' | b'e' | b'E']))
+/// The other characters that Pingora encodes: space, quotation mark, angle brackets, and what is not ASCII.
+fn is_mended(path: &[u8]) -> bool {
+    let mended = |three: &[u8]| match three {
+        [b'%', high, low] => match high {
+            b'2' => matches!(low, b'0' | b'2'),
+            b'3' => matches!(low, b'c' | b'C' | b'e' | b'E'),
+            high => matches!(high, b'8' | b'9' | b'a'..=b'f' | b'A'..=b'F'),
+        },
+        _ => false,
+    };
+    path.windows(3).any(mended)
 }
 
 #[cfg(test)]
@@ -204,6 +212,7 @@ mod tests {
             "/a%20b",
             "/a%22",
             "/%3Ca",
+            "/%c3%A4",
         ] {
             assert!(target(malformed.as_bytes()).is_err(), "{malformed}");
         }
