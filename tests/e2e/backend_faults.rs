@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use portcullis_tests::backend::{Request, json_answer, mcp};
-use portcullis_tests::{Backend, Process, World, WorldBuilder, fault, measured};
+use portcullis_tests::{Backend, World, WorldBuilder, fault, measured};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -184,13 +184,6 @@ async fn a_stream_that_breaks_off_is_told_at_once() {
     fault(13, &format!("20 clients told within {slowest:.1?} of it, none hangs"), "told within 1 s");
 }
 
-/// Kilobytes of memory that a process has.
-fn memory(process: &Process) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", process.id())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
-}
-
 /// A backend that never comes to an end, as fast as it is read, or a few bytes at a time.
 async fn endless(head: String, piece: Vec<u8>, pause: Option<Duration>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -244,9 +237,9 @@ async fn an_answer_without_end_takes_no_more_room_than_it_was_given() {
             waiting.push(stream);
         }
         tokio::time::sleep(Duration::from_secs(3)).await;
-        let warm = memory(&world.gateway);
+        let warm = world.gateway.memory();
         tokio::time::sleep(Duration::from_secs(4)).await;
-        let grown = memory(&world.gateway).saturating_sub(warm);
+        let grown = world.gateway.memory().saturating_sub(warm);
         assert!(grown < 8 * 1024, "{what}: {grown} KB in four seconds");
         if cut {
             for mut stream in waiting {

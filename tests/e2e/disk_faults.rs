@@ -30,13 +30,6 @@ async fn calls(world: &World, token: &str, count: usize) -> (usize, usize, Durat
     (answered, refused, began.elapsed())
 }
 
-/// Kilobytes of memory that a process has.
-fn memory(process: &Process) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", process.id())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_disk_holds_calls_up_together_and_loses_none() {
     let mut figures = Vec::new();
@@ -49,7 +42,7 @@ async fn a_slow_disk_holds_calls_up_together_and_loses_none() {
         let token = world.identity.mint("rita", &Value::Null);
         let (answered, _, quick) = calls(&world, &token, 60).await;
         assert_eq!(answered, 60, "{sink}: the control");
-        let before = memory(&world.gateway);
+        let before = world.gateway.memory();
         std::fs::write(&slow, "1000").unwrap();
         let mut taken = Duration::ZERO;
         for _ in 0..3 {
@@ -64,7 +57,7 @@ async fn a_slow_disk_holds_calls_up_together_and_loses_none() {
         let (answered, refused, _) = calls(&world, &token, 40).await;
         assert!(refused == 40 && answered == 0, "{sink}: {answered} answered, {refused} refused");
         assert_eq!(backend.requests().len(), executed, "{sink}: a refused call was carried out");
-        let more = memory(&world.gateway).saturating_sub(before) / 1024;
+        let more = world.gateway.memory().saturating_sub(before) / 1024;
         assert!(more < 64, "{sink}: {more} MB more");
         std::fs::write(&slow, "0").unwrap();
         let mut back = 0;

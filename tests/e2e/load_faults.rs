@@ -177,18 +177,6 @@ async fn a_server_whose_name_moves_is_found_and_a_resolver_that_fails_is_waited_
     fault(34, &figure, "recovers within the 10 s that an address is kept, and fails closed");
 }
 
-/// Open files of a process.
-fn open_files(process: &Process) -> usize {
-    std::fs::read_dir(format!("/proc/{}/fd", process.id())).unwrap().count()
-}
-
-/// Kilobytes of memory that a process has.
-fn memory(process: &Process) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", process.id())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
-}
-
 /// Calls, sign-ins, lists, streams that are given up, and connections that break, without a pause.
 async fn everything(world: Arc<World>, over: Arc<AtomicBool>) -> u64 {
     let token = world.identity.mint("rita", &Value::Null);
@@ -221,11 +209,11 @@ async fn nothing_grows_however_long_it_runs() {
     let clients: Vec<_> = (0..2).map(|_| tokio::spawn(everything(Arc::clone(&world), Arc::clone(&over)))).collect();
     // A quarter of the time to get warm; then twenty looks.
     tokio::time::sleep(Duration::from_secs(seconds / 4)).await;
-    let first_files = open_files(&world.gateway);
+    let first_files = world.gateway.open_files();
     let mut looks = Vec::new();
     for _ in 0..20 {
         tokio::time::sleep(Duration::from_secs(seconds) * 3 / 80).await;
-        looks.push(memory(&world.gateway));
+        looks.push(world.gateway.memory());
     }
     over.store(true, Ordering::Relaxed);
     let mut rounds = 0;
@@ -233,7 +221,7 @@ async fn nothing_grows_however_long_it_runs() {
         rounds += client.await.unwrap();
     }
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let more_files = open_files(&world.gateway).saturating_sub(first_files);
+    let more_files = world.gateway.open_files().saturating_sub(first_files);
     // The least of the first looks and of the last ones: what comes and goes is no growth.
     let least = |looks: &[u64]| looks.iter().min().copied().unwrap_or_default();
     let (early, late) = (least(&looks[..10]), least(&looks[10..]));

@@ -43,6 +43,28 @@ impl Process {
         self.child.id().expect("it has ended")
     }
 
+    /// Kilobytes of memory that it has.
+    ///
+    /// # Panics
+    ///
+    /// Panics when it has ended.
+    #[must_use]
+    pub fn memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has ended");
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
+    /// How many files it has open.
+    ///
+    /// # Panics
+    ///
+    /// Panics when it has ended.
+    #[must_use]
+    pub fn open_files(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.id())).unwrap().count()
+    }
+
     /// Ends it as an operator would (SIGTERM), and waits.
     pub async fn terminate(&mut self) {
         if let Some(id) = self.child.id() {
