@@ -1,9 +1,10 @@
 //! Too much at once, names that change, a processor that others use up: what a gateway does when its machine is not its own.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures_util::stream::{self, StreamExt};
 use portcullis_tests::backend::{Request, json_answer, mcp};
 use portcullis_tests::load::{Load, MIXED, backend};
 use portcullis_tests::{Backend, Process, World, WorldBuilder, fault, measured};
@@ -175,6 +176,156 @@ async fn a_server_whose_name_moves_is_found_and_a_resolver_that_fails_is_waited_
         "a server that moved is found after {moved:.1} s, one behind a failing resolver {back:.1} s after it answers; nothing is sent elsewhere"
     );
     fault(34, &figure, "recovers within the 10 s that an address is kept, and fails closed");
+}
+
+/// What a caller may have open, as `limits` has it.
+const STREAMS_PER_CALLER: usize = 100;
+const NEWS: &str = "data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\",\"params\":{\"level\":\"info\",\"data\":\"x\"}}\n\n";
+
+/// A backend that begins sessions, and streams that say nothing until they are told to.
+async fn quiet() -> Backend {
+    let begun = AtomicUsize::new(0);
+    let script = move |request: &Request| {
+        if request.head.starts_with("GET") {
+            return b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nx-held: 1\r\n\r\n".to_vec();
+        }
+        let answer = String::from_utf8(json_answer(&mcp(&request.json()))).unwrap();
+        let session = format!("\r\nmcp-session-id: s{}\r\n\r\n", begun.fetch_add(1, Ordering::Relaxed));
+        answer.replacen("\r\n\r\n", &session, 1).into_bytes()
+    };
+    Backend::start(Arc::new(script)).await
+}
+
+/// A stream of news.
+enum News {
+    Http1(TcpStream),
+    Http2(h2::RecvStream),
+}
+
+impl News {
+    /// Whether an event comes.
+    async fn come(&mut self) -> bool {
+        let mut seen = Vec::new();
+        while !String::from_utf8_lossy(&seen).contains("data:") {
+            let is_more = match self {
+                Self::Http1(stream) => stream.read_buf(&mut seen).await.is_ok_and(|count| count > 0),
+                Self::Http2(stream) => {
+                    let piece = stream.data().await.and_then(Result::ok).unwrap_or_default();
+                    seen.extend_from_slice(&piece);
+                    !piece.is_empty()
+                }
+            };
+            if !is_more {
+                return false;
+            }
+        }
+        true
+    }
+}
+
+/// All the streams that one caller may have: on one HTTP/2 connection, or each on one of its own.
+async fn streams(world: &World, caller: usize, is_http2: bool) -> Vec<News> {
+    let who = json!({ "oid": format!("00000000-0000-4000-8000-{caller:012x}") });
+    let token = world.identity.mint("rita", &who);
+    let hello = json!({ "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": { "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": { "name": "x", "version": "1" } } });
+    let session = world.post(&token, &hello).await.headers()["mcp-session-id"].to_str().unwrap().to_owned();
+    let connect = async || TcpStream::connect(("127.0.0.1", world.port)).await.unwrap();
+    let fields = [
+        ("authorization", format!("Bearer {token}")),
+        ("accept", "text/event-stream".to_owned()),
+        ("mcp-session-id", session),
+    ];
+    let mut open = Vec::new();
+    if is_http2 {
+        let (mut client, connection) = h2::client::handshake(connect().await).await.unwrap();
+        tokio::spawn(connection);
+        for _ in 0..STREAMS_PER_CALLER {
+            let mut request = http::Request::get(world.mcp());
+            for (name, value) in &fields {
+                request = request.header(*name, value);
+            }
+            client = client.ready().await.unwrap();
+            let (answer, _) = client.send_request(request.body(()).unwrap(), true).unwrap();
+            let answer = answer.await.unwrap();
+            assert_eq!(answer.status(), 200);
+            open.push(News::Http2(answer.into_body()));
+        }
+        return open;
+    }
+    let fields = fields.map(|(name, value)| format!("{name}: {value}\r\n")).concat();
+    let request = format!("GET /mcp HTTP/1.1\r\nhost: 127.0.0.1:{}\r\n{fields}\r\n", world.port);
+    for _ in 0..STREAMS_PER_CALLER {
+        let mut stream = connect().await;
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") && stream.read_buf(&mut head).await.unwrap() > 0 {}
+        assert!(head.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&head));
+        open.push(News::Http1(stream));
+    }
+    open
+}
+
+/// What streams cost that nobody says anything on.
+struct Idle {
+    streams: u64,
+    /// Megabytes of the whole process.
+    memory: u64,
+    /// Kilobytes of one stream over HTTP/2, and of one over HTTP/1.1.
+    each: [u64; 2],
+    /// Percent of one processor.
+    processor: f64,
+}
+
+/// Opens so many streams, or as many as there are files for, half of them over HTTP/2, and leaves them alone for a while.
+async fn idle(wanted: usize, quiet_for: Duration) -> Idle {
+    // A stream is one file of the backend, which is here, and one of the gateway; over HTTP/1.1 it is one more at each end.
+    let callers = ((files() - 500) * 2 / 3).min(wanted) / STREAMS_PER_CALLER;
+    let backend = quiet().await;
+    let world = WorldBuilder::new(&backend).start().await;
+    let (before, files_before) = (world.gateway.memory(), world.gateway.open_files());
+    let opened = async |callers: std::ops::Range<usize>, is_http2| {
+        let all = stream::iter(callers).map(|caller| streams(&world, caller, is_http2));
+        let open: Vec<News> = all.buffer_unordered(8).collect::<Vec<_>>().await.into_iter().flatten().collect();
+        let used = world.gateway.processor();
+        tokio::time::sleep(quiet_for).await;
+        (open, world.gateway.memory(), world.gateway.processor().saturating_sub(used))
+    };
+    let (mut open, half, _) = opened(0..callers / 2, true).await;
+    let (others, all, used) = opened(callers / 2..callers, false).await;
+    let of = |more: u64, streams: &[News]| more / streams.len() as u64;
+    let each = [of(half - before, &open), of(all - half, &others)];
+    open.extend(others);
+    let streams = open.len() as u64;
+    // The control: each of them is there, and the places of all are given back.
+    world.until_metric(&format!("portcullis_budget_used{{budget=\"streams\"}} {streams}")).await;
+    backend.push(NEWS);
+    let come = futures_util::future::join_all(open.iter_mut().map(News::come));
+    let come = tokio::time::timeout(Duration::from_mins(1), come).await.expect("news do not come");
+    assert!(come.iter().all(|came| *came), "a stream ended");
+    drop(open);
+    world.until_metric("portcullis_budget_used{budget=\"streams\"} 0").await;
+    let files_after = world.gateway.open_files();
+    assert!(files_after < files_before + 100, "{files_after} files, {files_before} before");
+    let processor = 100.0 * used.div_duration_f64(quiet_for);
+    Idle { streams, memory: all / 1024, each, processor }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn idle_streams_are_there_when_news_come_and_take_little_memory() {
+    let Idle { each, .. } = idle(1000, Duration::from_secs(1)).await;
+    assert!(each.iter().all(|kilobytes| *kilobytes < 100), "{each:?} KiB a stream");
+}
+
+/// Two minutes; `make chaos` and `make test-all`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "ten thousand streams take a while to open"]
+async fn ten_thousand_idle_streams_take_memory_and_no_processor() {
+    let Idle { streams, memory, each: [over_http2, over_http1], processor } =
+        idle(10_000, Duration::from_secs(20)).await;
+    let figure = format!(
+        "{streams} streams: {memory} MB in all; half of them over HTTP/2, {over_http2} KiB each, half over HTTP/1.1, {over_http1} KiB each; {processor:.1} % of one processor while they are idle"
+    );
+    measured(27, &figure, memory <= 700 && processor < 5.0, "<= 700 MB in all, CPU < 5 %");
 }
 
 /// Calls, sign-ins, lists, streams that are given up, and connections that break, without a pause.
