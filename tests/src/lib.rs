@@ -8,6 +8,7 @@ pub mod calendar;
 pub mod documents;
 pub mod flow;
 pub mod load;
+pub mod lossy;
 pub mod node;
 pub mod postgres;
 pub mod process;
