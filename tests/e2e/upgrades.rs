@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use portcullis_tests::backend::{Request, json_answer, mcp};
 use portcullis_tests::load::{Load, MIXED, Target, backend};
-use portcullis_tests::{Backend, Calendar, Flow, World, WorldBuilder, fault};
+use portcullis_tests::{Backend, Calendar, Flow, Tokens, World, WorldBuilder, fault};
 use reqwest::{Certificate, Client};
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -114,29 +114,86 @@ async fn ask(world: &World, statement: &str) -> String {
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
+/// What people have of a gateway: a grant, and a session with a backend.
+struct Held {
+    client_id: String,
+    verifier: String,
+    tokens: Tokens,
+    session: String,
+}
+
+impl Held {
+    async fn of(world: &World) -> Self {
+        let flow = Flow::register(world).await;
+        let tokens = flow.tokens(&flow.code("rita").await).await;
+        let hello = json!({ "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": { "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": { "name": "x", "version": "1" } } });
+        let answer = world.post(&tokens.access, &hello).await;
+        let session = answer.headers()["mcp-session-id"].to_str().unwrap().to_owned();
+        Self { client_id: flow.client_id.clone(), verifier: flow.verifier.clone(), tokens, session }
+    }
+
+    /// The session is there still.
+    async fn goes_on(&self, world: &World) {
+        let call = json!({ "jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": { "name": "get_forecast" } });
+        let answer = world.post_with(&self.tokens.access, &call, &[("mcp-session-id", &self.session)]).await;
+        assert_eq!(answer.status(), 200);
+    }
+
+    /// The grant is, too.
+    async fn refreshed(&self, world: &World) -> Tokens {
+        let (client_id, verifier) = (self.client_id.clone(), self.verifier.clone());
+        Flow { world, client_id, verifier, at: world.url() }.refreshed(&self.tokens.refresh).await
+    }
+}
+
+#[tokio::test]
+async fn a_store_of_the_version_before_is_taken_over_and_its_backup_is_the_way_back() {
+    let backend = with_sessions().await;
+    let mut world = WorldBuilder::new(&backend).own_tokens_only().start().await;
+    let held = Held::of(&world).await;
+    held.goes_on(&world).await;
+    world.gateway.terminate().await;
+    // The last step of `gateway/src/store/embedded/schema.rs`, taken back: what the version before had written.
+    let version: u32 = ask(&world, "PRAGMA user_version").await.parse().unwrap();
+    ask(&world, &format!("DROP TABLE lease; PRAGMA user_version = {}", version - 1)).await;
+    let backup = world.directory().join("backup.db");
+    ask(&world, &format!("VACUUM INTO '{}'", backup.display())).await;
+    // There; and once more from the backup, which is the way back.
+    for _ in 0..2 {
+        world.restart().await;
+        let said = world.gateway.said();
+        assert!(said.contains("an older Portcullis does not read it any more"), "{said}");
+        held.goes_on(&world).await;
+        held.refreshed(&world).await;
+        world.gateway.terminate().await;
+        assert_eq!(ask(&world, "PRAGMA user_version").await, version.to_string());
+        let state = world.directory().join("state");
+        for log in ["portcullis.db-wal", "portcullis.db-shm"] {
+            let _ = std::fs::remove_file(state.join(log));
+        }
+        std::fs::copy(&backup, state.join("portcullis.db")).unwrap();
+        assert_eq!(ask(&world, "PRAGMA user_version").await, (version - 1).to_string());
+    }
+    let figure = format!(
+        "a session and a refresh token survive the step of the store from version {} to {version}, and a second time from its backup",
+        version - 1
+    );
+    fault(33, &figure, "sessions and refresh tokens survive");
+}
+
 #[tokio::test]
 async fn a_rollout_and_its_way_back_end_no_session_and_no_grant() {
     let backend = with_sessions().await;
     let mut world = WorldBuilder::new(&backend).own_tokens_only().start().await;
-    let (client_id, verifier, mut tokens) = {
-        let flow = Flow::register(&world).await;
-        let tokens = flow.tokens(&flow.code("rita").await).await;
-        (flow.client_id.clone(), flow.verifier.clone(), tokens)
-    };
-    let hello = json!({ "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": { "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": { "name": "x", "version": "1" } } });
-    let session = world.post(&tokens.access, &hello).await.headers()["mcp-session-id"].to_str().unwrap().to_owned();
-    let call = json!({ "jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": { "name": "get_forecast" } });
+    let mut held = Held::of(&world).await;
     let (mut sessions, mut grants) = (0, 0);
     // There, back, and there again.
     for _ in 0..3 {
         upgrade(&mut world).await;
-        let answer = world.post_with(&tokens.access, &call, &[("mcp-session-id", &session)]).await;
-        assert_eq!(answer.status(), 200);
+        held.goes_on(&world).await;
         sessions += 1;
-        let flow = Flow { world: &world, client_id: client_id.clone(), verifier: verifier.clone(), at: world.url() };
-        tokens = flow.refreshed(&tokens.refresh).await;
-        let answer = world.post_with(&tokens.access, &call, &[("mcp-session-id", &session)]).await;
-        assert_eq!(answer.status(), 200);
+        held.tokens = held.refreshed(&world).await;
+        held.goes_on(&world).await;
         grants += 1;
     }
     world.gateway.terminate().await;
@@ -153,10 +210,9 @@ async fn a_rollout_and_its_way_back_end_no_session_and_no_grant() {
     assert_eq!(ask(&world, "PRAGMA user_version; SELECT count(*) FROM refresh").await, format!("99\n{rows}"));
     ask(&world, &format!("PRAGMA user_version = {version}")).await;
     world.restart().await;
-    let flow = Flow { world: &world, client_id, verifier, at: world.url() };
-    flow.refreshed(&tokens.refresh).await;
+    held.refreshed(&world).await;
     let figure = format!(
-        "{sessions} of 3 sessions and {grants} of 3 refresh tokens survived (one version: there is no other yet); a store of a later version is refused and left as it is"
+        "{sessions} of 3 sessions and {grants} of 3 refresh tokens survived from one process to the next; a store of a later version is refused and left as it is"
     );
     fault(33, &figure, "sessions and refresh tokens survive");
 }
