@@ -514,6 +514,18 @@ async fn in_the_end(flow: &Flow<'_>, form: &BTreeMap<String, String>) -> (u16, V
 
 #[tokio::test]
 async fn a_failover_brings_no_code_and_no_token_back() {
+    failovers(3).await;
+}
+
+/// Fifty unless `FAILOVERS` says how many; `make chaos` and `make test-all`.
+#[tokio::test]
+#[ignore = "fifty failovers take some minutes"]
+async fn many_failovers_bring_no_code_and_no_token_back() {
+    let wanted = std::env::var_os("FAILOVERS");
+    failovers(wanted.map_or(50, |wanted| wanted.to_string_lossy().parse().expect("FAILOVERS is a number"))).await;
+}
+
+async fn failovers(wanted: u32) {
     let first = Redis::start();
     let second = Redis::replica_of(&first);
     let sentinel = first.watched();
@@ -526,22 +538,52 @@ async fn a_failover_brings_no_code_and_no_token_back() {
         }
         panic!("the sentinel says {}", sentinel.ask(&["sentinel", "masters"]));
     };
-    until(&|| sentinel.ask(&["sentinel", "replicas", "main"]).contains(&second.port.to_string())).await;
+    // Primary and replica, as the sentinel sees it: on a busy machine it may replace one that is only late.
+    let roles = || {
+        let named = sentinel.ask(&["sentinel", "get-master-addr-by-name", "main"]);
+        if named.contains(&first.port.to_string()) { (&first, &second) } else { (&second, &first) }
+    };
+    let is_whole = || {
+        let (known, replica) = (sentinel.ask(&["sentinel", "replicas", "main"]), roles().1);
+        let is_known = known.contains(&replica.port.to_string());
+        let follows = roles().0.ask(&["info", "replication"]).contains("state=online");
+        is_known && follows && !known.contains("s_down") && !known.contains("disconnected")
+    };
+    until(&is_whole).await;
     let world = WorldBuilder::new(&Backend::plain().await).own_tokens_only().sentinel(sentinel.port).start().await;
     let other = Node::start(&world).await;
     let here = Flow::register(&world).await;
     let there =
         Flow { world: &world, client_id: here.client_id.clone(), verifier: here.verifier.clone(), at: other.url() };
-    let (mut primary, mut replica) = (&first, &second);
-    let (mut back, mut failovers, mut slowest) = (0, 0, Duration::ZERO);
+    let registration = json!({ "client_name": "Tests", "redirect_uris": ["http://127.0.0.1:33418/callback"] });
+    // Until what is written at either gateway is acknowledged by a replica again.
+    let settled = async || {
+        until(&is_whole).await;
+        for flow in [&here, &there] {
+            let register = || world.http().post(format!("{}/register", flow.at)).json(&registration).send();
+            while register().await.unwrap().status() != StatusCode::CREATED {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    };
+    let (mut back, mut kept, mut slowest) = (0, 0, Duration::ZERO);
     let mut family = here.tokens(&here.code("rita").await).await.refresh;
-    for _ in 0..3 {
+    for failover in 0..wanted {
+        let (primary, replica) = roles();
         // Both are acknowledged, and the primary is gone the moment after.
         let code = here.code("walt").await;
         let (code_form, form) = (there.code_form(&code), here.refresh_form(&family));
         let (spent, renewed) = tokio::join!(here.tokens(&code), there.refreshed(&family));
         primary.stop();
         let began = Instant::now();
+        // The first is noticed. Of the others the sentinel is told, for it leaves a primary that is new alone for a while.
+        if failover > 0 {
+            until(&|| {
+                let answer = sentinel.ask(&["sentinel", "failover", "main"]);
+                answer.contains("OK") || answer.contains("INPROG")
+            })
+            .await;
+        }
         let asked = tokio::join!(in_the_end(&there, &code_form), in_the_end(&here, &form), async {
             until(&|| {
                 sentinel.ask(&["sentinel", "get-master-addr-by-name", "main"]).contains(&replica.port.to_string())
@@ -559,6 +601,7 @@ async fn a_failover_brings_no_code_and_no_token_back() {
         if again == 200 {
             assert_eq!(same["refresh_token"], renewed.refresh.as_str(), "a family forked");
             family = renewed.refresh;
+            kept += 1;
         } else {
             assert_eq!((again, &same["error"]), (400, &json!("invalid_grant")));
             let (status, _) = in_the_end(&here, &here.refresh_form(&renewed.refresh)).await;
@@ -566,18 +609,13 @@ async fn a_failover_brings_no_code_and_no_token_back() {
             family = here.tokens(&here.code("rita").await).await.refresh;
         }
         drop(spent);
-        failovers += 1;
-        (primary, replica) = (replica, primary);
-        until(&|| {
-            let known = sentinel.ask(&["sentinel", "replicas", "main"]);
-            known.contains(&replica.port.to_string()) && !known.contains("s_down") && !known.contains("disconnected")
-        })
-        .await;
+        settled().await;
     }
     let renewed = there.refreshed(&family).await;
     assert_eq!(status(&world, &renewed.access).await, 200, "the control");
     let figure = format!(
-        "{back} of {failovers} codes and refresh tokens back after as many failovers with `wait_replicas: 1`; served again within {slowest:.1?}"
+        "{back} of {wanted} codes and 0 of {wanted} refresh tokens back after as many failovers with `wait_replicas: 1`; {kept} families went on, {} ended as a whole; served again within {slowest:.1?}",
+        wanted - kept
     );
     fault(8, &figure, "0 double redemptions, or the stated bound");
 }
