@@ -196,25 +196,39 @@ async fn a_trail_is_verified_and_a_changed_one_is_not() {
     }
     world.gateway.terminate().await;
     let trail = world.directory().join("audit.jsonl");
-    let verify = |trail: &std::path::Path| {
+    let verify_with = |trail: &std::path::Path, more: &[&str]| {
         let output = Command::new(binary("portcullis"))
             .args(["audit", "verify", "--jwks"])
             .args([&keys, trail])
+            .args(more)
             .output()
             .unwrap();
         (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
     };
-    let (intact, said) = verify(&trail);
-    assert!(intact && said.contains("3 run(s)") && said.contains("3 checkpoint(s) verified, 0 line(s)"), "{said}");
+    let verify = |trail: &std::path::Path| verify_with(trail, &[]);
+    let (intact, said) = verify_with(&trail, &["--closed"]);
+    assert!(intact && said.contains("3 run(s)") && said.contains("6 checkpoint(s) verified, 0 line(s)"), "{said}");
+    assert!(said.contains("the newest signature is of 2") && said.contains("with --head"), "{said}");
     let text = std::fs::read_to_string(&trail).unwrap();
     let changed = world.directory().join("changed.jsonl");
     std::fs::write(&changed, text.replacen("\"deny\"", "\"allow\"", 1)).unwrap();
     let (intact, said) = verify(&changed);
-    assert!(!intact && said.contains("NOT intact") && said.contains("line 2: it was changed"), "{said}");
+    assert!(!intact && said.contains("NOT intact") && said.contains("line 3: it was changed"), "{said}");
     // What nobody signed could have been made by anybody.
-    std::fs::write(&changed, text.lines().take(2).collect::<Vec<_>>().join("\n")).unwrap();
+    let first = |lines: usize| text.lines().take(lines).collect::<Vec<_>>().join("\n");
+    std::fs::write(&changed, first(1)).unwrap();
     let (vouched_for, said) = verify(&changed);
-    assert!(!vouched_for && said.contains("NOT vouched for"), "{said}");
+    assert!(!vouched_for && said.contains("NOT vouched for") && said.contains("has no signature"), "{said}");
+    // The log names what was signed: a trail that was cut off behind a signature lacks it.
+    let logged = world.gateway.said();
+    let newest = logged.lines().rev().find(|line| line.contains("the audit trail is signed")).unwrap();
+    let newest = newest.split(|byte: char| !byte.is_ascii_alphanumeric() && !":_-".contains(byte));
+    let newest = newest.max_by_key(|word| word.matches(':').count().min(2) * word.len()).unwrap();
+    assert!(verify_with(&trail, &["--head", newest]).0, "the control: {newest}");
+    std::fs::write(&changed, first(2)).unwrap();
+    assert!(verify(&changed).0, "by itself it shows nothing");
+    let (found, said) = verify_with(&changed, &["--head", newest]);
+    assert!(!found && said.contains("is not there: the trail was cut off"), "{said}");
 }
 
 #[tokio::test]

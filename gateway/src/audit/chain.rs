@@ -5,6 +5,9 @@
 //! SHA-256(hash of the line before ‖ the bytes of the line without `,"chain":{…}`). An instance is one run of the
 //! gateway on one trail; its first line has the number 1 and stands on SHA-256 of its name.
 
+use std::fmt;
+use std::str::FromStr;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
@@ -23,6 +26,33 @@ pub struct Head {
     pub number: u64,
     /// Its hash, base64url.
     pub hash: String,
+}
+
+/// `instance:number:hash`, as the log names what was signed.
+impl fmt::Display for Head {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.instance, self.number, self.hash)
+    }
+}
+
+/// The text is no `instance:number:hash`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this is no `instance:number:hash`; copy it from the gateway's log (`head`) or from an earlier `audit verify`")]
+pub struct NotAHead;
+
+impl FromStr for Head {
+    type Err = NotAHead;
+
+    fn from_str(text: &str) -> Result<Self, NotAHead> {
+        let mut parts = text.split(':');
+        let (Some(instance), Some(number), Some(hash), None) = (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return Err(NotAHead);
+        };
+        let number = number.parse().map_err(|_error| NotAHead)?;
+        decode(hash).ok_or(NotAHead)?;
+        Ok(Self { instance: instance.to_owned(), number, hash: hash.to_owned() })
+    }
 }
 
 /// What a checkpoint signs.
@@ -150,5 +180,9 @@ mod tests {
             assert!(Line::parse(bad).is_none(), "{bad}");
         }
         assert_eq!(chain.head().number, 3);
+        assert_eq!(chain.head().to_string().parse(), Ok(chain.head()));
+        for bad in ["", "a1", "a1:3", "a1:x:AAAA", "a1:3:AAAA", &format!("{}:1", chain.head())] {
+            assert_eq!(bad.parse::<Head>(), Err(NotAHead), "{bad}");
+        }
     }
 }

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-pub use chain::Head;
+pub use chain::{Head, NotAHead};
 pub use digest::Digester;
 pub use encode::Format;
 pub use event::{
@@ -203,5 +203,7 @@ impl Drop for Auditor {
     }
 }
 
+#[cfg(test)]
+mod forged;
 #[cfg(test)]
 mod tests;

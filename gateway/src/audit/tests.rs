@@ -17,10 +17,10 @@ fn signer(key: &SigningKey) -> Signer {
     Signer { key: key.clone(), issuer: "https://mcp.example.com".to_owned(), clock }
 }
 
-fn outcome(milliseconds: u64) -> Event {
+pub(super) fn outcome(milliseconds: u64) -> Event {
     let outcome = Outcome { status: 200, forwarded: true, error: None, bytes: 3, milliseconds };
     Event {
-        time: Timestamp::from_secs(7),
+        time: Timestamp::from_secs(1_800_000_000),
         request_id: Some(RequestId::next()),
         trace_id: None,
         kind: Kind::Outcome(outcome),
@@ -31,16 +31,16 @@ fn options(durable: bool, on_failure: OnFailure) -> Options {
     Options { durable, on_failure, digester: Digester::none(), metrics: None }
 }
 
-fn file(path: &Path, rotation: Option<Rotation>) -> Destination {
+pub(super) fn file(path: &Path, rotation: Option<Rotation>) -> Destination {
     Destination::File { path: path.to_owned(), format: Format::Native, rotation }
 }
 
-fn start(destinations: Vec<Destination>, key: &SigningKey, durable: bool) -> io::Result<Auditor> {
+pub(super) fn start(destinations: Vec<Destination>, key: &SigningKey, durable: bool) -> io::Result<Auditor> {
     Auditor::start(destinations, signer(key), options(durable, OnFailure::Deny))
 }
 
-/// One run that writes so many lines of its own, beside the first and the last.
-fn write(path: &Path, key: &SigningKey, lines: u64, rotation: Option<Rotation>) {
+/// One run that writes so many lines of its own, beside the first two and the last.
+pub(super) fn write(path: &Path, key: &SigningKey, lines: u64, rotation: Option<Rotation>) {
     let auditor = start(vec![file(path, rotation)], key, false).unwrap();
     for number in 0..lines {
         auditor.record(outcome(number)).unwrap();
@@ -51,8 +51,13 @@ fn keys(key: &SigningKey) -> JwkSet {
     serde_json::from_value(serde_json::json!({ "keys": [key.public_jwk()] })).unwrap()
 }
 
-fn check(text: &str, key: &SigningKey) -> Report {
-    verify(Cursor::new(text.as_bytes()), Some(&keys(key))).unwrap()
+pub(super) fn check(text: &str, key: &SigningKey) -> Report {
+    check_with(text, key, &[])
+}
+
+/// The same, with lines that must be there.
+pub(super) fn check_with(text: &str, key: &SigningKey, heads: &[Head]) -> Report {
+    verify(Cursor::new(text.as_bytes()), Some(&keys(key)), heads).unwrap()
 }
 
 /// Without its last bytes.
@@ -67,10 +72,10 @@ fn a_trail_of_several_runs_is_intact_and_signed_to_its_end() {
     write(&path, &key, 5, None);
     write(&path, &key, 3, None);
     let report = check(&std::fs::read_to_string(&path).unwrap(), &key);
-    assert_eq!((report.lines, report.runs, report.signed, report.unsigned_tail), (12, 2, 2, 0));
+    assert_eq!((report.lines, report.runs, report.signed, report.unsigned()), (14, 2, 4, 0));
     assert!(report.is_intact(), "{:?}", report.faults);
-    let unchecked = verify(Cursor::new(std::fs::read(&path).unwrap()), None).unwrap();
-    assert!(unchecked.is_intact() && unchecked.unchecked == 2 && unchecked.unsigned_tail == 12);
+    let unchecked = verify(Cursor::new(std::fs::read(&path).unwrap()), None, &[]).unwrap();
+    assert!(unchecked.is_intact() && unchecked.unchecked == 4 && unchecked.unsigned() == 14);
 }
 
 #[test]
@@ -95,7 +100,7 @@ fn whatever_is_done_to_a_trail_shows() {
         without(&[3]),
         without(&[0]),
         // The signed end of the first run, and some of the lines before it.
-        without(&[5, 6, 7]),
+        without(&[6, 7, 8]),
         swapped,
         text.replacen("\"milliseconds\":4", "\"milliseconds\":5", 1),
         text.replace(lines[4], &format!("{}\n{}", lines[4], lines[4])),
@@ -108,9 +113,9 @@ fn whatever_is_done_to_a_trail_shows() {
     }
     assert!(check(&without(&[0]), &key).begins_inside);
     // Lines taken from the end leave the chain in order, but not signed to its end.
-    for shorter in [without(&[10, 11]), cut(&text, 20)] {
+    for shorter in [without(&[12, 13]), cut(&text, 20)] {
         let shorter = check(&shorter, &key);
-        assert!(shorter.is_intact() && shorter.unsigned_tail > 0, "{shorter:?}");
+        assert!(shorter.is_intact() && shorter.unsigned() > 0, "{shorter:?}");
     }
     let other = SigningKey::generate().unwrap();
     assert!(!check(&text, &other).is_intact());
@@ -126,10 +131,10 @@ fn a_line_that_was_cut_short_is_said_and_spoils_nothing() {
     let whole = read();
     std::fs::write(&path, cut(&whole, 30)).unwrap();
     let report = check(&read(), &key);
-    assert!(report.is_intact() && report.cut_short == 1 && report.lines == 3, "{report:?}");
+    assert!(report.is_intact() && report.cut_short == 1 && report.lines == 4, "{report:?}");
     write(&path, &key, 1, None);
     let report = check(&read(), &key);
-    assert_eq!((report.lines, report.runs, report.cut_short), (6, 2, 1));
+    assert_eq!((report.lines, report.runs, report.cut_short), (8, 2, 1));
     assert!(report.is_intact(), "a kill is no change: {:?}", report.faults);
     // What stands before it cannot be taken away with it.
     let lines: Vec<&str> = whole.lines().collect();
@@ -139,7 +144,7 @@ fn a_line_that_was_cut_short_is_said_and_spoils_nothing() {
     assert!(!check(&inside, &key).is_intact());
     assert!(!check(&read().replacen('\n', "\nnonsense\n", 1), &key).is_intact());
     // Nor are two of them.
-    let twice = read().replacen(&cut(lines[3], 29), &format!("{}\nnonsense", cut(lines[3], 29)), 1);
+    let twice = read().replacen(&cut(lines[4], 29), &format!("{}\nnonsense", cut(lines[4], 29)), 1);
     assert!(!check(&twice, &key).is_intact(), "{twice}");
 }
 
@@ -153,11 +158,11 @@ fn what_is_no_text_is_named_and_the_rest_is_read() {
     bytes.extend([0; 600]);
     std::fs::write(&path, &bytes).unwrap();
     write(&path, &key, 2, None);
-    let report = verify(Cursor::new(std::fs::read(&path).unwrap()), Some(&keys(&key))).unwrap();
+    let report = verify(Cursor::new(std::fs::read(&path).unwrap()), Some(&keys(&key)), &[]).unwrap();
     assert!(report.is_intact() && report.cut_short == 1 && report.runs == 2, "{report:?}");
     let mut bytes = std::fs::read(&path).unwrap();
     bytes[10] = 0xff;
-    let report = verify(Cursor::new(bytes), Some(&keys(&key))).unwrap();
+    let report = verify(Cursor::new(bytes), Some(&keys(&key)), &[]).unwrap();
     assert!(!report.is_intact() && report.runs == 2, "{report:?}");
 }
 
@@ -228,7 +233,7 @@ fn two_processes_share_a_trail_and_set_it_aside_once() {
     assert!(sizes.iter().all(|size| *size <= rotation.bytes), "{sizes:?}");
     let text: String = names.iter().map(|name| std::fs::read_to_string(name).unwrap()).collect();
     let report = check(&text, &key);
-    assert!(report.is_intact() && report.runs == 2 && report.lines == 804, "{report:?}");
+    assert!(report.is_intact() && report.runs == 2 && report.lines == 806, "{report:?}");
 }
 
 #[test]
@@ -243,7 +248,7 @@ fn files_that_were_set_aside_are_one_trail() {
     let text = [read(&name(3)), read(&name(2)), read(&name(1)), read(&path)].concat();
     assert!(read(&name(2)).len() <= 4096);
     let report = check(&text, &key);
-    assert!(report.is_intact() && report.begins_inside && report.unsigned_tail == 0, "{report:?}");
+    assert!(report.is_intact() && report.begins_inside && report.unsigned() == 0, "{report:?}");
     let hole = [read(&name(3)), read(&name(1)), read(&path)].concat();
     assert!(!check(&hole, &key).is_intact());
 }
@@ -293,7 +298,7 @@ fn a_database_is_a_trail_of_several_runs_like_a_file() {
     let text = rows(&path);
     assert_eq!(text, std::fs::read_to_string(&lines).unwrap(), "every place gets the same lines");
     let report = check(&text, &key);
-    assert_eq!((report.lines, report.runs, report.signed, report.unsigned_tail), (12, 2, 2, 0));
+    assert_eq!((report.lines, report.runs, report.signed, report.unsigned()), (14, 2, 4, 0));
     assert!(report.is_intact(), "{:?}", report.faults);
     std::fs::write(directory.path().join("not.db"), vec![7; 8192]).unwrap();
     let foreign = Destination::Sqlite { path: directory.path().join("not.db"), retention: None };
@@ -309,12 +314,12 @@ fn rows_older_than_the_retention_go() {
     let run = |days: u64| {
         let auditor = start(vec![keep(days)], &key, false).unwrap();
         // The event is of the year 1970, the trail's own lines are of 2027.
-        auditor.record(outcome(1)).unwrap();
+        auditor.record(Event { time: Timestamp::from_secs(7), ..outcome(1) }).unwrap();
     };
     run(40_000);
     assert!(rows(&path).contains("mcp.outcome"), "the control");
     run(30);
-    assert!(!rows(&path).lines().take(2).any(|line| line.contains("mcp.outcome")), "{}", rows(&path));
+    assert!(!rows(&path).lines().take(3).any(|line| line.contains("mcp.outcome")), "{}", rows(&path));
 }
 
 #[test]
@@ -357,7 +362,7 @@ fn a_place_that_fails_gets_everything_once_it_works_again() {
     let text: String = names.iter().map(|name| std::fs::read_to_string(name).unwrap()).collect();
     assert_eq!(text, std::fs::read_to_string(&good).unwrap());
     let report = check(&text, &key);
-    assert!(report.is_intact() && report.lines == 202, "{report:?}");
+    assert!(report.is_intact() && report.lines == 203, "{report:?}");
 }
 
 #[test]

@@ -1,6 +1,11 @@
-//! Reads a trail back: whether every line is the one that was written, and how much of it the gateway has signed.
+//! Reads a trail back: whether every line is the one that was written, and how much of it the gateway vouches for.
+//!
+//! The hashes say that lines stand as they were chained; anybody who can write can chain lines of their own. That the
+//! gateway wrote them is said by its signatures alone, so that every run needs one (`runs`). What no trail can show of
+//! itself is that it was cut off behind a signature: for that a head is held against it that was noted elsewhere.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+mod runs;
+
 use std::fmt;
 use std::io::{self, BufRead};
 
@@ -9,11 +14,8 @@ use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode};
 use serde::Deserialize;
 
 use super::chain::{CHECKPOINT, Head, Line, Signed};
-
-/// Runs that may be going on at once, and some more; an older one does not go on.
-const OPEN_RUNS: usize = 16;
-/// How far before a start its predecessor's last known line may be: others may have been written in between.
-const RECENT: usize = 4096;
+use runs::Seen;
+pub use runs::{Unvouched, Why};
 
 /// What was found in a trail.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -26,17 +28,32 @@ pub struct Report {
     pub signed: u64,
     /// Checkpoints whose signature was not looked at, for want of keys.
     pub unchecked: u64,
-    /// Lines behind the last checkpoint that verifies: nothing but the chain vouches for these.
-    pub unsigned_tail: u64,
-    /// Whether the trail begins in the middle of a run, as a rotated file does.
+    /// The newest of those that verify.
+    pub newest: Option<Newest>,
+    /// Lines that nothing but the chain vouches for, run by run.
+    pub unvouched: Vec<Unvouched>,
+    /// Whether the trail begins in the middle of a run, as a rotated file does. Its first line cannot be checked then.
     pub begins_inside: bool,
+    /// The line that the first run goes on after, which is not there: in an older file, or taken away.
+    pub goes_on_after: Option<Head>,
+    /// Runs whose only voucher is the next one, which found them there when it began.
+    pub found: u64,
     /// Pieces of lines where a run ended in the middle of one, as after a kill: what they said is not known, and they
     /// vouch for nothing.
     pub cut_short: u64,
-    /// The same, by run.
-    unsigned: BTreeMap<String, u64>,
+    /// Heads that should be there and are not.
+    pub missing: Vec<Head>,
     /// What is wrong, each with the number of its line in the file, from 1.
     pub faults: Vec<Fault>,
+}
+
+/// A checkpoint's word.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Newest {
+    /// When it was signed, in seconds since the Unix epoch.
+    pub at: u64,
+    /// What was signed.
+    pub head: Head,
 }
 
 /// Something that is not as it was written.
@@ -55,10 +72,23 @@ impl fmt::Display for Fault {
 }
 
 impl Report {
-    /// Whether everything is as it was written.
+    /// Whether every line stands as it was chained, and every head that was asked for is there.
     #[must_use]
     pub fn is_intact(&self) -> bool {
-        self.faults.is_empty()
+        self.faults.is_empty() && self.missing.is_empty()
+    }
+
+    /// Whether the gateway vouches for it: all of it, but for the last lines of runs, as many as a gateway leaves
+    /// unsigned.
+    #[must_use]
+    pub fn is_vouched_for(&self) -> bool {
+        self.signed > 0 && self.unvouched.iter().all(|lines| lines.why == Why::Recent)
+    }
+
+    /// How many lines nothing but the chain vouches for.
+    #[must_use]
+    pub fn unsigned(&self) -> u64 {
+        self.unvouched.iter().map(|lines| lines.lines).sum()
     }
 }
 
@@ -66,17 +96,20 @@ impl Report {
 struct Content {
     #[serde(rename = "type", default)]
     kind: String,
+    /// In seconds, whole or not.
+    #[serde(default)]
+    time: f64,
     signature: Option<String>,
     after: Option<Head>,
 }
 
-/// Reads a trail, with the gateway's public keys if they are at hand.
+/// Reads a trail, with the gateway's public keys if they are at hand; `heads` are lines that must be in it.
 ///
 /// # Errors
 ///
 /// Returns an error when the trail cannot be read.
-pub fn verify(mut trail: impl BufRead, keys: Option<&JwkSet>) -> io::Result<Report> {
-    let mut report = Report::default();
+pub fn verify(mut trail: impl BufRead, keys: Option<&JwkSet>, heads: &[Head]) -> io::Result<Report> {
+    let mut report = Report { missing: heads.to_vec(), ..Report::default() };
     let mut seen = Seen::default();
     let mut bytes = Vec::new();
     for number in 1.. {
@@ -93,69 +126,15 @@ pub fn verify(mut trail: impl BufRead, keys: Option<&JwkSet>) -> io::Result<Repo
             report.broken(seen.broken.replace((number, is_ended)));
             continue;
         };
-        let last = seen.run(&line.head.instance).cloned();
-        report.place(number, &line, last.as_ref(), &seen);
-        let content: Content = serde_json::from_str(&line.json).unwrap_or_default();
-        let after = content.after.filter(|_| content.kind == "audit.started");
-        // A run that ended in the middle of a line is followed by one that begins where its last whole line is.
-        let is_cut = after.is_some() && after.as_ref() == seen.recent.back();
-        match seen.broken.take() {
-            Some(_) if is_cut => report.cut_short += 1,
-            broken => report.broken(broken),
-        }
-        if after.is_some_and(|after| !seen.recent.is_empty() && !seen.recent.contains(&after)) {
-            report.fault(number, "lines are missing before this start");
-        }
-        *report.unsigned.entry(line.head.instance.clone()).or_default() += 1;
-        if content.kind == "audit.checkpoint" {
-            let run = &line.head.instance;
-            report.checkpoint((number, run), &content.signature.unwrap_or_default(), last.as_ref(), keys);
-        }
-        seen.add(line.head);
+        report.line(number, line, &mut seen, keys);
     }
     match seen.broken.take() {
         // It may be being written at this moment, or be what a kill has left.
         Some((_, false)) => report.cut_short += 1,
         broken => report.broken(broken),
     }
-    report.unsigned_tail = report.unsigned.values().sum();
+    (report.unvouched, report.found) = seen.unvouched();
     Ok(report)
-}
-
-/// The lines that what comes is held against. While one process takes over from another, both write.
-#[derive(Default)]
-struct Seen {
-    /// The last line of each run, the latest run last.
-    runs: Vec<Head>,
-    /// The last lines, whosever.
-    recent: VecDeque<Head>,
-    /// Every run that has begun.
-    begun: BTreeSet<String>,
-    /// The last line, by its number, when it was none; and whether it was ended.
-    broken: Option<(u64, bool)>,
-}
-
-impl Seen {
-    fn run(&self, instance: &str) -> Option<&Head> {
-        self.runs.iter().rev().find(|head| head.instance == instance)
-    }
-
-    fn add(&mut self, head: Head) {
-        if head.number == 1 {
-            self.begun.insert(head.instance.clone());
-        }
-        match self.runs.iter_mut().rev().find(|known| known.instance == head.instance) {
-            Some(known) => *known = head.clone(),
-            None => self.runs.push(head.clone()),
-        }
-        if self.runs.len() > OPEN_RUNS {
-            self.runs.remove(0);
-        }
-        if self.recent.len() == RECENT {
-            self.recent.pop_front();
-        }
-        self.recent.push_back(head);
-    }
 }
 
 impl Report {
@@ -169,13 +148,45 @@ impl Report {
         }
     }
 
+    /// Takes one whole line in.
+    fn line(&mut self, number: u64, line: Line, seen: &mut Seen, keys: Option<&JwkSet>) {
+        self.missing.retain(|head| *head != line.head);
+        let last = seen.last_of(&line.head.instance).cloned();
+        self.place(number, &line, last.as_ref(), seen);
+        let content: Content = serde_json::from_str(&line.json).unwrap_or_default();
+        let after = content.after.filter(|_| content.kind == "audit.started");
+        // A run that ended in the middle of a line is followed by one that begins where its last whole line is.
+        let is_cut = after.is_some() && after.as_ref() == seen.recent.back();
+        match seen.broken.take() {
+            Some(_) if is_cut => self.cut_short += 1,
+            broken => self.broken(broken),
+        }
+        let known = after.as_ref().is_some_and(|after| seen.recent.contains(after));
+        if seen.recent.is_empty() {
+            self.goes_on_after.clone_from(&after);
+        } else if after.is_some() && !known {
+            self.fault(number, "lines are missing before this start");
+        }
+        let (head, before) = (line.head.clone(), after.filter(|_| known));
+        seen.add(line.head, content.time, before);
+        if content.kind == "audit.checkpoint" {
+            let signed = self.checkpoint(number, &content.signature.unwrap_or_default(), last.as_ref(), keys);
+            if let Some(signed) = signed {
+                seen.sign(&head);
+                if self.newest.as_ref().is_none_or(|newest| newest.at <= signed.iat) {
+                    self.newest = Some(Newest { at: signed.iat, head: signed.head });
+                }
+            }
+        }
+    }
+
     /// Holds a line against the one before of its run.
     fn place(&mut self, number: u64, line: &Line, last: Option<&Head>, seen: &Seen) {
         let begins = line.head.number == 1;
         self.runs += u64::from(begins || last.is_none());
         let inside = seen.recent.is_empty() && !begins;
         self.begins_inside |= inside;
-        if begins && seen.begun.contains(&line.head.instance) {
+        if begins && seen.has_begun(&line.head.instance) {
             self.fault(number, "this run was there before: its lines were put in a second time");
         } else if !inside && !line.follows(last.filter(|_| !begins)) {
             self.fault(number, "it was changed, or lines before it were taken out or put in");
@@ -184,19 +195,20 @@ impl Report {
         }
     }
 
-    fn checkpoint(&mut self, (line, run): (u64, &str), signature: &str, last: Option<&Head>, keys: Option<&JwkSet>) {
+    fn checkpoint(&mut self, line: u64, signature: &str, last: Option<&Head>, keys: Option<&JwkSet>) -> Option<Signed> {
         let Some(keys) = keys else {
             self.unchecked += 1;
-            return;
+            return None;
         };
         match signed(signature, keys) {
             Some(signed) if Some(&signed.head) == last => {
                 self.signed += 1;
-                self.unsigned.remove(run);
+                return Some(signed);
             }
             Some(_) => self.fault(line, "the checkpoint signs another chain than stands before it"),
             None => self.fault(line, "the signature of the checkpoint does not verify with these keys"),
         }
+        None
     }
 }
 

@@ -4,6 +4,9 @@
 //! A sink that fails gets the same lines again until it takes them, and meanwhile nothing else is taken off the
 //! queue: it fills, and requests are refused. Nothing is lost by that. Where the operator would rather go on without
 //! a trail ([`OnFailure::Continue`]), lines that a sink did not take are dropped and counted, and the chain says so.
+//!
+//! The first line of a run is signed at once, so that a run without a signature is nobody's. What was signed is in the
+//! log, too: that a trail was cut off behind a signature shows only where somebody has noted a later one elsewhere.
 
 use std::io;
 use std::sync::Arc;
@@ -13,7 +16,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::chain::{CHECKPOINT, Chain, Signed};
+use super::chain::{CHECKPOINT, Chain, Head, Signed};
 use super::digest::Digester;
 use super::event::{Checkpoint, Gap, Started};
 use super::sink::{Destination, Entry, Sink};
@@ -72,6 +75,8 @@ pub(super) struct Writer {
     shared: Arc<Shared>,
     unsigned: u64,
     signed_at: Stopwatch,
+    /// What was signed and is not in every place yet.
+    signed: Option<Head>,
 }
 
 impl Writer {
@@ -109,13 +114,14 @@ impl Writer {
             shared,
             unsigned: 0,
             signed_at: Stopwatch::start(),
+            signed: None,
         };
-        let started = writer.own_entry(Kind::Started(Started { version: env!("CARGO_PKG_VERSION"), after }))?;
+        let mut entries = vec![writer.own_entry(Kind::Started(Started { version: env!("CARGO_PKG_VERSION"), after }))?];
+        writer.sign(&mut entries);
         for open in &mut writer.sinks {
-            open.sink
-                .write(&writer.instance, std::slice::from_ref(&started), writer.durable)
-                .map_err(named(open.label))?;
+            open.sink.write(&writer.instance, &entries, writer.durable).map_err(named(open.label))?;
         }
+        writer.tell_signed();
         Ok(writer)
     }
 
@@ -217,10 +223,12 @@ impl Writer {
         loop {
             open.retain(|at| !self.give(*at, entries));
             if open.is_empty() {
+                self.tell_signed();
                 return true;
             }
             let ended = ending.is_some_and(|since| since.elapsed() >= LAST_TRIES);
             if ended || self.on_failure == OnFailure::Continue {
+                self.signed = None;
                 for at in open {
                     self.lose(at, entries.len() as u64);
                 }
@@ -305,8 +313,16 @@ impl Writer {
             Ok(signature) => {
                 entries.extend(self.own_entry(Kind::Checkpoint(Checkpoint { signature })).ok());
                 self.unsigned = 0;
+                self.signed = Some(signed.head);
             }
             Err(error) => tracing::error!(%error, "the audit trail cannot be signed"),
+        }
+    }
+
+    /// Notes in the log what was signed, once it is written: `audit verify --head` holds a trail against it.
+    fn tell_signed(&mut self) {
+        if let Some(head) = self.signed.take() {
+            tracing::info!(%head, "the audit trail is signed");
         }
     }
 }

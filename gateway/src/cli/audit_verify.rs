@@ -4,13 +4,14 @@ use std::fmt::Write;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 use jsonwebtoken::jwk::JwkSet;
 
 use super::Answer;
-use crate::audit::sqlite_lines;
-use crate::audit::verify::verify;
+use crate::audit::verify::{Newest, Report, Unvouched, Why, verify};
+use crate::audit::{Head, sqlite_lines};
 
 /// What a SQLite database begins with.
 const SQLITE: &[u8] = b"SQLite format 3\0";
@@ -24,6 +25,13 @@ pub(super) struct Question {
     /// The gateway's public keys, saved from its /jwks; without them the chain is verified, and no signature.
     #[arg(long)]
     jwks: Option<PathBuf>,
+    /// A line that must be there, as the gateway's log names what it signed (`head`); may be given several times. A
+    /// trail that was cut off, even behind a signature, lacks it.
+    #[arg(long, value_name = "INSTANCE:NUMBER:HASH")]
+    head: Vec<Head>,
+    /// The trail is at its end, with an orderly stop: every line must be vouched for, the last ones too.
+    #[arg(long, requires = "jwks")]
+    closed: bool,
 }
 
 /// Verifies the files as one trail.
@@ -39,13 +47,46 @@ pub(super) fn run(question: &Question) -> Result<Answer, String> {
         trail = Box::new(trail.chain(part).chain(Cursor::new(b"\n")));
     }
     let trail: Box<dyn BufRead> = Box::new(BufReader::new(trail));
-    let report = verify(trail, keys.as_ref()).map_err(|error| format!("the trail cannot be read: {error}"))?;
+    let report = verify(trail, keys.as_ref(), &question.head);
+    let report = report.map_err(|error| format!("the trail cannot be read: {error}"))?;
+    let is_vouched_for =
+        keys.is_none() || report.is_vouched_for() && !(question.closed && !report.unvouched.is_empty());
+    let verdict = match (report.is_intact(), is_vouched_for, keys.is_some()) {
+        (false, _, _) => "NOT intact",
+        (true, false, _) => "NOT vouched for, though in order",
+        (true, true, false) => "in order, no signature checked",
+        (true, true, true) => "intact",
+    };
+    let mut text = told(&report, keys.is_some(), question);
+    let _ = write!(
+        text,
+        "{verdict}: {} line(s) of {} run(s) in order, {} checkpoint(s) verified, {} line(s) that nothing vouches for",
+        report.lines,
+        report.runs,
+        report.signed,
+        report.unsigned()
+    );
+    Ok(if report.is_intact() && is_vouched_for { Answer::Yes(text) } else { Answer::No(text) })
+}
+
+/// What there is to know beside the verdict.
+fn told(report: &Report, checked: bool, question: &Question) -> String {
     let mut text = String::new();
     for fault in &report.faults {
         let _ = writeln!(text, "{fault}");
     }
+    for head in &report.missing {
+        let _ = writeln!(text, "{head} is not there: the trail was cut off before it, or changed");
+    }
     if report.begins_inside {
-        let _ = writeln!(text, "the trail begins inside a run: what came before is in an older file");
+        text.push_str(
+            "the trail begins inside a run: what came before is in an older file, without which the first line here \
+             cannot be checked\n",
+        );
+    }
+    if let Some(head) = &report.goes_on_after {
+        let _ =
+            writeln!(text, "the first run goes on after {head}, which is not there: in an older file, or taken away");
     }
     if report.cut_short > 0 {
         let _ = writeln!(
@@ -57,21 +98,49 @@ pub(super) fn run(question: &Question) -> Result<Answer, String> {
     if report.unchecked > 0 {
         let _ = writeln!(text, "{} checkpoint(s) not checked: pass the gateway's keys with --jwks", report.unchecked);
     }
-    // Lines that nobody signed can be made by anybody who can write.
-    let is_vouched_for = keys.is_none() || report.signed > 0;
-    let verdict = match (report.is_intact(), is_vouched_for) {
-        (false, _) => "NOT intact",
-        (true, false) => {
-            "NOT vouched for (in order, and no checkpoint of these keys in it; a gateway signs once a minute)"
+    if checked {
+        text.push_str(&vouched(report, question));
+    }
+    text
+}
+
+/// How far the gateway's word reaches.
+fn vouched(report: &Report, question: &Question) -> String {
+    let mut text = String::new();
+    for Unvouched { instance, from, lines, why } in &report.unvouched {
+        let why = match why {
+            Why::NoSignature => {
+                "has no signature of these keys: these lines may be anybody's (a gateway signs its first line)"
+            }
+            Why::Overdue => {
+                "goes on without a signature for longer than a gateway does, which signs once a minute: these lines \
+                 may be anybody's"
+            }
+            Why::Recent => "is not signed behind that: who can write there can have made or changed these lines",
+        };
+        let _ = writeln!(text, "run {instance}, {lines} line(s) from number {from}: the run {why}");
+    }
+    if report.found > 0 {
+        let _ = writeln!(
+            text,
+            "{} run(s) without a signature of their own: the next run vouches that it found their lines, not who wrote them",
+            report.found
+        );
+    }
+    match &report.newest {
+        Some(Newest { at, head }) => {
+            let at = humantime::format_rfc3339_seconds(std::time::UNIX_EPOCH + Duration::from_secs(*at));
+            let _ = writeln!(text, "the newest signature is of {at}, over {head}");
         }
-        (true, true) => "intact",
-    };
-    let _ = write!(
-        text,
-        "{verdict}: {} line(s) of {} run(s) in order, {} checkpoint(s) verified, {} line(s) after the last",
-        report.lines, report.runs, report.signed, report.unsigned_tail
-    );
-    Ok(if report.is_intact() && is_vouched_for { Answer::Yes(text) } else { Answer::No(text) })
+        None => text.push_str("no checkpoint of these keys is in it; a gateway signs when it begins\n"),
+    }
+    if question.head.is_empty() {
+        text.push_str(
+            "whether it was cut off behind a signature no trail can show by itself: hold it against the newest `head` in \
+             the gateway's log, with --head\n",
+        );
+    }
+    text
 }
 
 /// The lines of a file, of a database, or of standard input.
