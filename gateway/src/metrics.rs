@@ -110,6 +110,11 @@ impl Metrics {
         })
     }
 
+    /// An audit event of something that is no request to a backend was not taken.
+    pub fn audit_refused(&self) {
+        self.requests.audit_refused("");
+    }
+
     /// What there is to say of every metric but those of the process itself.
     #[must_use]
     pub fn described(&self) -> &[Described] {

@@ -325,7 +325,7 @@ async fn every_step_of_a_sign_in_is_in_the_audit_trail_and_no_secret_is() {
     let second = flow.refreshed(&first.refresh).await;
     let third = flow.refreshed(&second.refresh).await;
     assert_eq!(flow.token(&flow.refresh_form(&first.refresh)).await.status(), 400);
-    let lines = world.audit(8).await;
+    let lines = world.audit(9).await;
     let steps: Vec<&str> = lines.iter().filter_map(|line| line["event"].as_str()).collect();
     assert_eq!(
         steps,
@@ -337,9 +337,11 @@ async fn every_step_of_a_sign_in_is_in_the_audit_trail_and_no_secret_is() {
             "tokens_issued",
             "tokens_refreshed",
             "tokens_refreshed",
-            "grant_revoked"
+            "grant_revoked",
+            "token_refused"
         ]
     );
+    assert!(lines.iter().all(|line| line["source"] == "127.0.0.1"), "{lines:?}");
     let issued = &lines[4];
     assert_eq!((&issued["type"], &issued["roles"]), (&json!("oauth"), &json!(["Task.Read"])));
     assert_eq!((&issued["client"], &issued["resource"]), (&json!(flow.client_id), &json!(world.mcp())));

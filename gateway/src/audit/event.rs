@@ -1,6 +1,7 @@
 //! Every event and every field.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -32,20 +33,26 @@ impl RequestId {
 }
 
 tokio::task_local! {
-    static CURRENT: RequestId;
+    static CURRENT: (RequestId, Option<IpAddr>);
 }
 
 impl RequestId {
-    /// Does something for this request: what is recorded and logged on the way says so.
-    pub async fn scope<F: Future>(self, work: F) -> F::Output {
+    /// Does something for this request, which came from that address: what is recorded and logged on the way says so.
+    pub async fn scope<F: Future>(self, source: Option<IpAddr>, work: F) -> F::Output {
         let span = tracing::info_span!("request", request_id = %self);
-        CURRENT.scope(self, tracing::Instrument::instrument(work, span)).await
+        CURRENT.scope((self, source), tracing::Instrument::instrument(work, span)).await
     }
 
     /// The request that something is being done for, if it is.
     #[must_use]
     pub fn current() -> Option<Self> {
-        CURRENT.try_with(|id| *id).ok()
+        CURRENT.try_with(|(id, _)| *id).ok()
+    }
+
+    /// Where that request came from, as far as it is known.
+    #[must_use]
+    pub fn current_source() -> Option<IpAddr> {
+        CURRENT.try_with(|(_, source)| *source).ok().flatten()
     }
 }
 
@@ -139,8 +146,18 @@ pub struct Gap {
 pub struct Authorization {
     /// What happened.
     pub event: Step,
-    /// The OAuth client.
+    /// The OAuth client; where something is refused, the one that the request names.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub client: String,
+    /// What the client calls itself, which nobody vouches for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Where its answers go: hosts, or schemes of applications.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub redirect_hosts: Vec<String>,
+    /// Where the request came from, after `server.trusted_proxies`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<IpAddr>,
     /// The directory (`tid`) of who is signed in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
@@ -181,6 +198,12 @@ pub enum Step {
     TokensRefreshed,
     /// A grant ended before its time.
     GrantRevoked,
+    /// A client could not register.
+    RegistrationRefused,
+    /// An authorization request, a decision on one or a device's request was refused before anybody signed in.
+    AuthorizationRefused,
+    /// Tokens were refused, or the return of one.
+    TokenRefused,
 }
 
 impl Step {
@@ -196,22 +219,31 @@ impl Authorization {
     /// A step of this client, about nobody yet.
     #[must_use]
     pub fn new(event: Step, client: &str) -> Self {
-        let (client, tenant, subject, roles) = (client.to_owned(), None, None, Vec::new());
-        Self { event, client, tenant, subject, roles, resource: None, scopes: Vec::new(), reason: None }
+        Self {
+            event,
+            client: client.to_owned(),
+            name: None,
+            redirect_hosts: Vec::new(),
+            source: None,
+            tenant: None,
+            subject: None,
+            roles: Vec::new(),
+            resource: None,
+            scopes: Vec::new(),
+            reason: None,
+        }
     }
 
     /// A step of a grant.
     #[must_use]
     pub fn of(event: Step, grant: &Grant) -> Self {
         Self {
-            event,
-            client: grant.client_id.clone(),
             tenant: Some(grant.tid.clone()),
             subject: Some(grant.oid.clone()),
             roles: grant.roles.clone(),
             resource: Some(grant.resource.clone()),
             scopes: grant.scopes.clone(),
-            reason: None,
+            ..Self::new(event, &grant.client_id)
         }
     }
 
@@ -288,6 +320,9 @@ pub struct Decision {
     /// The caller; absent when no token could be verified.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub actor: Option<Actor>,
+    /// Where the request came from, after `server.trusted_proxies`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<IpAddr>,
     /// What was asked for.
     pub target: Target,
     /// The policy that decided.

@@ -89,15 +89,15 @@ fn made_up(after: Option<&Head>) -> Vec<String> {
 }
 
 /// The run with what it says changed, chained anew; without its signatures behind the line `keep`, which would not hold.
-fn rewritten(run: &[String], keep: usize, change: impl Fn(usize, String) -> String) -> Vec<String> {
+fn rewritten(run: &[String], keep: usize, change: impl Fn(usize, &str) -> String) -> Vec<String> {
     let parsed: Vec<Line> = run.iter().map(|line| Line::parse(line).unwrap()).collect();
     let kept = parsed.iter().enumerate().filter(|(at, line)| *at < keep || !line.json.contains(CHECKPOINT));
     let contents: Vec<String> =
-        kept.map(|(at, line)| if at < keep { line.json.clone() } else { change(at, line.json.clone()) }).collect();
+        kept.map(|(at, line)| if at < keep { line.json.clone() } else { change(at, &line.json) }).collect();
     chained(&parsed[0].head.instance, contents.iter().map(String::as_str))
 }
 
-fn forbidden(_at: usize, json: String) -> String {
+fn forbidden(_at: usize, json: &str) -> String {
     json.replace("\"status\":200", "\"status\":403")
 }
 
@@ -134,12 +134,12 @@ fn a_run_that_is_written_anew_is_not_vouched_for() {
     }
     // The signature of its first line can be kept: then it goes on for longer than a gateway signs nothing.
     let (before, lines, _) = trail.around(2);
-    let slow = |at: usize, json: String| {
+    let slow = |at: usize, json: &str| {
         forbidden(at, json).replace("\"time\":1800000000", &format!("\"time\":{}", 1_800_000_000 + 120 * at))
     };
     let report = trail.check(&[before, &rewritten(lines, 2, slow)].concat());
     assert!(report.is_intact() && report.is_vouched_for(), "a busy gateway may be late: {report:?}");
-    let late = |at: usize, json: String| {
+    let late = |at: usize, json: &str| {
         forbidden(at, json).replace("\"time\":1800000000", &format!("\"time\":{}", 1_800_000_000 + 400 * at))
     };
     let report = trail.check(&[before, &rewritten(lines, 2, late)].concat());
@@ -162,7 +162,7 @@ fn lines_behind_the_last_signature_are_named_and_a_closed_trail_has_none() {
         assert_eq!((report.unvouched[0].from, report.unvouched[0].why), (3, Why::Recent));
     }
     let noted = trail.head(trail.lines.len() - 1);
-    assert!(check_with(&text(&trail.lines), &trail.key, &[noted.clone()]).is_intact(), "the control");
+    assert!(check_with(&text(&trail.lines), &trail.key, std::slice::from_ref(&noted)).is_intact(), "the control");
     assert!(!check_with(&text(&forged), &trail.key, &[noted]).is_intact());
     // The next run vouches for what a killed one has left.
     std::fs::write(trail.path(), text(&trail.lines)).unwrap();
@@ -177,12 +177,12 @@ fn lines_behind_the_last_signature_are_named_and_a_closed_trail_has_none() {
 fn a_trail_that_was_cut_off_at_a_signature_lacks_a_head_that_was_noted() {
     let trail = Trail::new();
     let noted = trail.head(trail.starts[2]);
-    assert!(check_with(&text(&trail.lines), &trail.key, &[noted.clone()]).is_intact(), "the control");
+    assert!(check_with(&text(&trail.lines), &trail.key, std::slice::from_ref(&noted)).is_intact(), "the control");
     for end in [2, trail.starts[1], trail.starts[2]] {
         let cut = &trail.lines[..end];
         let alone = trail.check(cut);
         assert!(alone.is_vouched_for() && alone.unsigned() == 0, "by itself it shows nothing: {alone:?}");
-        let report = check_with(&text(cut), &trail.key, &[noted.clone()]);
+        let report = check_with(&text(cut), &trail.key, std::slice::from_ref(&noted));
         assert_eq!((report.is_intact(), report.missing.as_slice()), (false, [noted.clone()].as_slice()));
     }
     let newest = trail.check(&trail.lines).newest.unwrap();

@@ -49,8 +49,7 @@ pub(super) fn run(question: &Question) -> Result<Answer, String> {
     let trail: Box<dyn BufRead> = Box::new(BufReader::new(trail));
     let report = verify(trail, keys.as_ref(), &question.head);
     let report = report.map_err(|error| format!("the trail cannot be read: {error}"))?;
-    let is_vouched_for =
-        keys.is_none() || report.is_vouched_for() && !(question.closed && !report.unvouched.is_empty());
+    let is_vouched_for = keys.is_none() || report.is_vouched_for() && (!question.closed || report.unvouched.is_empty());
     let verdict = match (report.is_intact(), is_vouched_for, keys.is_some()) {
         (false, _, _) => "NOT intact",
         (true, false, _) => "NOT vouched for, though in order",

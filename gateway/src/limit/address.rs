@@ -63,7 +63,13 @@ impl TrustedProxies {
     /// The client behind a connection from `peer`.
     #[must_use]
     pub fn client(&self, peer: Option<IpAddr>, headers: &HeaderMap) -> ClientAddress {
-        peer.map_or_else(ClientAddress::unknown, |peer| ClientAddress::of(self.behind(peer, headers)))
+        self.source(peer, headers).map_or_else(ClientAddress::unknown, ClientAddress::of)
+    }
+
+    /// The address of that client, whole; an IPv4 one in its own form.
+    #[must_use]
+    pub fn source(&self, peer: Option<IpAddr>, headers: &HeaderMap) -> Option<IpAddr> {
+        peer.map(|peer| self.behind(peer, headers).to_canonical())
     }
 
     fn behind(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {

@@ -63,11 +63,16 @@ impl Requests {
             audit_refused: registrar.counters(
                 "portcullis_audit_refused_total",
                 "Requests that were refused, or ends of requests that are not recorded, because the audit trail did \
-                 not take the event.",
+                 not take the event. `backend` is empty for those to the authorization server.",
                 of_backend,
             )?,
             operations: Histograms::register(registrar)?,
         })
+    }
+
+    /// An audit event was not taken.
+    pub(super) fn audit_refused(&self, backend: &str) {
+        self.audit_refused.with_label_values(&[backend]).inc();
     }
 
     pub(super) fn of(&self, name: &str) -> Backend {

@@ -64,7 +64,7 @@ impl Identity {
                 "portcullis_oauth_steps_total",
                 "What happened at the authorization server, as in the audit trail. `step` is client_registered, \
                  consent_given, consent_refused, signed_in, sign_in_failed, tokens_issued, tokens_refreshed, \
-                 grant_revoked and the like.",
+                 grant_revoked, registration_refused, authorization_refused or token_refused.",
                 &["step"],
             )?,
             limited: registrar.counters(

@@ -17,6 +17,7 @@ use super::cookie::{Cookie, Purpose, fingerprint};
 use super::error::PageError;
 use super::form::{self, Parameters};
 use super::page::{self, Consent};
+use super::refused::{self, Refusal};
 use super::{LOGIN_LIFETIME, Resource, State as Server, client_name, outcome, redirect_uri, remembered, scope, secret};
 use crate::store::{Client, Digest256, Login, Way};
 
@@ -53,6 +54,7 @@ async fn authorize(server: &Server, parameters: &Parameters, headers: &HeaderMap
         "The application is not registered here. Remove the connection in your application and add it again.",
     );
     let client_id = parameters.get("client_id").ok_or(unknown)?;
+    refused::by(client_id);
     let known = clients::find(server, client_id).await?.ok_or(unknown)?;
     if matches!(&known.source, Source::Configured(configured) if !configured.grants.code) {
         return Err(unknown);
@@ -77,7 +79,10 @@ async fn authorize(server: &Server, parameters: &Parameters, headers: &HeaderMap
             None => ask(server, login, &known, resource).await,
         },
         Err((error, text)) => {
-            Ok(outcome::back(server, requested, state, &[("error", error), ("error_description", text)]))
+            let mut response =
+                outcome::back(server, requested, state, &[("error", error), ("error_description", text)]);
+            Refusal::mark(error, text, &mut response);
+            Ok(response)
         }
     }
 }

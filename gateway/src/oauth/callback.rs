@@ -11,12 +11,12 @@ use axum::response::Response;
 use http::HeaderMap;
 
 use super::authorize::ask;
-use super::consent::upstream_leg;
+use super::consent::{recorded, upstream_leg};
 use super::cookie::{Cookie, Purpose};
 use super::error::PageError;
 use super::form::Parameters;
 use super::outcome::{Outcome, tell};
-use super::{CODE_LIFETIME, LOGIN_LIFETIME, State as Server, clients, device, remembered, secret, step_up};
+use super::{CODE_LIFETIME, LOGIN_LIFETIME, State as Server, clients, device, refused, remembered, secret, step_up};
 use crate::audit::{Authorization, Step};
 use crate::clock::Timestamp;
 use crate::entra::{EntraError, SignedIn};
@@ -32,6 +32,7 @@ pub(super) async fn arrive(
     let state = parameters.get("state").ok_or(PageError::LoginOver)?;
     let taken = server.store.take_login(Digest256::of(state), server.clock.now()).await?;
     let login = taken.ok_or(PageError::LoginOver)?;
+    refused::by(&login.client_id);
     let cookie = Cookie::new(&server, Purpose::Login, state);
     if !login.binding.as_ref().is_some_and(|binding| cookie.matches(&headers, binding)) {
         tracing::warn!(client = %login.client_id, "a login came back in another browser and was ended");
@@ -96,10 +97,10 @@ async fn issue(server: &Server, login: &Login, signed_in: SignedIn) -> Result<Re
         may_refresh: client.may_refresh && upstream.is_some(),
         upstream,
     };
+    recorded(server, Authorization::of(Step::SignedIn, &grant))?;
     let code = code_for(server, login).await?;
     server.store.issue_code(code.digest, &code.record, &grant, server.clock.now().plus(code.lifetime)).await?;
     tracing::info!(subject = %grant.oid, tenant = %grant.tid, client = %grant.client_id, "signed in");
-    server.record(Authorization::of(Step::SignedIn, &grant));
     let mut response = tell(server, login, Outcome::Code(&code.text)).await?;
     remembered::keep(server, &client, login, &account, &mut response);
     Ok(response)
@@ -155,7 +156,7 @@ async fn too_weak(server: &Server, login: &Login, subject: &str) -> Result<Respo
          Conditional Access policy is on and that `acrs` and `auth_time` are optional claims of the ID token"
     );
     let step = Authorization::new(Step::SignInFailed, &login.client_id);
-    server.record(step.because("the sign-in does not meet the step-up of the scopes"));
+    recorded(server, step.because("the sign-in does not meet the step-up of the scopes"))?;
     tell(server, login, Outcome::Failed("access_denied", TEXT)).await
 }
 
@@ -176,11 +177,11 @@ async fn failed(server: &Server, login: &Login, error: &EntraError) -> Result<Re
             ("server_error", "Signing in failed. Please tell your administrator.")
         }
     };
-    server.record(Authorization::new(Step::SignInFailed, &login.client_id).because(error.to_string()));
     if code == "access_denied" {
         tracing::warn!(client = %login.client_id, %error, "a sign-in was refused");
     } else {
         tracing::error!(client = %login.client_id, %error, "a sign-in failed");
     }
+    recorded(server, Authorization::new(Step::SignInFailed, &login.client_id).because(error.to_string()))?;
     tell(server, login, Outcome::Failed(code, text)).await
 }

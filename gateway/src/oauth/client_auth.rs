@@ -13,6 +13,7 @@ use super::clients::{self, Known, Source};
 use super::configured::Credential;
 use super::error::OAuthError;
 use super::form::Parameters;
+use super::refused;
 use crate::jose::client_assertion::{self, ClientKeys, Expected};
 use crate::store::Digest256;
 
@@ -41,9 +42,10 @@ pub(super) async fn authenticate(
     parameters: &Parameters,
 ) -> Result<Known, OAuthError> {
     let (id, presented) = presented(headers, parameters)?;
+    refused::by(&id);
     let known = clients::at_token_endpoint(server, &id).await?;
     let Some(known) = known else {
-        tracing::info!(client = %id.escape_debug(), "an unknown client asked for tokens");
+        refused::because("the client is not known");
         return Err(REFUSED);
     };
     let verdict = match (&known.source, &known.client.keys) {
@@ -62,6 +64,7 @@ pub(super) async fn authenticate(
         },
     };
     verdict.map(|()| known).map_err(|why| {
+        refused::because(why);
         tracing::warn!(client = %id.escape_debug(), why, "a client did not authenticate");
         REFUSED
     })

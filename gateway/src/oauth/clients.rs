@@ -188,6 +188,18 @@ pub(super) async fn of_login(server: &Server, login: &Login) -> Result<Option<Cl
     Ok(Some(client))
 }
 
+/// What the client of a login calls itself; nothing is fetched.
+pub(super) async fn name_of_login(server: &Server, login: &Login) -> Result<Option<String>, StoreError> {
+    if login.way == Way::Page {
+        return Ok(plain::client().client_name);
+    }
+    let known = match &login.document {
+        Some(document) => Some(Client::clone(document)),
+        None => at_token_endpoint(server, &login.client_id).await?.map(|known| known.client),
+    };
+    Ok(known.and_then(|client| client.client_name))
+}
+
 /// A client that somebody signed in through, or one of the configuration; nothing is fetched.
 pub(super) async fn at_token_endpoint(server: &Server, id: &str) -> Result<Option<Known>, StoreError> {
     if !client_metadata::is_url(id) || server.clients.configured(id).is_some() {

@@ -15,8 +15,8 @@ use http::{HeaderMap, HeaderName, header};
 use super::cookie::{self, Cookie, Purpose, fingerprint};
 use super::error::PageError;
 use super::form::{self, Parameters};
-use super::outcome::{Outcome, see_other, tell};
-use super::{LOGIN_LIFETIME, State as Server, secret, step_up};
+use super::outcome::{self, Outcome, see_other, tell};
+use super::{LOGIN_LIFETIME, State as Server, clients, refused, secret, step_up};
 use crate::audit::{Authorization, Step};
 use crate::store::{Digest256, Login};
 
@@ -34,6 +34,7 @@ pub(super) async fn decide(
     let transaction = parameters.get("transaction").ok_or(malformed)?;
     let id = Digest256::of(transaction);
     let login = server.store.login(id, server.clock.now()).await?.ok_or(PageError::LoginOver)?;
+    refused::by(&login.client_id);
     let csrf = parameters.get("csrf").unwrap_or_default();
     let shown = Cookie::new(&server, Purpose::Consent, transaction);
     // A login that was approved waits for the callback, not for another decision.
@@ -76,8 +77,23 @@ pub(super) fn is_same_origin(headers: &HeaderMap, server: &Server) -> bool {
 
 async fn refuse(server: &Server, login: &Login) -> Result<Response, PageError> {
     tracing::info!(client = %login.client_id, "consent was refused");
-    server.record(Authorization::new(Step::ConsentRefused, &login.client_id));
+    let step = about(server, login, Step::ConsentRefused).await?;
+    recorded(server, step)?;
     tell(server, login, Outcome::Failed("access_denied", "The request was declined")).await
+}
+
+/// A step of a login, with what is known of its client, resource and scopes.
+async fn about(server: &Server, login: &Login, event: Step) -> Result<Authorization, PageError> {
+    let redirect_hosts = outcome::hosts(std::slice::from_ref(&login.redirect_uri));
+    let (resource, scopes) = (Some(login.resource.clone()), login.scopes.clone());
+    let name = clients::name_of_login(server, login).await?;
+    let step = Authorization::new(event, &login.client_id);
+    Ok(Authorization { name, redirect_hosts, resource, scopes, ..step })
+}
+
+/// What cannot be recorded must not come to anything.
+pub(super) fn recorded(server: &Server, step: Authorization) -> Result<(), PageError> {
+    if server.record(step) { Ok(()) } else { Err(PageError::Unavailable) }
 }
 
 /// Goes to the identity provider, and binds the login to this browser.
@@ -93,8 +109,7 @@ pub(super) async fn depart(server: &Server, login: Login) -> Result<Response, Pa
         ..login
     };
     let expires = server.clock.now().plus(LOGIN_LIFETIME);
-    server.store.begin_login(Digest256::of(&state), &login, expires).await?;
-    let step = Authorization::new(Step::ConsentGiven, &login.client_id);
+    let step = about(server, &login, Step::ConsentGiven).await?;
     let step = if login.remembered_of.is_some() {
         tracing::info!(client = %login.client_id, "consent is remembered");
         step.because("it is remembered, unless another account signs in")
@@ -102,7 +117,8 @@ pub(super) async fn depart(server: &Server, login: Login) -> Result<Response, Pa
         tracing::info!(client = %login.client_id, "consent was given");
         step
     };
-    server.record(Authorization { resource: Some(login.resource.clone()), scopes: login.scopes.clone(), ..step });
+    recorded(server, step)?;
+    server.store.begin_login(Digest256::of(&state), &login, expires).await?;
     let mut response = see_other(&departure.url);
     Cookie::new(server, Purpose::Login, &state).set(&mut response, &cookie);
     Ok(response)

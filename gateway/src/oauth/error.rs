@@ -7,6 +7,7 @@ use http::{HeaderValue, StatusCode, header};
 use serde_json::json;
 
 use super::page;
+use super::refused::Refusal;
 use crate::store::{SealError, StoreError};
 
 /// An answer of the token or registration endpoint.
@@ -77,8 +78,13 @@ impl IntoResponse for OAuthError {
                 .headers_mut()
                 .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"portcullis\""));
         }
-        if self == Self::TemporarilyUnavailable {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+        match self {
+            Self::TemporarilyUnavailable => {
+                response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+            }
+            // A device is told to go on asking.
+            Self::AuthorizationPending | Self::SlowDown => {}
+            _ => Refusal::mark(error, description, &mut response),
         }
         response
     }
@@ -146,6 +152,10 @@ impl IntoResponse for PageError {
             ),
             Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "Not available", "Please try again in a moment."),
         };
-        page::error(status, title, text)
+        let mut response = page::error(status, title, text);
+        if self != Self::Unavailable {
+            Refusal::mark(title, text, &mut response);
+        }
+        response
     }
 }

@@ -180,7 +180,8 @@ fn is_covered(server: &Server, grant: &Grant) -> bool {
 fn refuse(server: &Server, client: &Configured, refusal: &Refusal) -> OAuthError {
     tracing::warn!(client = client.id, %refusal, "an identity assertion is refused");
     let step = Authorization::new(Step::SignInFailed, &client.id);
-    server.record(step.because(format!("an identity assertion is refused: {refusal}")));
+    // It is refused either way.
+    let _ = server.record(step.because(format!("an identity assertion is refused: {refusal}")));
     match refusal {
         Refusal::Resource => OAuthError::InvalidTarget,
         Refusal::Scope => OAuthError::InvalidScope,

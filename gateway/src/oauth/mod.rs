@@ -31,6 +31,7 @@ mod plain;
 mod protected_resource;
 mod redirect_uri;
 mod refresh;
+mod refused;
 mod register;
 mod remembered;
 mod remote;
@@ -66,7 +67,7 @@ pub(crate) use metadata::MAX_AGE;
 pub use plain::CLIENT as PLAIN_CLIENT;
 pub use redirect_uri::check as check_redirect_uri;
 
-use crate::audit::{Auditor, Authorization, Event, Kind, RequestId};
+use crate::audit::{Auditor, Authorization, Event, Kind, RequestId, Step};
 use crate::clock::Clock;
 use crate::entra::{Entra, StepUp};
 use crate::jose::signing_key::SigningKey;
@@ -226,7 +227,11 @@ impl State {
     }
 
     /// Records a step; false when it could not be, and nothing must come of it.
+    #[must_use]
     fn record(&self, step: Authorization) -> bool {
+        if step.event == Step::SignInFailed {
+            refused::told();
+        }
         if let Some(metrics) = &self.metrics {
             metrics.identity.step(&step.event.name());
         }
@@ -235,10 +240,13 @@ impl State {
             time: self.clock.now(),
             request_id: RequestId::current(),
             trace_id: None,
-            kind: Kind::OAuth(Box::new(step)),
+            kind: Kind::OAuth(Box::new(Authorization { source: RequestId::current_source(), ..step })),
         };
         let taken = auditor.record(event);
         if let Err(error) = taken {
+            if let Some(metrics) = &self.metrics {
+                metrics.audit_refused();
+            }
             tracing::error!(%error, "an audit event of the authorization server was not taken");
         }
         taken.is_ok()
@@ -266,6 +274,7 @@ impl State {
 pub fn router(state: Arc<State>, limits: Limits) -> Router {
     let limits = middleware::from_fn_with_state(Arc::new(limits), limited::check);
     let count = middleware::from_fn_with_state(Arc::clone(&state), counted::count);
+    let tell = middleware::from_fn_with_state(Arc::clone(&state), refused::tell);
     let plain = if state.settings.auth_endpoints { plain::routes().layer(limits.clone()) } else { Router::new() };
     let (page, endpoint) = if state.settings.device_authorization {
         (device::page().layer(limits.clone()), device::endpoint())
@@ -295,6 +304,7 @@ pub fn router(state: Arc<State>, limits: Limits) -> Router {
         .merge(plain)
         .merge(page)
         .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(tell)
         .layer(count)
         .with_state(state)
 }

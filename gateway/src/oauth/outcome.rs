@@ -4,6 +4,7 @@
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
+use url::Url;
 
 use super::error::PageError;
 use super::form::Parameters;
@@ -74,6 +75,20 @@ pub(super) fn shown(login: &Login) -> Place {
         }
         Way::Page => Place { name: "this browser, as a code for you to copy".to_owned(), warning: Some(PAGE) },
         Way::Device(_) => Place { name: "the device that shows the code".to_owned(), warning: Some(DEVICE) },
+    }
+}
+
+/// Where answers to these go, each place once, for the trail.
+pub(super) fn hosts(uris: &[String]) -> Vec<String> {
+    let places: std::collections::BTreeSet<String> =
+        uris.iter().filter_map(|uri| Url::parse(uri).ok()).map(|uri| place(&uri)).collect();
+    places.into_iter().collect()
+}
+
+fn place(uri: &Url) -> String {
+    match (uri.scheme(), uri.host_str()) {
+        ("https" | "http", Some(host)) => host.to_owned(),
+        (scheme, _) => format!("{scheme}:"),
     }
 }
 

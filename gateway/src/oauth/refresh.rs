@@ -10,9 +10,9 @@ use sha2::{Digest, Sha256};
 use super::callback::upstream_binding;
 use super::error::OAuthError;
 use super::form::Parameters;
-use super::token::{answer, resource};
+use super::token::{answer, invalid_grant, resource};
 use super::turn::{self, Taken};
-use super::{State as Server, scope, secret, step_up};
+use super::{State as Server, refused, scope, secret, step_up};
 use crate::audit::{Authorization, Step};
 use crate::clock::Timestamp;
 use crate::entra::{EntraError, SignedIn};
@@ -25,6 +25,7 @@ pub(super) async fn by_refresh_token(
     client: &Client,
     parameters: &Parameters,
 ) -> Result<Response, OAuthError> {
+    refused::by(&client.client_id);
     let token = parameters.get("refresh_token").ok_or(OAuthError::InvalidRequest("refresh_token is missing"))?;
     let (first, _) = present(server, client, token).await?;
     let asked = resource(server, parameters)?;
@@ -91,12 +92,13 @@ async fn present(server: &Server, client: &Client, token: &str) -> Result<(Grant
             let successor = String::from_utf8(successor).map_err(|_error| OAuthError::InvalidGrant)?;
             Ok((*grant, Some(successor)))
         }
-        Presentation::Unknown => Err(OAuthError::InvalidGrant),
+        Presentation::Unknown => Err(invalid_grant("the refresh token is not known, is over, or is another client's")),
         Presentation::Reused => {
             tracing::warn!(client = %client.client_id, "a refresh token was used twice; its grant is revoked");
             let step = Authorization::new(Step::GrantRevoked, &client.client_id);
-            server.record(step.because("a refresh token was used twice"));
-            Err(OAuthError::InvalidGrant)
+            // It has ended, and the token is refused, whether that can be recorded or not.
+            let _ = server.record(step.because("a refresh token was used twice"));
+            Err(invalid_grant("the refresh token was used before"))
         }
     }
 }
@@ -159,9 +161,11 @@ async fn ask_again(server: &Server, grant: Grant) -> Result<Grant, OAuthError> {
     }
 }
 
+const ENDED: &str = "the identity provider does not vouch for it any more";
+
 async fn end(server: &Server, grant: &Grant) -> Result<Grant, OAuthError> {
     server.store.revoke(&Whose::Grant(grant.id.clone()), server.clock.now()).await?;
     let step = Authorization::of(Step::GrantRevoked, grant);
-    server.record(step.because("the identity provider does not vouch for it any more"));
-    Err(OAuthError::InvalidGrant)
+    let _ = server.record(step.because(ENDED));
+    Err(invalid_grant(ENDED))
 }

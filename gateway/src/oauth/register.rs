@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::error::OAuthError;
-use super::{State as Server, device, redirect_uri};
+use super::{State as Server, device, outcome, redirect_uri};
 use crate::audit::{Authorization, Step};
 use crate::json::{self, MAX_DEPTH};
 use crate::store::Client;
@@ -45,7 +45,9 @@ pub(super) async fn register(
         return Err(OAuthError::InvalidRequest("The body must be application/json"));
     }
     let client = client(&body, &server)?;
-    if !server.record(Authorization::new(Step::ClientRegistered, &client.client_id)) {
+    let redirect_hosts = outcome::hosts(&client.redirect_uris);
+    let step = Authorization::new(Step::ClientRegistered, &client.client_id);
+    if !server.record(Authorization { name: client.client_name.clone(), redirect_hosts, ..step }) {
         return Err(OAuthError::TemporarilyUnavailable);
     }
     server.store.register_client(&client).await?;

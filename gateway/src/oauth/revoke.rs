@@ -35,11 +35,19 @@ pub(super) async fn end(server: &Server, token: &str, client: &str) -> Result<()
     let now = server.clock.now();
     if let Some(grant) = access_token_grant(server, token, client) {
         server.store.revoke(&Whose::Grant(grant), now).await?;
-        server.record(Authorization::new(Step::GrantRevoked, client).because("the client gave an access token back"));
-    } else if let Some(grant) = server.store.revoke_refresh_token(Digest256::of(token), client, now).await? {
-        server.record(Authorization::of(Step::GrantRevoked, &grant).because("the client gave a refresh token back"));
+        let step = Authorization::new(Step::GrantRevoked, client);
+        return recorded(server, step.because("the client gave an access token back"));
+    }
+    if let Some(grant) = server.store.revoke_refresh_token(Digest256::of(token), client, now).await? {
+        let step = Authorization::of(Step::GrantRevoked, &grant);
+        return recorded(server, step.because("the client gave a refresh token back"));
     }
     Ok(())
+}
+
+/// What has ended does not wait for the trail; who ended it learns that it could not be recorded, and may try again.
+fn recorded(server: &Server, step: Authorization) -> Result<(), OAuthError> {
+    if server.record(step) { Ok(()) } else { Err(OAuthError::TemporarilyUnavailable) }
 }
 
 /// The grant of an access token of ours that this client holds.

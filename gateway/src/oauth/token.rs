@@ -14,7 +14,9 @@ use serde_json::json;
 
 use super::error::OAuthError;
 use super::form::{self, Parameters};
-use super::{State as Server, client_auth, client_credentials, device, identity_assertion, refresh, secret, step_up};
+use super::{
+    State as Server, client_auth, client_credentials, device, identity_assertion, refresh, refused, secret, step_up,
+};
 use crate::audit::{Authorization, Step};
 use crate::jose::access_token::{AccessTokenClaims, IdType};
 use crate::store::{Client, Digest256, Grant, Presented, Redemption, Refused};
@@ -41,8 +43,10 @@ pub(super) async fn token(
 
 async fn by_code(server: &Server, client: &Client, parameters: &Parameters) -> Result<Response, OAuthError> {
     let code = parameters.get("code").ok_or(OAuthError::InvalidRequest("code is missing"))?;
-    let verifier = parameters.get("code_verifier").filter(|text| is_verifier(text)).ok_or(OAuthError::InvalidGrant)?;
-    let redirect_uri = parameters.get("redirect_uri").ok_or(OAuthError::InvalidGrant)?;
+    refused::by(&client.client_id);
+    let verifier = parameters.get("code_verifier").filter(|text| is_verifier(text));
+    let verifier = verifier.ok_or_else(|| invalid_grant("the code_verifier is missing or malformed"))?;
+    let redirect_uri = parameters.get("redirect_uri").ok_or_else(|| invalid_grant("the redirect_uri is missing"))?;
     let resource = resource(server, parameters)?;
     let presented = Presented {
         client_id: &client.client_id,
@@ -52,8 +56,17 @@ async fn by_code(server: &Server, client: &Client, parameters: &Parameters) -> R
     };
     match redeem(server, Digest256::of(code), &presented).await? {
         Some(grant) => first_tokens(server, &grant).await,
-        None => Err(OAuthError::InvalidGrant),
+        None => Err(invalid_grant(NO_CODE)),
     }
+}
+
+/// Why a code is good for nothing that nobody knows.
+pub(super) const NO_CODE: &str = "the code is not known, or is over";
+
+/// What is told of a grant that is not good; why goes to the log and the trail.
+pub(super) fn invalid_grant(why: &str) -> OAuthError {
+    refused::because(why);
+    OAuthError::InvalidGrant
 }
 
 /// Spends a code; `None` where there is none, or it is over.
@@ -68,10 +81,13 @@ pub(super) async fn redeem(
         Redemption::Replayed => {
             tracing::warn!(client = %presented.client_id, "a code was redeemed twice; its grant is revoked");
             let step = Authorization::new(Step::GrantRevoked, presented.client_id);
-            server.record(step.because("a code was redeemed twice"));
-            Err(OAuthError::InvalidGrant)
+            // It has ended, and the code is refused, whether that can be recorded or not.
+            let _ = server.record(step.because("a code was redeemed twice"));
+            Err(invalid_grant("the code was redeemed before"))
         }
-        Redemption::Refused(Refused::Grant) => Err(OAuthError::InvalidGrant),
+        Redemption::Refused(Refused::Grant) => {
+            Err(invalid_grant("the code was given to another client, or for another redirect URI or verifier"))
+        }
         Redemption::Unknown => Ok(None),
     }
 }
@@ -80,7 +96,7 @@ pub(super) async fn redeem(
 pub(super) async fn first_tokens(server: &Server, grant: &Grant) -> Result<Response, OAuthError> {
     // The sign-in was a minute ago at most; what it is no longer enough for is asked for anew.
     if step_up::covered(server, grant, &grant.scopes, server.clock.now()) != grant.scopes {
-        return Err(OAuthError::InvalidGrant);
+        return Err(invalid_grant("the sign-in is not enough for the scopes any more"));
     }
     let refresh_token = if grant.may_refresh {
         let token = secret();

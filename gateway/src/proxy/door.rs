@@ -1,5 +1,6 @@
 //! The steps of a request to a backend, one after another; see [`super`] for the order.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -23,6 +24,7 @@ use crate::authn::VerifiedIdentity;
 use crate::backend::Upstream;
 use crate::backend::caller::Field;
 use crate::clock::Stopwatch;
+use crate::limit::ClientAddress;
 use crate::mcp::{self, ClientMessage, EndSession, Fault, OpenStream, RequestMetadata, Seals, Terms};
 use crate::trace::TraceId;
 
@@ -66,6 +68,8 @@ pub(super) struct Visit<'d> {
     pub(super) door: &'d Door,
     pub(super) mount: &'d Mount,
     pub(super) id: RequestId,
+    /// Where it came from.
+    pub(super) source: Option<IpAddr>,
     pub(super) started: Stopwatch,
     pub(super) forwarded: bool,
     pub(super) error: Option<&'static str>,
@@ -82,7 +86,7 @@ pub(super) struct Visit<'d> {
 impl Door {
     /// Takes a request through every step, answers it, and records what came of it.
     pub(super) async fn serve(&self, exchange: &mut Exchange, mount: &Arc<Mount>, id: RequestId) -> Result<(), Gone> {
-        let mut visit = Visit::new(self, mount, id);
+        let mut visit = Visit::new(self, mount, (id, self.source(exchange)));
         let result = visit.steps(exchange).await;
         visit.done(&result);
         let result = match result {
@@ -96,10 +100,10 @@ impl Door {
 }
 
 impl<'d> Visit<'d> {
-    fn new(door: &'d Door, mount: &'d Mount, id: RequestId) -> Self {
+    fn new(door: &'d Door, mount: &'d Mount, (id, source): (RequestId, Option<IpAddr>)) -> Self {
         let (operation, fault, trace, given_by, error) = (None, None, None, None, None);
         let (started, forwarded) = (Stopwatch::start(), false);
-        Self { door, mount, id, started, forwarded, error, operation, fault, trace, given_by }
+        Self { door, mount, id, source, started, forwarded, error, operation, fault, trace, given_by }
     }
 
     async fn steps(&mut self, exchange: &mut Exchange) -> Result<(), Failure> {
@@ -159,8 +163,7 @@ impl<'d> Visit<'d> {
     }
 
     async fn authenticate(&self, exchange: &Exchange) -> Result<Arc<VerifiedIdentity>, Failure> {
-        let peer = exchange.peer().map(|peer| peer.ip());
-        let address = self.door.settings.trusted_proxies.client(peer, exchange.headers());
+        let address = self.source.map_or_else(ClientAddress::unknown, ClientAddress::of);
         let result = self.door.authenticator.admit(exchange.headers(), &self.mount.audience, address).await;
         if result.as_ref().is_ok_and(|caller| caller.subject().kind() != Kind::Public) {
             self.mount.series.verified.inc();

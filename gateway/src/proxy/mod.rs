@@ -51,6 +51,7 @@ mod session;
 pub mod standing;
 mod verdict;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -72,7 +73,7 @@ pub use route::RouteTable;
 use crate::audit::{Auditor, RequestId};
 use crate::authn::Authenticator;
 use crate::clock::Clock;
-use crate::limit::{Rate, TrustedProxies};
+use crate::limit::{ClientAddress, Rate, TrustedProxies};
 use crate::metrics::Metrics;
 use crate::store::Sealer;
 use crate::trace::Tracer;
@@ -211,6 +212,11 @@ impl Door {
         }
     }
 
+    /// Where a request comes from, as far as proxies are believed.
+    fn source(&self, exchange: &Exchange) -> Option<IpAddr> {
+        self.settings.trusted_proxies.source(exchange.peer().map(|peer| peer.ip()), exchange.headers())
+    }
+
     /// Answers a local route in process.
     async fn local(&self, exchange: &mut Exchange) -> Result<(), Gone> {
         let body = match exchange.read_body(MAX_LOCAL).await {
@@ -221,8 +227,7 @@ impl Door {
             Err(BodyFault::NoRoom) => return exchange.answer(status(StatusCode::SERVICE_UNAVAILABLE)).await,
         };
         let mut request = Request::from_parts(exchange.parts(), Body::from(body));
-        let peer = exchange.peer().map(|peer| peer.ip());
-        request.extensions_mut().insert(self.settings.trusted_proxies.client(peer, exchange.headers()));
+        request.extensions_mut().insert(self.source(exchange).map_or_else(ClientAddress::unknown, ClientAddress::of));
         let response = match self.local.clone().oneshot(request).await {
             Ok(response) => response,
             Err(never) => match never {},
@@ -248,13 +253,14 @@ impl Handler for Door {
             Route::Backend(mount) => self.serve(exchange, &Arc::clone(mount), id).await,
             // What is logged and recorded on the way says which request it was.
             Route::Local => {
+                let source = self.source(exchange);
                 let answered = async {
                     match self.plain(exchange).await {
                         Some(answer) => exchange.answer(answer).await,
                         None => self.local(exchange).await,
                     }
                 };
-                id.scope(answered).await
+                id.scope(source, answered).await
             }
             Route::Misdirected => exchange.answer(status(StatusCode::MISDIRECTED_REQUEST)).await,
         }

@@ -69,8 +69,16 @@ impl Visit<'_> {
         let policy_hash = Some(Arc::clone(permit.policy_hash()));
         let target = Target { backend: self.mount.name.to_string(), method, name };
         let (actor, reason) = (Some(Actor::of(identity)), Reason::Permit(permit));
-        let decision =
-            Decision { decision: Verdict::Allow, reason, actor, target, policy_hash, params, arguments: None };
+        let decision = Decision {
+            decision: Verdict::Allow,
+            reason,
+            actor,
+            source: self.source,
+            target,
+            policy_hash,
+            params,
+            arguments: None,
+        };
         let event = self.event(Kind::Decision(Box::new(decision)));
         self.taken(self.door.auditor.record_first(event).await)
     }
@@ -125,7 +133,8 @@ impl Visit<'_> {
     ) {
         let target = Target { backend: self.mount.name.to_string(), method, name };
         let actor = identity.map(Actor::of);
-        let decision = Decision { decision, reason, actor, target, policy_hash, params: None, arguments: None };
+        let source = self.source;
+        let decision = Decision { decision, reason, actor, source, target, policy_hash, params: None, arguments: None };
         self.emit(Kind::Decision(Box::new(decision)));
     }
 

@@ -55,6 +55,22 @@ async fn one_id_leads_from_the_answer_to_the_log_the_trail_and_the_trace() {
 }
 
 #[tokio::test]
+async fn a_decision_says_where_the_request_came_from_as_far_as_proxies_are_believed() {
+    for (server, expected) in [("", "127.0.0.1"), ("trusted_proxies: [127.0.0.1]", "2001:db8::7")] {
+        let world = WorldBuilder::new(&Backend::plain().await).server(server).start().await;
+        let token = world.identity.mint("rita", &Value::Null);
+        let message = json!({ "jsonrpc": "2.0", "id": 1, "method": "ping" });
+        for token in [token.as_str(), "no-token"] {
+            world.post_with(token, &message, &[("x-forwarded-for", "2001:db8::7")]).await;
+        }
+        let trail = world.audit(4).await;
+        let decisions: Vec<&Value> = trail.iter().filter(|line| line["type"] == "mcp.decision").collect();
+        assert_eq!(decisions.len(), 2);
+        assert!(decisions.iter().all(|line| line["source"] == expected), "{decisions:?}");
+    }
+}
+
+#[tokio::test]
 async fn the_authorization_servers_answers_and_steps_have_their_id_too() {
     let world = WorldBuilder::new(&Backend::plain().await).start().await;
     let metadata = json!({ "client_name": "Tests", "redirect_uris": ["http://127.0.0.1:33418/callback"], "application_type": "native" });
@@ -68,6 +84,20 @@ async fn the_authorization_servers_answers_and_steps_have_their_id_too() {
         let answer = world.http().get(format!("{}{path}", world.url())).send().await.unwrap();
         assert!(answer.headers().contains_key("x-request-id"), "{path}: {answer:?}");
     }
+    // What is refused has one line in the log and one in the trail, and says from where it came: whom the gateway believes
+    // about that stands in its configuration.
+    let spoofed = world.http().post(format!("{}/token", world.url())).header("x-forwarded-for", "203.0.113.7");
+    let form = [("grant_type", "refresh_token"), ("client_id", "nobody"), ("refresh_token", "guessed")];
+    let refused = spoofed.form(&form).send().await.unwrap();
+    assert_eq!(refused.status(), 401);
+    let id = refused.headers()["x-request-id"].to_str().unwrap().to_owned();
+    let trail = world.audit(3).await;
+    let of_this: Vec<&Value> = trail.iter().filter(|line| line["request_id"] == *id).collect();
+    assert_eq!((of_this.len(), &of_this[0]["event"]), (1, &json!("token_refused")), "{trail:?}");
+    assert_eq!((&of_this[0]["client"], &of_this[0]["source"]), (&json!("nobody"), &json!("127.0.0.1")));
+    let said = world.gateway.said();
+    let refusals = lines_with(&said, &id).into_iter().filter(|line| line.contains("refused")).count();
+    assert_eq!(refusals, 1, "{said}");
     let refused = world.post("no-token", &json!({})).await;
     let id = refused.headers()["x-request-id"].to_str().unwrap().to_owned();
     tokio::time::timeout(Duration::from_secs(5), async {

@@ -14,6 +14,7 @@ use super::super::authorize::ask;
 use super::super::consent::is_same_origin;
 use super::super::error::PageError;
 use super::super::form::{self, Parameters};
+use super::super::refused::Refusal;
 use super::super::{State as Server, clients, page};
 use super::{entered, shown, ticket};
 use crate::limit::ClientAddress;
@@ -52,5 +53,7 @@ pub(in crate::oauth) async fn enter(
 
 fn unknown() -> Response {
     const TEXT: &str = "This code is not known here, or its time is over. Look at the device again.";
-    page::device(StatusCode::BAD_REQUEST, "", Some(TEXT)).into_response()
+    let mut response = page::device(StatusCode::BAD_REQUEST, "", Some(TEXT)).into_response();
+    Refusal::mark("unknown code", TEXT, &mut response);
+    response
 }

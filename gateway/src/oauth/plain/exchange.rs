@@ -11,8 +11,8 @@ use http::{HeaderMap, StatusCode, header};
 
 use super::super::error::OAuthError;
 use super::super::form::{self, Parameters};
-use super::super::token::{first_tokens, is_verifier, redeem, resource};
-use super::super::{State as Server, refresh as refreshing, revoke};
+use super::super::token::{NO_CODE, first_tokens, invalid_grant, is_verifier, redeem, resource};
+use super::super::{State as Server, refresh as refreshing, refused, revoke};
 use super::CLIENT;
 use crate::store::{Digest256, Presented};
 
@@ -26,15 +26,16 @@ pub(super) async fn exchange(
     let parameters = form::read_any(&headers, query.as_deref(), &body)?;
     let code = parameters.get("auth_code").ok_or(OAuthError::InvalidRequest("auth_code is missing"))?;
     let verifier = parameters.get("code_verifier");
+    refused::by(CLIENT);
     if verifier.is_some_and(|text| !is_verifier(text)) {
-        return Err(OAuthError::InvalidGrant);
+        return Err(invalid_grant("the code_verifier is malformed"));
     }
     let resource = resource(&server, &parameters)?;
     let presented =
         Presented { client_id: CLIENT, redirect_uri: "", code_verifier: verifier, resource: resource.as_deref() };
     match redeem(&server, Digest256::of(code), &presented).await? {
         Some(grant) => first_tokens(&server, &grant).await,
-        None => Err(OAuthError::InvalidGrant),
+        None => Err(invalid_grant(NO_CODE)),
     }
 }
 

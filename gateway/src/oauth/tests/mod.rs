@@ -12,6 +12,7 @@ mod device;
 mod identity;
 mod metadata;
 mod plain;
+mod recorded;
 mod refresh;
 mod registration;
 mod remembered;
