@@ -99,6 +99,47 @@ async fn who_brings_no_token_sees_and_calls_what_is_open_to_anybody() {
 }
 
 #[tokio::test]
+async fn who_brings_no_token_gets_streams_as_everybody_does() {
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n";
+    // A server that answers everything by events, as most of them do.
+    let weather = Backend::start(std::sync::Arc::new(move |request: &Request| {
+        if request.head.starts_with("GET") {
+            return format!("{head}x-held: 1\r\n\r\n").into_bytes();
+        }
+        let message = request.json();
+        let session = if message["method"] == "initialize" { "mcp-session-id: raw-1\r\n" } else { "" };
+        let body = format!("data: {}\n\n", mcp(&message));
+        format!("{head}{session}content-length: {}\r\n\r\n{body}", body.len()).into_bytes()
+    }))
+    .await;
+    let crm = server().await;
+    let world = world(&weather, &crm, "").await;
+    let hello = message(
+        "initialize",
+        &json!({ "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": { "name": "t", "version": "1" } }),
+    );
+    let url = format!("{}/weather/mcp", world.url());
+    let post = |session: &str, message: &Value| {
+        let request = world.http().post(&url).header("accept", "application/json, text/event-stream");
+        let request = if session.is_empty() { request } else { request.header("mcp-session-id", session) };
+        request.json(message).send()
+    };
+    let answer = post("", &hello).await.unwrap();
+    assert_eq!((answer.status().as_u16(), &answer.headers()["content-type"]), (200, &"text/event-stream".parse().unwrap()));
+    let session = answer.headers()["mcp-session-id"].to_str().unwrap().to_owned();
+    let text = answer.text().await.expect("the whole answer");
+    assert!(text.contains("protocolVersion"), "{text}");
+    let text = post(&session, &call("get_forecast")).await.unwrap().text().await.expect("the whole answer");
+    assert!(text.contains("done"), "{text}");
+    let listening = world.http().get(&url).header("accept", "text/event-stream").header("mcp-session-id", &session);
+    let mut stream = listening.send().await.unwrap();
+    assert_eq!(stream.status(), 200);
+    weather.push("data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/tools/list_changed\"}\n\n");
+    let event = stream.chunk().await.unwrap().expect("an event");
+    assert!(String::from_utf8_lossy(&event).contains("list_changed"), "{event:?}");
+}
+
+#[tokio::test]
 async fn a_bad_token_is_refused_and_another_backend_stays_shut() {
     let (weather, crm) = (server().await, server().await);
     let world = world(&weather, &crm, "").await;

@@ -64,7 +64,7 @@ impl VerifiedIdentity {
         self.subject.client()
     }
 
-    /// When the token ends.
+    /// When the token ends; the end of time for one who brought none.
     #[must_use]
     pub fn expires_at(&self) -> Timestamp {
         self.expires_at

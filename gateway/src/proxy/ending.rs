@@ -31,10 +31,10 @@ pub(super) enum End {
 
 impl End {
     /// Waits for whatever ends this stream first; an answer to a call is waited for as long as there is time.
-    pub(super) async fn of(door: &Door, mount: &Mount, reader: &Reader<'_>, expires: Instant) -> Self {
+    pub(super) async fn of(door: &Door, mount: &Mount, reader: &Reader<'_>, expires: Option<Instant>) -> Self {
         let news = reader.id.is_none() || reader.method == Some(Method::SubscriptionsListen);
         tokio::select! {
-            () = tokio::time::sleep_until(expires) => Self::Token,
+            () = at(expires) => Self::Token,
             () = door.authenticator.revoked(reader.identity) => Self::Revoked,
             () = door.news_is_over(&mount.name), if news => Self::News,
             () = door.lifecycle.reached(Stage::LastCall) => Self::Unanswered,
@@ -72,6 +72,14 @@ impl End {
                 Some(format!(": the stream has ended; connect again\nretry: {retry}\n\n").into())
             }
         }
+    }
+}
+
+/// Waits until then, or for ever.
+async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
     }
 }
 
