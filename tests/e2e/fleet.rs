@@ -38,17 +38,22 @@ impl Fleet {
     }
 
     /// Before a backend that answers a call with a stream that says nothing.
-    async fn with_streams() -> Self {
+    async fn with_streams(more: &str) -> Self {
         let script = |request: &Request| {
             let message = request.json();
             if message["method"] == "tools/call" { HELD.into() } else { json_answer(&mcp(&message)) }
         };
-        Self::before(Backend::start(Arc::new(script)).await).await
+        Self::with(&Backend::start(Arc::new(script)).await, more).await
     }
 
     async fn before(backend: Backend) -> Self {
+        Self::with(&backend, "").await
+    }
+
+    /// With more of the configuration.
+    async fn with(backend: &Backend, more: &str) -> Self {
         let redis = Redis::start();
-        let world = WorldBuilder::new(&backend).own_tokens_only().redis(redis.port, "").start().await;
+        let world = WorldBuilder::new(backend).own_tokens_only().redis(redis.port, "").more(more).start().await;
         let other = Node::start(&world).await;
         Self { world, other, redis }
     }
@@ -192,7 +197,7 @@ async fn a_hundred_who_refresh_at_both_gateways_keep_one_family_and_ask_once() {
 
 #[tokio::test]
 async fn what_is_ended_at_one_gateway_is_refused_at_the_other_and_its_streams_end() {
-    let fleet = Fleet::with_streams().await;
+    let fleet = Fleet::with_streams("").await;
     let (here, there) = fleet.flows().await;
     let kept = fleet.world.sign_in("walt").await;
     let mut slowest = Duration::ZERO;
@@ -211,6 +216,27 @@ async fn what_is_ended_at_one_gateway_is_refused_at_the_other_and_its_streams_en
     }
     assert_eq!(fleet.statuses(&kept.access).await, (200, 200), "nobody else's");
     fault(32, &format!("a revocation is obeyed by both gateways within {slowest:.2?}"), "<= 1 s");
+}
+
+#[tokio::test]
+async fn a_stream_does_not_outlive_the_bound_within_which_a_revocation_is_known() {
+    let fleet = Fleet::with_streams("oauth: { revocation_staleness: 5s }\n").await;
+    let tokens = fleet.world.sign_in("rita").await;
+    let stream = fleet.other.ask(&fleet.world, &tokens.access, &held()).await;
+    assert_eq!(stream.headers()["content-type"], "text/event-stream");
+    assert_eq!(fleet.statuses(&tokens.access).await, (200, 200), "the control");
+    fleet.redis.stop();
+    let text = tokio::time::timeout(Duration::from_mins(1), stream.text()).await.expect("the stream ends").unwrap();
+    assert!(text.contains("-31503") && text.contains("revoked") && text.contains(r#""id":7"#), "{text}");
+    assert_eq!(fleet.statuses(&tokens.access).await, (503, 503));
+    fleet.redis.resume();
+    for _ in 0..800 {
+        if fleet.statuses(&tokens.access).await == (200, 200) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    panic!("nobody is believed any more: {:?}", fleet.statuses(&tokens.access).await);
 }
 
 #[tokio::test]

@@ -65,6 +65,33 @@ async fn an_operator_ends_sessions_and_calls_and_streams_end_too() {
 }
 
 #[tokio::test]
+async fn neither_a_reader_that_is_slow_nor_a_server_that_never_pauses_puts_off_the_end_of_a_stream() {
+    // A call is answered by more events than anybody has room for.
+    let flood = |request: &Request| {
+        let message = request.json();
+        if message["method"] != "tools/call" {
+            return json_answer(&mcp(&message));
+        }
+        let said = json!({ "jsonrpc": "2.0", "method": "notifications/message",
+            "params": { "level": "info", "data": "x".repeat(64 * 1024) } });
+        [HELD.as_bytes(), format!("data: {said}\n\n").repeat(1500).as_bytes()].concat()
+    };
+    let backend = Backend::start(Arc::new(flood)).await;
+    let world = WorldBuilder::new(&backend).start().await;
+    let call = json!({ "jsonrpc": "2.0", "id": 7, "method": "tools/call",
+        "params": { "name": "get_forecast", "arguments": {} } });
+    let rita = world.sign_in("rita").await;
+    // Nothing of it is read.
+    let stream = world.post(&rita.access, &call).await;
+    assert_eq!(stream.headers()["content-type"], "text/event-stream");
+    world.until_metric("portcullis_streams 1").await;
+    let ended = world.command(&["sessions", "revoke", "--user", &user(&rita.access)]).await;
+    assert!(ended.status.success(), "{ended:?}");
+    world.until_metric("portcullis_streams 0").await;
+    assert!(stream.bytes().await.is_err(), "half an event must not look whole");
+}
+
+#[tokio::test]
 async fn a_token_that_is_given_back_is_refused_and_stays_so_after_a_restart() {
     let backend = Backend::plain().await;
     let mut world = WorldBuilder::new(&backend).start().await;

@@ -220,10 +220,11 @@ impl Authenticator {
         self.entra.as_ref().is_none_or(|entra| entra.keys().is_ready()) && !self.revocations.is_stale()
     }
 
-    /// Waits until the token of a caller is revoked; forever for one that the gateway did not issue.
-    pub async fn revoked(&self, identity: &VerifiedIdentity) {
+    /// Waits until the token of a caller is revoked, or nobody knows any more whether it is, and says which; forever for
+    /// one that the gateway did not issue.
+    pub async fn until_over(&self, identity: &VerifiedIdentity) -> Standing {
         match identity.revocable() {
-            Some(token) => self.revocations.until_ended(token).await,
+            Some(token) => self.revocations.until_over(token).await,
             None => std::future::pending().await,
         }
     }

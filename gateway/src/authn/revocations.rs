@@ -101,12 +101,27 @@ impl Revocations {
         if self.is_stale() { Standing::Unknown } else { Standing::Good }
     }
 
-    /// Waits until a token is ended; for streams that it opened.
-    pub(super) async fn until_ended(&self, token: &Revocable) {
+    /// Waits until a token is good no longer, and says how it stands then; for streams that it opened.
+    pub(super) async fn until_over(&self, token: &Revocable) -> Standing {
         let mut changed = self.changed.subscribe();
-        while !self.is_ended(token) {
-            // The sender lives in here, so that there is no end of waiting but a change.
-            let _ = changed.changed().await;
+        loop {
+            let standing = self.standing(token);
+            if standing != Standing::Good {
+                return standing;
+            }
+            // The sender lives in here, so that there is no end of waiting but a change, or no change for too long.
+            tokio::select! {
+                _ = changed.changed() => {}
+                () = self.at_bound() => {}
+            }
+        }
+    }
+
+    /// Waits until the last reading so far is too old to go by.
+    async fn at_bound(&self) {
+        match self.bound {
+            Some(bound) => tokio::time::sleep(bound.saturating_sub(self.age()) + Duration::from_millis(1)).await,
+            None => std::future::pending().await,
         }
     }
 
@@ -187,12 +202,33 @@ mod tests {
         let (clock, began) = at_now();
         let revocations = Revocations::new(None, Arc::new(clock));
         let token = token("g", 999);
-        let waiting = revocations.until_ended(&token);
+        let waiting = revocations.until_over(&token);
         tokio::pin!(waiting);
         assert!(futures_util::poll!(&mut waiting).is_pending());
         revocations.read(&[end("grant:other", 9_000)], began);
         assert!(futures_util::poll!(&mut waiting).is_pending(), "another's end is not this one's");
         revocations.read(&[end("grant:g", 9_000)], began);
-        waiting.await;
+        assert_eq!(waiting.await, Standing::Ended);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_an_end_is_told_when_nobody_knows_of_one() {
+        let (clock, _) = at_now();
+        let bound = Duration::from_secs(10);
+        let revocations = Revocations::new(Some(bound), Arc::new(clock.clone()));
+        let token = token("g", 999);
+        let waiting = revocations.until_over(&token);
+        tokio::pin!(waiting);
+        // As long as the log is read in time, nothing ends.
+        for _ in 0..5 {
+            assert!(tokio::time::timeout(bound, &mut waiting).await.is_err());
+            clock.advance(bound);
+            revocations.read(&[], clock.elapsed());
+        }
+        clock.advance(bound + Duration::from_secs(1));
+        assert_eq!(waiting.await, Standing::Unknown);
+        let unbounded = Revocations::new(None, Arc::new(clock.clone()));
+        clock.advance(bound * 1000);
+        assert!(tokio::time::timeout(bound * 1000, unbounded.until_over(&token)).await.is_err(), "the control");
     }
 }

@@ -3,6 +3,7 @@
 //! Lists are filtered wherever they come, session ids sealed, results of the modern era made private. An answer that
 //! is not to this request, or cannot be read in one way only, is never passed on.
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -123,11 +124,12 @@ impl Visit<'_> {
         let mut splitter = Splitter::new(self.door.settings.answer_body);
         let mut room = self.door.budgets.answer_body();
         loop {
+            // The end first: a server that always has something to say does not put it off.
             let piece = tokio::select! {
                 biased;
+                end = &mut ended => return self.end_early(exchange, reader, end).await,
                 piece = answer.next_piece(idle) => piece,
                 gone = exchange.gone() => return Err(gone.into()),
-                end = &mut ended => return self.end_early(exchange, reader, end).await,
             };
             let piece = match piece {
                 Ok(Some(piece)) => piece,
@@ -136,21 +138,52 @@ impl Visit<'_> {
             };
             splitter.push(&piece);
             while let Some(event) = splitter.next_event().map_err(|error| self.broken_text(&error.to_string()))? {
-                match reader.rewrite_event(&event) {
-                    Ok(Passed::On(bytes)) => exchange.send(bytes).await?,
-                    Ok(Passed::Dropped) => {}
-                    Ok(Passed::Last(bytes)) => {
-                        self.note(&reader.told);
-                        self.heard();
-                        exchange.send(bytes).await?;
-                        return Ok(());
-                    }
+                let (bytes, is_last) = match reader.rewrite_event(&event) {
+                    Ok(Passed::On(bytes)) => (bytes, false),
+                    Ok(Passed::Dropped) => continue,
+                    Ok(Passed::Last(bytes)) => (bytes, true),
                     Err(Unreadable) => {
                         return Err(self.broken_text("an event is not for this request, or cannot be read"));
                     }
+                };
+                if is_last {
+                    self.note(&reader.told);
+                    self.heard();
+                }
+                match self.send(exchange, bytes, ended.as_mut()).await? {
+                    _ if is_last => return Ok(()),
+                    Some(end) => return self.end_early(exchange, reader, end).await,
+                    None => {}
                 }
             }
             room.resize(splitter.pending()).map_err(|_spent| self.broken(&ForwardError::NoRoom))?;
+        }
+    }
+
+    /// Passes an event on, and says what ended the stream meanwhile. A client that reads slowly does not put off the end
+    /// of its rights: with half an event on the way the connection is cut.
+    async fn send(
+        &mut self,
+        exchange: &mut Exchange,
+        event: Bytes,
+        mut ended: Pin<&mut impl Future<Output = End>>,
+    ) -> Result<Option<End>, Failure> {
+        let sending = exchange.send(event);
+        tokio::pin!(sending);
+        tokio::select! {
+            biased;
+            sent = &mut sending => {
+                sent?;
+                Ok(None)
+            }
+            end = &mut ended => {
+                if end.is_of_rights() {
+                    self.error = Some(end.label());
+                    return Err(Failure::Gone);
+                }
+                sending.await?;
+                Ok(Some(end))
+            }
         }
     }
 

@@ -9,12 +9,13 @@ use super::Door;
 use super::lifecycle::Stage;
 use super::mount::Mount;
 use super::reader::Reader;
+use crate::authn::Standing;
 use crate::mcp::{Method, error_body};
 
 /// Outside the ranges that JSON-RPC and MCP keep for themselves (MCP 2026-07-28, basic/index section Error Codes).
 const TOKEN_EXPIRED: i64 = -31401;
 const TOKEN_REVOKED: i64 = -31402;
-const CLOSING: i64 = -31503;
+const UNAVAILABLE: i64 = -31503;
 
 /// What ended a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +24,8 @@ pub(super) enum End {
     Token,
     /// The caller's token was revoked, or the person lost roles that it carries.
     Revoked,
+    /// For longer than the bound nobody could know what was revoked.
+    Unknown,
     /// The gateway goes, or serves the backend by other rules from now on.
     News,
     /// The gateway goes, and an answer is still waited for.
@@ -35,9 +38,20 @@ impl End {
         let news = reader.id.is_none() || reader.method == Some(Method::SubscriptionsListen);
         tokio::select! {
             () = at(expires) => Self::Token,
-            () = door.authenticator.revoked(reader.identity) => Self::Revoked,
+            standing = door.authenticator.until_over(reader.identity) => match standing {
+                Standing::Unknown => Self::Unknown,
+                Standing::Ended | Standing::Good => Self::Revoked,
+            },
             () = door.news_is_over(&mount.name), if news => Self::News,
             () = door.lifecycle.reached(Stage::LastCall) => Self::Unanswered,
+        }
+    }
+
+    /// Whether nothing more may pass, be it half of an event: the caller has no right to it any more.
+    pub(super) fn is_of_rights(self) -> bool {
+        match self {
+            Self::Token | Self::Revoked | Self::Unknown => true,
+            Self::News | Self::Unanswered => false,
         }
     }
 
@@ -46,6 +60,7 @@ impl End {
         match self {
             Self::Token => "token_expired",
             Self::Revoked => "token_revoked",
+            Self::Unknown => "revocations_unknown",
             Self::News | Self::Unanswered => "closing",
         }
     }
@@ -56,9 +71,10 @@ impl End {
         let (code, text) = match self {
             Self::Token => (TOKEN_EXPIRED, "The access token has expired; refresh it and ask again"),
             Self::Revoked => (TOKEN_REVOKED, "The access token was revoked; refresh it, or authorize again"),
-            Self::News => (CLOSING, "The stream has ended; ask again"),
+            Self::Unknown => (UNAVAILABLE, "It is not known at the moment which tokens were revoked; ask again later"),
+            Self::News => (UNAVAILABLE, "The stream has ended; ask again"),
             Self::Unanswered => {
-                (CLOSING, "The gateway is restarting; it is not known whether the request was carried out")
+                (UNAVAILABLE, "The gateway is restarting; it is not known whether the request was carried out")
             }
         };
         match (&reader.id, self) {
@@ -66,7 +82,7 @@ impl End {
                 let body = error_body(Some(id), code, text, None);
                 Some([b"data: ".as_slice(), &body, b"\n\n"].concat().into())
             }
-            (None, Self::Token | Self::Revoked) => None,
+            (None, Self::Token | Self::Revoked | Self::Unknown) => None,
             (None, _) => {
                 let retry = RETRY.as_millis();
                 Some(format!(": the stream has ended; connect again\nretry: {retry}\n\n").into())

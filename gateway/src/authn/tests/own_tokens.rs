@@ -149,7 +149,7 @@ async fn a_revoked_token_is_refused_though_it_was_remembered() {
     let forever = Timestamp::from_secs(NOW + 9_000);
     let end = Ended { key: format!("grant:{GRANT}"), issued_before: forever, kept_until: forever };
     world.authenticator.revocations.read(&[end], Duration::ZERO);
-    world.authenticator.revoked(&identity).await;
+    world.authenticator.until_over(&identity).await;
     assert_eq!(world.own(&one).await.unwrap_err(), Reason::Revoked.into());
     assert!(world.own(&other).await.is_ok(), "another grant goes on");
     world.authenticator.purge();
