@@ -6,7 +6,7 @@ use axum::response::Response;
 use super::clients::{Known, Source};
 use super::error::OAuthError;
 use super::form::Parameters;
-use super::{State as Server, scope, token};
+use super::{State as Server, scope, step_up, token};
 use crate::audit::{Authorization, Step};
 use crate::jose::access_token::IdType;
 use crate::store::Grant;
@@ -38,6 +38,10 @@ pub(super) fn by_client(server: &Server, known: &Known, parameters: &Parameters)
         upstream: None,
         may_refresh: false,
     };
+    // Nobody has signed in: what wants a stronger sign-in is not to be had, and a token without a scope opens nothing.
+    if !step_up::covers_any(server, &grant) {
+        return Err(OAuthError::InvalidScope);
+    }
     if !server.record(Authorization::of(Step::TokensIssued, &grant).because("client_credentials")) {
         return Err(OAuthError::TemporarilyUnavailable);
     }

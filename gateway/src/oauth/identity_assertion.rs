@@ -92,7 +92,7 @@ pub(super) async fn by_assertion(
     let resource = resource(server, &assertion, parameters.get("resource"));
     let resource = resource.ok_or_else(|| refuse(server, client, &Refusal::Resource))?;
     let grant = grant(client, resource, trusted, &assertion, parameters.get("scope"));
-    if !is_covered(server, &grant) {
+    if !step_up::covers_any(server, &grant) {
         return Err(refuse(server, client, &Refusal::Scope));
     }
     // Last of all: what is refused for anything else can be presented rightly.
@@ -168,12 +168,6 @@ fn grant(
         upstream: None,
         may_refresh: false,
     }
-}
-
-/// Whether a token would have a scope, where the resource has any.
-fn is_covered(server: &Server, grant: &Grant) -> bool {
-    let without = server.resource(&grant.resource).is_none_or(|resource| resource.scopes.is_empty());
-    without || !step_up::covered(server, grant, &grant.scopes, server.clock.now()).is_empty()
 }
 
 /// Tells the operator why, and the client what RFC 6749, 7523 and 8707 have a word for.

@@ -28,6 +28,12 @@ pub(super) fn covered(server: &Server, grant: &Grant, scopes: &[String], now: Ti
     scopes.iter().filter(is_covered).cloned().collect()
 }
 
+/// Whether a token of this grant would have a scope, where its resource has any; for grants of nobody who signs in here.
+pub(super) fn covers_any(server: &Server, grant: &Grant) -> bool {
+    let without = server.resource(&grant.resource).is_none_or(|resource| resource.scopes.is_empty());
+    without || !covered(server, grant, &grant.scopes, server.clock.now()).is_empty()
+}
+
 /// How long a token with these scopes may live: as long as any other, but never past the end of what a scope wants.
 pub(super) fn lifetime(server: &Server, grant: &Grant, scopes: &[String], now: Timestamp) -> Duration {
     let longest = server.settings.access_token_lifetime;

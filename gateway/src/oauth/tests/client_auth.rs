@@ -1,12 +1,20 @@
 //! How clients show that they are themselves at the token endpoint: by keys, and in no other way than their own.
 
+use std::collections::BTreeSet;
+
 use super::*;
+use crate::entra::StepUp;
 use crate::jose::client_assertion::ClientKeys;
 
 const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 /// A world with two clients of the configuration that act on their own behalf, and the keys of both.
 async fn world() -> (World, SigningKey, SigningKey) {
+    before(weather()).await
+}
+
+/// As [`world`], before this resource.
+async fn before(resource: Resource) -> (World, SigningKey, SigningKey) {
     let (one, other) = (SigningKey::generate().unwrap(), SigningKey::generate().unwrap());
     let client = |id: &str, key: &SigningKey| Configured {
         id: id.to_owned(),
@@ -18,7 +26,7 @@ async fn world() -> (World, SigningKey, SigningKey) {
         roles: vec!["Report.Run".to_owned()],
     };
     let clients = Clients::any().with_configured([client("one", &one), client("other", &other)]);
-    (World::with_all(ISSUER, vec![weather()], None, clients).await, one, other)
+    (World::with_all(ISSUER, vec![resource], None, clients).await, one, other)
 }
 
 fn assertion(key: &SigningKey, client: &str, jti: &str, audience: &str, lifetime: u64) -> String {
@@ -94,4 +102,25 @@ async fn a_client_authenticates_in_its_own_way_and_in_no_other() {
     let registered = world.register(REDIRECT).await;
     let answer = world.post("/token", &[own, ("client_id", &registered)]).await;
     assert_eq!((answer.status, answer.error().as_str()), (400, "unauthorized_client"), "who registers acts for people");
+}
+
+#[tokio::test]
+async fn a_program_gets_no_scope_that_wants_a_sign_in_and_no_token_without_one() {
+    let mut resource = weather();
+    for scope in resource.scopes.iter_mut().filter(|scope| scope.name == "delete") {
+        scope.step_up = Some(StepUp { acrs: BTreeSet::from(["c1".to_owned()]), max_age: None });
+    }
+    let (world, one, _) = before(resource).await;
+    for (jti, scope, expected) in [
+        ("a", Some("delete"), Err("invalid_scope")),
+        ("b", Some("read delete"), Ok("read")),
+        ("c", Some("read"), Ok("read")),
+        ("d", None, Ok("read write")),
+    ] {
+        let pairs: Vec<_> = scope.into_iter().map(|scope| ("scope", scope)).collect();
+        let answer = ask(&world, &assertion(&one, "one", jti, ISSUER, 300), &pairs).await;
+        let body = answer.json();
+        let told = body["scope"].as_str().ok_or_else(|| body["error"].as_str().unwrap_or_default());
+        assert_eq!((answer.status, told), (if expected.is_ok() { 200 } else { 400 }, expected), "{scope:?}");
+    }
 }
