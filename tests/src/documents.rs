@@ -25,6 +25,8 @@ pub struct Page {
     pub body: Vec<u8>,
     /// How long the server waits between two bytes of the body; none: it is sent at once.
     pub pause: Option<Duration>,
+    /// Its name: who has it already is told so, and not sent it again.
+    pub etag: Option<String>,
 }
 
 impl Page {
@@ -39,7 +41,13 @@ impl Page {
     pub fn with(status: &str, fields: &str, body: impl Into<Vec<u8>>) -> Self {
         let body = body.into();
         let head = format!("HTTP/1.1 {status}\r\n{fields}content-length: {}\r\nconnection: close\r\n", body.len());
-        Self { head, body, pause: None }
+        Self { head, body, pause: None, etag: None }
+    }
+
+    /// Under a name.
+    #[must_use]
+    pub fn named(self, etag: &str) -> Self {
+        Self { head: format!("{}etag: {etag}\r\n", self.head), etag: Some(etag.to_owned()), ..self }
     }
 
     /// Byte by byte.
@@ -136,7 +144,10 @@ async fn serve(acceptor: TlsAcceptor, stream: TcpStream, shared: Arc<Shared>) {
     let url = format!("https://{}{path}", host.unwrap_or_default());
     shared.seen.lock().unwrap().push(head.clone());
     let page = shared.pages.lock().unwrap().get(&url).cloned();
-    let page = page.unwrap_or_else(|| Page::with("503 Service Unavailable", "", ""));
+    let mut page = page.unwrap_or_else(|| Page::with("503 Service Unavailable", "", ""));
+    if let Some(etag) = page.etag.take().filter(|etag| head.to_ascii_lowercase().contains(&format!("if-none-match: {etag}"))) {
+        page = Page::with("304 Not Modified", "cache-control: max-age=60\r\n", "").named(&etag);
+    }
     let _ = stream.write_all(format!("{}\r\n", page.head).as_bytes()).await;
     match page.pause {
         None => drop(stream.write_all(&page.body).await),

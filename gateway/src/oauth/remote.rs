@@ -1,19 +1,20 @@
 //! What strangers' servers say, fetched and kept (RFC 9111, within bounds of our own).
 //!
 //! One fetch at a time for each URL, shared by all who wait. A document is believed as long as its server says, between
-//! half a minute and a day; what failed is not tried again for a few seconds. Which failure it was, nobody outside learns.
+//! half a minute and a day. What failed is not tried again for a few seconds; a document that was good goes on for its day
+//! when its server is out (RFC 5861), and ends when its server says that it is gone, or another that is none. Which
+//! failure it was, nobody outside learns.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::HeaderValue;
 use moka::sync::Cache;
 use tokio::sync::Mutex;
 
 use crate::clock::{Clock, Timestamp};
-use crate::outbound::guarded::{Fetched, Guarded};
+use crate::outbound::guarded::{Fetched, Guarded, GuardedError};
 
 /// However short-lived a document says it is: a page that is loaded twice is no reason to ask twice.
 const SHORTEST: Duration = Duration::from_secs(30);
@@ -46,12 +47,23 @@ impl<T> fmt::Debug for Remote<T> {
     }
 }
 
-#[derive(Clone, Debug)]
+/// What came of asking for one URL.
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Entry<T> {
-    outcome: Result<T, NotAvailable>,
-    etag: Option<HeaderValue>,
-    fetched: Timestamp,
+    known: Option<Known<T>>,
+    /// When its server was asked last.
+    asked: Timestamp,
+    /// Until when it is not asked again.
     until: Timestamp,
+}
+
+/// A good document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Known<T> {
+    document: T,
+    etag: Option<HeaderValue>,
+    /// When its server last said that it is so.
+    confirmed: Timestamp,
 }
 
 impl<T: Clone + Send + Sync + 'static> Remote<T> {
@@ -70,38 +82,69 @@ impl<T: Clone + Send + Sync + 'static> Remote<T> {
         let slot = self.slots.get_with_by_ref(url, Default::default);
         let mut slot = slot.lock().await;
         let now = self.clock.now();
-        if let Some(entry) = slot.as_ref().filter(|entry| now < entry.until && now.since(entry.fetched) <= age) {
-            return entry.outcome.clone();
+        if let Some(entry) = slot.as_ref().filter(|entry| now < entry.until && now.since(entry.asked) <= age) {
+            return entry.document();
         }
-        let entry = self.fetch(url, slot.take(), read).await;
-        slot.insert(entry).outcome.clone()
-    }
-
-    async fn fetch(&self, url: &str, known: Option<Entry<T>>, read: &Read<T>) -> Entry<T> {
-        let known = known.filter(|entry| entry.outcome.is_ok());
-        let etag = known.as_ref().and_then(|entry| entry.etag.clone());
+        // What is there stays there while its server is asked: whoever asked may go away.
+        let known = slot.as_ref().and_then(|entry| entry.known.clone());
+        let etag = known.as_ref().and_then(|known| known.etag.clone());
         let fetched = self.guarded.fetch(url, etag.as_ref()).await;
-        let now = self.clock.now();
-        let lives = |said: Option<Duration>| now.plus(said.unwrap_or(UNSAID).clamp(SHORTEST, LONGEST));
-        let failed = || Entry { outcome: Err(NotAvailable), etag: None, fetched: now, until: now.plus(BACK_OFF) };
-        match (fetched, known) {
-            (Ok(Fetched::Document { body, etag, fresh_for }), _) => match self.read(url, &body, read) {
-                Some(document) => Entry { outcome: Ok(document), etag, fetched: now, until: lives(fresh_for) },
-                None => failed(),
-            },
-            (Ok(Fetched::Unchanged { fresh_for }), Some(known)) => {
-                Entry { fetched: now, until: lives(fresh_for), ..known }
-            }
-            (Ok(Fetched::Unchanged { .. }), None) => failed(),
-            (Err(error), _) => {
-                tracing::warn!(url, %error, "a document of a client is not to be had");
-                failed()
-            }
+        if let Err(error) = &fetched {
+            tracing::warn!(url, %error, "a document of a client is not to be had");
         }
-    }
-
-    #[expect(clippy::unused_self, reason = "reads like its siblings")]
-    fn read(&self, url: &str, body: &Bytes, read: &Read<T>) -> Option<T> {
-        read(body).inspect_err(|why| tracing::warn!(url, why, "a document of a client is not accepted")).ok()
+        let read = |body: &[u8]| {
+            read(body).inspect_err(|why| tracing::warn!(url, why, "a document of a client is not accepted")).ok()
+        };
+        match Entry::after(known, fetched, &read, self.clock.now()) {
+            Ok(entry) => slot.insert(entry).document(),
+            Err(unchanged) => unchanged.map(|known| known.document).ok_or(NotAvailable),
+        }
     }
 }
+
+impl<T: Clone> Entry<T> {
+    /// What is known after an answer; `Err` with what was known when nobody was asked, which is nothing to remember.
+    fn after(
+        known: Option<Known<T>>,
+        fetched: Result<Fetched, GuardedError>,
+        read: &dyn Fn(&[u8]) -> Option<T>,
+        now: Timestamp,
+    ) -> Result<Self, Option<Known<T>>> {
+        let known = known.filter(|known| now.since(known.confirmed) <= LONGEST);
+        let good = |document: T, etag, fresh_for: Option<Duration>| Self {
+            known: Some(Known { document, etag, confirmed: now }),
+            asked: now,
+            until: now.plus(fresh_for.unwrap_or(UNSAID).clamp(SHORTEST, LONGEST)),
+        };
+        let failed = |known| Self { known, asked: now, until: now.plus(BACK_OFF) };
+        Ok(match (fetched, known) {
+            (Ok(Fetched::Document { body, etag, fresh_for }), _) => match read(&body) {
+                Some(document) => good(document, etag, fresh_for),
+                None => failed(None),
+            },
+            (Ok(Fetched::Unchanged { fresh_for }), Some(known)) => good(known.document, known.etag, fresh_for),
+            (Err(GuardedError::Busy), known) => return Err(known),
+            // Its server is out, or has too much to do.
+            (
+                Err(
+                    GuardedError::Status(408 | 429 | 500..)
+                    | GuardedError::Unreachable(_)
+                    | GuardedError::Slow
+                    | GuardedError::Body(_),
+                ),
+                known,
+            ) => failed(known),
+            // It works, and says something else now; or that nothing changed, where there was nothing.
+            (Err(GuardedError::Status(_) | GuardedError::NotJson), _) | (Ok(Fetched::Unchanged { .. }), None) => {
+                failed(None)
+            }
+        })
+    }
+
+    fn document(&self) -> Result<T, NotAvailable> {
+        self.known.as_ref().map(|known| known.document.clone()).ok_or(NotAvailable)
+    }
+}
+
+#[cfg(test)]
+mod tests;

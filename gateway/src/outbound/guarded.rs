@@ -4,6 +4,8 @@
 //! connection is made to those that were. No redirects, no cookies, no credentials, no proxy of the environment, no
 //! compression; few at a time, little, and quickly or not at all. Callers tell strangers nothing of what went wrong.
 
+mod permits;
+
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -13,8 +15,9 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{Client, Response, redirect};
-use tokio::sync::Semaphore;
+use url::Url;
 
+use self::permits::Permits;
 use super::public::is_public;
 use super::{OutboundError, certificates, read};
 
@@ -22,14 +25,12 @@ use super::{OutboundError, certificates, read};
 const DEADLINE: Duration = Duration::from_secs(5);
 /// More than any honest document has.
 const MAX_BODY: usize = 64 * 1024;
-/// Fetches at a time; more are refused at once, for they are no traffic of honest clients.
-const MAX_AT_ONCE: usize = 16;
 
 /// Fetches what strangers point at.
 #[derive(Debug)]
 pub struct Guarded {
     client: Client,
-    permits: Semaphore,
+    permits: Permits,
 }
 
 /// One server on this machine that plays every host; for tests.
@@ -44,8 +45,8 @@ pub struct Double {
 /// Why nothing was fetched; for the log only.
 #[derive(Debug, thiserror::Error)]
 pub enum GuardedError {
-    /// Too many fetches at a time.
-    #[error("too many documents are being fetched at the moment")]
+    /// Too many fetches at a time; nothing was asked, and nothing follows of the document.
+    #[error("too many documents are being fetched at the moment, of this host or in all")]
     Busy,
     /// No connection, no good certificate, no answer, or an address that is not public.
     #[error("cannot be reached, or is not public: {0:?}")]
@@ -108,16 +109,18 @@ impl Guarded {
             builder = builder.add_root_certificate(authority);
         }
         let client = builder.build().map_err(OutboundError::Tls)?;
-        Ok(Self { client, permits: Semaphore::new(MAX_AT_ONCE) })
+        Ok(Self { client, permits: Permits::new() })
     }
 
     /// Fetches a JSON document whose URL was judged by the caller; `etag` is of the one at hand.
     ///
     /// # Errors
     ///
-    /// Returns a [`GuardedError`], within five seconds.
+    /// Returns a [`GuardedError`]; within five seconds, and up to three before for a turn.
     pub async fn fetch(&self, url: &str, etag: Option<&HeaderValue>) -> Result<Fetched, GuardedError> {
-        let _permit = self.permits.try_acquire().map_err(|_full| GuardedError::Busy)?;
+        let parsed = Url::parse(url).ok();
+        let host = parsed.as_ref().and_then(Url::host_str).unwrap_or_default();
+        let _permit = self.permits.take(host).await.ok_or(GuardedError::Busy)?;
         let mut request = self.client.get(url).header(header::ACCEPT, "application/json");
         if let Some(etag) = etag {
             request = request.header(header::IF_NONE_MATCH, etag);
@@ -152,7 +155,7 @@ fn is_json(headers: &HeaderMap) -> bool {
     media == "application/json" || media.starts_with("application/") && media.ends_with("+json")
 }
 
-/// What `Cache-Control` and `Age` leave of a document's life (RFC 9111 sections 4.2 and 5.2.2).
+/// What `Cache-Control`, or else `Expires`, and `Age` leave of a document's life (RFC 9111 sections 4.2, 5.2.2 and 5.3).
 fn fresh_for(headers: &HeaderMap) -> Option<Duration> {
     let lines = headers.get_all(header::CACHE_CONTROL).iter();
     let directives: Vec<String> = lines
@@ -163,11 +166,25 @@ fn fresh_for(headers: &HeaderMap) -> Option<Duration> {
         return Some(Duration::ZERO);
     }
     let mut ages = directives.iter().filter_map(|one| one.strip_prefix("max-age="));
-    let max_age = ages.next()?;
-    // Two that differ, or one that is no number, is as good as stale (section 4.2.1).
-    let max_age = if ages.all(|other| other == max_age) { max_age.trim_matches('"').parse().unwrap_or(0) } else { 0 };
+    let max_age = match ages.next() {
+        // Two that differ, or one that is no number, is as good as stale (section 4.2.1).
+        Some(first) if ages.all(|other| other == first) => first.trim_matches('"').parse().unwrap_or(0),
+        Some(_) => 0,
+        None if headers.contains_key(header::EXPIRES) => until_expiry(headers).unwrap_or_default().as_secs(),
+        None => return None,
+    };
     let age = headers.get(header::AGE).and_then(|age| age.to_str().ok()?.parse().ok()).unwrap_or(0);
     Some(Duration::from_secs(u64::saturating_sub(max_age, age)))
+}
+
+/// The time between `Date` and `Expires`; none where one of them is not there once, or cannot be read (`Expires: 0`).
+fn until_expiry(headers: &HeaderMap) -> Option<Duration> {
+    let of = |name: header::HeaderName| {
+        let mut values = headers.get_all(name).iter();
+        let (only, more) = (values.next()?, values.next());
+        httpdate::parse_http_date(only.to_str().ok()?).ok().filter(|_| more.is_none())
+    };
+    of(header::EXPIRES)?.duration_since(of(header::DATE)?).ok()
 }
 
 /// How names are resolved.
@@ -234,6 +251,7 @@ mod tests {
 
     #[test]
     fn a_document_is_fresh_as_long_as_its_server_says() {
+        const DATE: &str = "Fri, 27 Nov 2026 12:00:00 GMT";
         let of = |lines: &[(&str, &str)]| {
             let mut headers = HeaderMap::new();
             for (name, value) in lines {
@@ -251,6 +269,13 @@ mod tests {
             (&[("cache-control", "max-age=60"), ("cache-control", "no-store")], Some(0)),
             (&[("cache-control", "max-age=60, max-age=90")], Some(0)),
             (&[("cache-control", "max-age=soon")], Some(0)),
+            (&[("date", DATE), ("expires", "Fri, 27 Nov 2026 12:02:00 GMT")], Some(120)),
+            (&[("date", DATE), ("expires", "Fri, 27 Nov 2026 12:02:00 GMT"), ("age", "20")], Some(100)),
+            (&[("date", DATE), ("expires", "Fri, 27 Nov 2026 12:02:00 GMT"), ("cache-control", "max-age=9")], Some(9)),
+            (&[("date", DATE), ("expires", "Fri, 27 Nov 2026 12:02:00 GMT"), ("cache-control", "no-store")], Some(0)),
+            (&[("date", DATE), ("expires", "Fri, 27 Nov 2026 11:00:00 GMT")], Some(0)),
+            (&[("date", DATE), ("expires", "0")], Some(0)),
+            (&[("expires", "Fri, 27 Nov 2026 12:02:00 GMT")], Some(0)),
         ] {
             assert_eq!(of(lines), expected, "{lines:?}");
         }
