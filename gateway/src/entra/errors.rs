@@ -150,6 +150,12 @@ pub fn find(code: u32) -> Advice {
     TABLE.iter().find(|advice| advice.code == code).copied().unwrap_or(Advice { code, ..UNKNOWN })
 }
 
+/// What a person is told who is of a directory that does not sign in here, whoever finds that out.
+#[must_use]
+pub fn other_account() -> &'static str {
+    OTHER_ACCOUNT
+}
+
 /// Whether there are words for this number.
 #[must_use]
 pub fn has_advice(code: u32) -> bool {

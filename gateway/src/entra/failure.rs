@@ -21,6 +21,15 @@ pub enum EntraError {
         /// What to do.
         advice: Advice,
     },
+    /// A person of a directory that is not among the configured ones.
+    #[error(
+        "the person is of the directory `{tenant}`, which is not listed; invite them as a guest, or list it in \
+         `entra.tenants`"
+    )]
+    OtherDirectory {
+        /// Its GUID.
+        tenant: String,
+    },
     /// Entra cannot be asked at the moment.
     #[error("the identity provider does not answer: {0}")]
     Unavailable(String),
@@ -37,7 +46,7 @@ impl EntraError {
     #[must_use]
     pub fn label(&self) -> &'static str {
         match self {
-            Self::Refused { .. } => "refused",
+            Self::Refused { .. } | Self::OtherDirectory { .. } => "refused",
             Self::Misconfigured { .. } => "misconfigured",
             Self::Unavailable(_) => "unavailable",
             Self::Unacceptable(_) => "unacceptable",
@@ -50,7 +59,7 @@ impl EntraError {
     pub fn code(&self) -> Option<u32> {
         match self {
             Self::Refused { advice, .. } | Self::Misconfigured { advice, .. } => Some(advice.code),
-            Self::Unavailable(_) | Self::Unacceptable(_) | Self::Credential(_) => None,
+            Self::OtherDirectory { .. } | Self::Unavailable(_) | Self::Unacceptable(_) | Self::Credential(_) => None,
         }
     }
 

@@ -21,6 +21,7 @@ use crate::clock::Clock;
 use crate::jose::VerifyError;
 use crate::jose::claims::EntraIdentity;
 use crate::jose::entra_token::Verifier;
+use crate::jose::jwt;
 use crate::metrics::Metrics;
 pub use certificate::Certificate;
 use cloud::Authority;
@@ -121,6 +122,14 @@ impl Entra {
         (!self.several_tenants).then_some(self.tenant_id.as_str())
     }
 
+    /// The directory of this authority that a token which is not believed says it is of, if nobody of it signs in here:
+    /// only the words of the refusal follow from it.
+    fn elsewhere(&self, token: &str) -> Option<String> {
+        let claimed = jwt::parse(token).ok()?.unverified()?;
+        let tenant = claimed.tid.filter(|tid| uuid::Uuid::try_parse(tid).is_ok())?;
+        (claimed.iss == self.authority.issuer(&tenant) && !self.verifier.is_issuer(&claimed.iss)).then_some(tenant)
+    }
+
     async fn signed_in(&self, tokens: Tokens, nonce: Option<&str>) -> Result<SignedIn, EntraError> {
         let unacceptable = |what: String| EntraError::Unacceptable(what);
         let id_token = tokens.id_token.ok_or_else(|| unacceptable("there is no ID token".to_owned()))?;
@@ -131,7 +140,10 @@ impl Entra {
         };
         let identity = verified.map_err(|error| match error {
             VerifyError::Unavailable => EntraError::Unavailable("its keys are not available".to_owned()),
-            error => unacceptable(error.to_string()),
+            error => match self.elsewhere(&id_token) {
+                Some(tenant) => EntraError::OtherDirectory { tenant },
+                None => unacceptable(error.to_string()),
+            },
         })?;
         if identity.groups_overage {
             tracing::warn!(

@@ -19,7 +19,7 @@ use super::outcome::{Outcome, tell};
 use super::{CODE_LIFETIME, LOGIN_LIFETIME, State as Server, clients, device, refused, remembered, secret, step_up};
 use crate::audit::{Authorization, Step};
 use crate::clock::Timestamp;
-use crate::entra::{EntraError, SignedIn};
+use crate::entra::{EntraError, SignedIn, errors};
 use crate::store::{CodeRecord, Digest256, Grant, Login, Way};
 
 pub(super) async fn arrive(
@@ -170,6 +170,7 @@ pub fn upstream_binding(grant_id: &str) -> Vec<u8> {
 async fn failed(server: &Server, login: &Login, error: &EntraError) -> Result<Response, PageError> {
     let (code, text) = match error {
         EntraError::Refused { advice, .. } => ("access_denied", advice.user),
+        EntraError::OtherDirectory { .. } => ("access_denied", errors::other_account()),
         EntraError::Unavailable(_) => {
             ("temporarily_unavailable", "The identity provider does not answer. Please try again in a moment.")
         }

@@ -208,6 +208,21 @@ async fn an_id_token_with_one_thing_wrong_signs_nobody_in() {
 }
 
 #[tokio::test]
+async fn a_person_of_a_directory_that_is_not_listed_is_told_to_take_another_account() {
+    let world = World::new().await;
+    let client_id = world.register(REDIRECT).await;
+    let (mut browser, departure) = departed(&world, &client_id).await;
+    let back = world.entra.sign_in(&departure, identity::ALICE);
+    world.entra.set_fault(Fault::OtherDirectory("22222222-2222-4222-8222-222222222222"));
+    let answer = browser.get(&back).await;
+    assert_eq!((answer.error().as_str(), answer.parameter("code")), ("access_denied", None));
+    let words = answer.parameter("error_description").unwrap();
+    assert!(words.contains("another organization") && words.contains("another account"), "{words}");
+    world.entra.set_fault(None);
+    assert!(!world.code(&client_id).await.is_empty(), "the control");
+}
+
+#[tokio::test]
 async fn a_code_of_another_login_is_worthless_here() {
     let world = World::new().await;
     let client_id = world.register(REDIRECT).await;

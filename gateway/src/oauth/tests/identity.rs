@@ -40,6 +40,8 @@ pub(super) enum Fault {
     Claim(&'static str, Value),
     /// An ID token signed by somebody else.
     ForeignKey,
+    /// The ID token of a person of this other directory.
+    OtherDirectory(&'static str),
     /// Another person's ID token.
     OtherPerson,
     /// No answer at all.
@@ -257,6 +259,10 @@ fn id_token(inner: &Inner, oid: &str, says: &Says<'_>, fault: Option<&Fault>) ->
     }
     if let Some(Fault::Claim(name, value)) = fault {
         claims[name] = value.clone();
+    }
+    if let Some(Fault::OtherDirectory(tenant)) = fault {
+        claims["tid"] = json!(tenant);
+        claims["iss"] = json!(format!("{}/{tenant}/v2.0", inner.origin));
     }
     sign(if matches!(fault, Some(Fault::ForeignKey)) { &OTHER } else { &KEY }, &claims)
 }
