@@ -28,23 +28,28 @@ impl IdentityProvider {
     pub(super) fn new(config: &Config, outbound: &Outbound, clock: &Arc<dyn Clock>) -> Self {
         let settings = &config.entra;
         let source = |tenant: &str| EntraKeys::new(outbound.clone(), settings.authority.host(), tenant);
-        let any = |source: Box<dyn KeySource>| Arc::new(KeySet::new(source, Arc::clone(clock)));
-        let set = |source: EntraKeys| any(Box::new(source));
+        let any = |source: Box<dyn KeySource>, issuer: &str| KeySet::new(source, Arc::clone(clock)).of(issuer);
+        let set = |source: EntraKeys| {
+            let issuer = source.issuer();
+            any(Box::new(source), &issuer)
+        };
+        // Nobody of the home directory waits for the keys of another.
+        let further = |source: EntraKeys| Arc::new(set(source).further());
         let mut other_keys = Vec::new();
         for tenant in &settings.tenants {
-            other_keys.push((settings.authority.issuer(tenant), set(source(tenant))));
+            other_keys.push((settings.authority.issuer(tenant), further(source(tenant))));
         }
         if let Some(one) = expectations(settings).version_one {
             for tenant in [&settings.tenant_id].into_iter().chain(&settings.tenants) {
                 let issuer = one.issuer_of(tenant);
-                other_keys.push((issuer.clone(), set(source(tenant).version_one(tenant, issuer))));
+                other_keys.push((issuer.clone(), further(source(tenant).version_one(tenant, issuer))));
             }
         }
         let assertion_keys = config.identity_assertions.iter().map(|trusted| {
             let keys = IssuerKeys::new(outbound.clone(), &trusted.issuer, trusted.jwks_uri.as_deref());
-            (trusted.issuer.clone(), any(Box::new(keys)))
+            (trusted.issuer.clone(), Arc::new(any(Box::new(keys), &trusted.issuer).further()))
         });
-        Self { keys: set(source(&settings.tenant_id)), other_keys, assertion_keys: assertion_keys.collect() }
+        Self { keys: Arc::new(set(source(&settings.tenant_id))), other_keys, assertion_keys: assertion_keys.collect() }
     }
 
     /// Believes what a configuration lets in. A directory that a reload added has no keys here before a restart, and

@@ -70,7 +70,12 @@ impl Readiness for Ready {
         let keyless = keyless.map(|(issuer, _)| {
             format!("the keys of `{issuer}` are not there, and its assertions are not taken; see the log")
         });
+        let further = lasting.provider.other_keys.iter().filter(|(_, keys)| !keys.is_ready());
+        let further = further.map(|(issuer, _)| {
+            format!("the keys of `{issuer}` are not there, and its people are not let in; check `entra.tenants`, see the log")
+        });
         hurt.chain(keyless)
+            .chain(further)
             .chain(self.running.catalogues().notes())
             .chain(unread)
             .chain(refused)

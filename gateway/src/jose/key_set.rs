@@ -39,6 +39,8 @@ const REFRESH: Duration = Duration::from_hours(1);
 const RETRY: Duration = Duration::from_secs(15);
 /// After a failed one without a set: until there is one, nobody is let in.
 const RETRY_COLD: Duration = Duration::from_secs(2);
+/// The longest pause after failed ones without a set, where only one issuer of several waits for it.
+const RETRY_FURTHER: Duration = Duration::from_mins(1);
 /// For discovery and keys together, whatever the source makes of its own deadlines.
 const FETCH: Duration = Duration::from_secs(10);
 /// More than this many do not wait for one fetch: they are told at once that the key is unknown.
@@ -80,6 +82,10 @@ pub struct Status {
 #[derive(Debug)]
 pub struct KeySet {
     source: Box<dyn KeySource>,
+    /// Whose keys, in the log.
+    issuer: String,
+    /// The longest pause after failed fetches without a set.
+    cold: Duration,
     clock: Arc<dyn Clock>,
     current: ArcSwapOption<Fetched>,
     last_attempt: ArcSwapOption<Attempt>,
@@ -113,6 +119,8 @@ impl KeySet {
     pub fn new(source: Box<dyn KeySource>, clock: Arc<dyn Clock>) -> Self {
         Self {
             source,
+            issuer: String::new(),
+            cold: RETRY_COLD,
             clock,
             current: ArcSwapOption::empty(),
             last_attempt: ArcSwapOption::empty(),
@@ -120,6 +128,18 @@ impl KeySet {
             waiting: Arc::new(Semaphore::new(MAX_WAITING)),
             fetches: Counted::default(),
         }
+    }
+
+    /// The keys of this issuer, which the log names.
+    #[must_use]
+    pub fn of(self, issuer: &str) -> Self {
+        Self { issuer: issuer.to_owned(), ..self }
+    }
+
+    /// Those of an issuer beside the home directory: while they are not to be had they are asked for less and less often.
+    #[must_use]
+    pub fn further(self) -> Self {
+        Self { cold: RETRY_FURTHER, ..self }
     }
 
     /// The key of this name; an unknown one may wait for one fetch.
@@ -175,12 +195,15 @@ impl KeySet {
 
     /// Keeps the set fresh until the task is dropped.
     pub async fn refresh_forever(&self) {
+        let mut cold = RETRY_COLD;
         loop {
-            let pause = match self.refresh().await {
+            let good = self.refresh().await;
+            let pause = match good {
                 true => REFRESH,
                 false if self.is_ready() => RETRY,
-                false => RETRY_COLD,
+                false => cold,
             };
+            cold = if good { RETRY_COLD } else { (cold * 2).min(self.cold) };
             time::sleep(pause).await;
         }
     }
@@ -207,16 +230,29 @@ impl KeySet {
         let good = error.is_none();
         let count = if good { &self.fetches.good } else { &self.fetches.bad };
         count.fetch_add(1, Ordering::Relaxed);
-        match fetched {
-            Ok(keys) => self.current.store(Some(Arc::new(Fetched { keys, at }))),
-            Err(error) => {
-                let kept = if self.is_ready() { "the last good keys stay in use" } else { "no token can be verified" };
-                tracing::error!(%error, "the identity provider's keys cannot be fetched; {kept}");
-            }
+        self.say(error.as_deref());
+        if let Ok(keys) = fetched {
+            self.current.store(Some(Arc::new(Fetched { keys, at })));
         }
         // Noted at the end, so that whoever comes during a fetch waits for it.
         self.last_attempt.store(Some(Arc::new(Attempt { at, error })));
         good
+    }
+
+    /// Tells the operator what became of a fetch: a failure once, and that it is over.
+    fn say(&self, error: Option<&str>) {
+        let last = self.last_attempt.load();
+        let before = last.as_ref().and_then(|attempt| attempt.error.as_deref());
+        let issuer = self.issuer.as_str();
+        match (before, error) {
+            (Some(_), None) => tracing::info!(issuer, "the identity provider's keys can be fetched again"),
+            (_, Some(error)) if before != Some(error) => {
+                let kept = if self.is_ready() { "the last good keys stay in use" } else { "none of its tokens is believed" };
+                tracing::error!(issuer, error, "the identity provider's keys cannot be fetched; {kept}");
+            }
+            (_, Some(error)) => tracing::debug!(issuer, error, "the identity provider's keys still cannot be fetched"),
+            (None, None) => {}
+        }
     }
 
     fn known(&self, kid: &str) -> Lookup {

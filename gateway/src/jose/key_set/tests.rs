@@ -238,6 +238,21 @@ async fn the_status_tells_age_size_and_the_last_failure() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_issuer_of_several_is_asked_less_and_less_often_while_it_has_no_keys() {
+    let world = World::new(Next::Fail);
+    let further = KeySet::new(Box::new(world.source.clone()), Arc::new(world.clock.clone())).of("https://i").further();
+    let background = tokio::spawn(async move { further.refresh_forever().await });
+    // After 0, 2, 6, 14, 30 and 62 seconds, and then once a minute.
+    let mut now = 0;
+    for (until, fetches) in [(1, 1), (3, 2), (7, 3), (15, 4), (31, 5), (63, 6), (121, 6), (123, 7), (183, 8)] {
+        time::sleep(Duration::from_secs(until - now)).await;
+        now = until;
+        assert_eq!(world.fetches(), fetches, "after {until} s");
+    }
+    background.abort();
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_background_fetches_hourly_and_sooner_after_a_failure() {
     let world = World::new(Next::Fail);
     let set = Arc::clone(&world.set);
