@@ -19,7 +19,7 @@ use super::form::{self, Parameters};
 use super::page::{self, Consent};
 use super::refused::{self, Refusal};
 use super::{LOGIN_LIFETIME, Resource, State as Server, client_name, outcome, redirect_uri, remembered, scope, secret};
-use crate::store::{Client, Digest256, Login, Way};
+use crate::store::{Client, Digest256, Login, StoreError, Way};
 
 const MAX_STATE: usize = 2048;
 const MAX_HINT: usize = 256;
@@ -74,7 +74,7 @@ async fn authorize(server: &Server, parameters: &Parameters, headers: &HeaderMap
         return Err(MALFORMED);
     }
     match login(server, parameters, &known, requested) {
-        Ok((login, resource)) => match remembered(server, parameters, headers, client, &login) {
+        Ok((login, resource)) => match remembered(server, parameters, headers, client, &login).await? {
             Some(account) => depart(server, Login { remembered_of: Some(account), ..login }).await,
             None => ask(server, login, &known, resource).await,
         },
@@ -147,15 +147,15 @@ fn login<'s>(
 }
 
 /// Whose consent is remembered for this request; a client that asks for consent gets the page.
-fn remembered(
+async fn remembered(
     server: &Server,
     parameters: &Parameters,
     headers: &HeaderMap,
     client: &Client,
     login: &Login,
-) -> Option<String> {
+) -> Result<Option<String>, StoreError> {
     let asks = parameters.get("prompt").is_some_and(|prompt| prompt.split(' ').any(|one| one == "consent"));
-    if asks { None } else { remembered::account(server, headers, client, login) }
+    if asks { Ok(None) } else { remembered::account(server, headers, client, login).await }
 }
 
 /// A SHA-256 as base64url (RFC 7636 section 4.2): 43 characters.

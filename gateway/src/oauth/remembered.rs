@@ -3,7 +3,8 @@
 //! What was agreed to is sealed in a cookie of the browser that agreed: which client, as it was then; where answers go;
 //! for which resource and scopes; and who signed in afterwards. It stands for the consent page only when the person began
 //! the login themselves, not another site, and only if the same account signs in again: that is known at the callback,
-//! and anybody else is asked there. Nothing is remembered of a consent that the person did not want remembered.
+//! and anybody else is asked there. Nothing is remembered of a consent that the person did not want remembered, and what an
+//! operator ended since then (`portcullis sessions revoke`) is agreed to no longer.
 
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use sha2::{Digest, Sha256};
 use super::cookie::{Cookie, Purpose};
 use super::{State as Server, redirect_uri};
 use crate::clock::Timestamp;
-use crate::store::{Client, Login};
+use crate::store::{Client, Login, StoreError, Whose};
 
 /// What a person agreed to.
 #[derive(Debug, Serialize, Deserialize)]
@@ -32,8 +33,36 @@ struct Agreed {
     at: u64,
 }
 
-/// Whose remembered consent covers this login, if the browser has one and the person began the login themselves.
-pub(super) fn account(server: &Server, headers: &HeaderMap, client: &Client, login: &Login) -> Option<String> {
+/// Whose remembered consent covers this login, if the browser has one, the person began the login themselves, and nobody
+/// ended what they agreed to.
+///
+/// # Errors
+///
+/// Returns an error when the store does not say what was ended.
+pub(super) async fn account(
+    server: &Server,
+    headers: &HeaderMap,
+    client: &Client,
+    login: &Login,
+) -> Result<Option<String>, StoreError> {
+    match covering(server, headers, client, login) {
+        Some(agreed) if !is_over(server, &agreed, &client.client_id).await? => Ok(Some(agreed.account)),
+        _ => Ok(None),
+    }
+}
+
+/// Whether an operator ended the sessions of this account, client or directory, or of everybody, since it was agreed to.
+async fn is_over(server: &Server, agreed: &Agreed, client_id: &str) -> Result<bool, StoreError> {
+    let Some((tid, oid)) = agreed.account.split_once(':') else { return Ok(true) };
+    let user = Whose::User { tid: tid.to_owned(), oid: oid.to_owned() };
+    let whose = [user, Whose::Client(client_id.to_owned()), Whose::Tenant(tid.to_owned()), Whose::Everybody];
+    let keys = whose.map(|whose| whose.key());
+    let log = server.store.revocations(0).await?;
+    let at = Timestamp::from_secs(agreed.at);
+    Ok(log.lines.iter().any(|line| at < line.issued_before && keys.contains(&line.key)))
+}
+
+fn covering(server: &Server, headers: &HeaderMap, client: &Client, login: &Login) -> Option<Agreed> {
     let longest = server.settings.remember_consent?;
     // A browser that does not say where a request comes from is asked.
     let site = headers.get(HeaderName::from_static("sec-fetch-site"))?;
@@ -48,7 +77,7 @@ pub(super) fn account(server: &Server, headers: &HeaderMap, client: &Client, log
         && agreed.resource == login.resource
         && login.scopes.iter().all(|scope| agreed.scopes.contains(scope))
         && server.clock.now() < Timestamp::from_secs(agreed.at).plus(longest);
-    holds.then_some(agreed.account)
+    holds.then_some(agreed)
 }
 
 /// Has the browser remember what was agreed to, by whom; does nothing unless the operator and the person want it.

@@ -323,6 +323,26 @@ async fn every_end_of_a_grant_is_in_the_log_until_its_tokens_have_ended(make: Ma
     assert!(store.revocations(log.newest).await.unwrap().newest > log.newest);
 }
 
+async fn what_an_operator_ended_is_in_the_log_for_as_long_as_a_consent_is_remembered(make: Make) {
+    let (_directory, store) = make.store().await;
+    let user = Whose::User { tid: "t".to_owned(), oid: "o".to_owned() };
+    let all = [user, Whose::Client("client".to_owned()), Whose::Tenant("t".to_owned()), Whose::Everybody];
+    for whose in &all {
+        store.revoke(whose, NOW).await.unwrap();
+    }
+    // Afterwards, so that it stands behind them.
+    store.end_access_tokens("h", NOW).await.unwrap();
+    let keys = async || {
+        let log = store.revocations(0).await.unwrap();
+        log.lines.into_iter().map(|line| line.key).collect::<Vec<_>>()
+    };
+    assert_eq!(keys().await.len(), all.len() + 1, "the control");
+    store.purge(later(90 * 24 * 3_600)).await.unwrap();
+    assert_eq!(keys().await, all.iter().map(Whose::key).collect::<Vec<_>>());
+    store.purge(later(91 * 24 * 3_600)).await.unwrap();
+    assert!(keys().await.is_empty());
+}
+
 async fn a_refresh_token_that_is_given_back_ends_the_grant_of_its_client_only(make: Make) {
     let (_directory, store) = make.store().await;
     with_code(&store).await;
@@ -509,6 +529,7 @@ contract!(
     a_login_is_taken_once_and_in_time,
     what_is_over_is_forgotten_and_a_used_client_is_not,
     what_a_document_says_now_is_kept_in_place_of_what_it_said,
+    what_an_operator_ended_is_in_the_log_for_as_long_as_a_consent_is_remembered,
     an_assertion_is_spent_once_until_it_expires,
     a_key_is_replaced_by_who_saw_it_last,
     a_lease_is_one_holders_until_it_is_given_back_or_over,

@@ -1,7 +1,7 @@
 //! What ends before its time: whose tokens, and how the nodes of a fleet learn of it.
 //!
 //! Every end is a line of a log that only grows, numbered in the order in which it became visible. A line is kept for as
-//! long as a token that it ends could live.
+//! long as what it ends could live: a token, or a consent that a browser remembers.
 
 use std::time::Duration;
 
@@ -11,6 +11,9 @@ use crate::subject;
 
 /// No access token lives longer (`jose::access_token::MAX_LIFETIME`), give or take two clocks that differ.
 const KEPT: Duration = Duration::from_mins(65);
+
+/// What an operator ends is not agreed to either any more; no consent is remembered for longer (`oauth.remember_consent`).
+const KEPT_FOR_CONSENTS: Duration = Duration::from_hours(90 * 24 + 1);
 
 /// The name of everybody in the log.
 pub const EVERYBODY: &str = "everybody:*";
@@ -70,7 +73,7 @@ pub struct Revocation {
     pub key: String,
     /// Tokens issued before this second are over.
     pub issued_before: Timestamp,
-    /// When the line can be forgotten, because every token that it ends has ended.
+    /// When the line can be forgotten, because everything that it ends has ended.
     pub kept_until: Timestamp,
 }
 
@@ -83,16 +86,27 @@ pub struct Revocations {
     pub lines: Vec<Revocation>,
 }
 
+impl Revocation {
+    /// Whether a token that the line ends can live still.
+    #[must_use]
+    pub fn is_of_tokens(&self, now: Timestamp) -> bool {
+        now < self.issued_before.plus(KEPT)
+    }
+}
+
 /// When a line of now can be forgotten.
-pub(super) fn kept_until(now: Timestamp) -> Timestamp {
-    now.plus(KEPT)
+pub(super) fn kept_until(whose: &Whose, now: Timestamp) -> Timestamp {
+    match whose {
+        Whose::Grant(_) => now.plus(KEPT),
+        Whose::User { .. } | Whose::Client(_) | Whose::Tenant(_) | Whose::Everybody => now.plus(KEPT_FOR_CONSENTS),
+    }
 }
 
 /// What `now` ends for others than a single grant: everything issued until now, this second included.
 pub(super) fn issued_before(whose: &Whose, now: Timestamp) -> Timestamp {
     match whose {
         // A grant that is over never comes back.
-        Whose::Grant(_) => kept_until(now),
+        Whose::Grant(_) => kept_until(whose, now),
         Whose::User { .. } | Whose::Client(_) | Whose::Tenant(_) | Whose::Everybody => now.plus(Duration::from_secs(1)),
     }
 }

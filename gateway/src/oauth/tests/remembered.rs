@@ -1,6 +1,7 @@
 //! Remembered consent: for whom, from where, for how long, and what ends it.
 
 use super::*;
+use crate::store::Whose;
 
 const LIFETIME: Duration = Duration::from_hours(24 * 30);
 
@@ -153,4 +154,33 @@ async fn it_ends_when_the_operator_said_whatever_the_browser_keeps() {
     assert!(is_silent(&browser.send(opened(&asking(&client_id), "none")).await));
     world.clock.advance(Duration::from_secs(1));
     assert!(!is_silent(&browser.send(opened(&asking(&client_id), "none")).await));
+}
+
+#[tokio::test]
+async fn it_ends_with_the_sessions_that_an_operator_ends() {
+    let user = |oid: &str| Whose::User { tid: identity::TENANT.to_owned(), oid: oid.to_owned() };
+    let tenant = Whose::Tenant(identity::TENANT.to_owned());
+    for (whose, others) in [
+        (Ok(user(identity::ALICE)), vec![user(identity::BOB)]),
+        (Err("the client"), vec![Whose::Client("another".to_owned())]),
+        (Ok(tenant), vec![Whose::Tenant("22222222-2222-4222-8222-222222222222".to_owned())]),
+        (Ok(Whose::Everybody), vec![Whose::Grant("a grant".to_owned())]),
+    ] {
+        let world = world().await;
+        let client_id = world.register(REDIRECT).await;
+        let whose = whose.unwrap_or_else(|_client| Whose::Client(client_id.clone()));
+        let mut browser = agreed(&world, &client_id, true, identity::ALICE).await;
+        world.clock.advance(Duration::from_mins(1));
+        for other in &others {
+            world.state.store.revoke(other, world.clock.now()).await.unwrap();
+        }
+        assert!(is_silent(&browser.send(opened(&asking(&client_id), "none")).await), "{others:?} are others");
+        world.state.store.revoke(&whose, world.clock.now()).await.unwrap();
+        assert!(!is_silent(&browser.send(opened(&asking(&client_id), "none")).await), "{whose:?}");
+        world.clock.advance(LIFETIME / 2);
+        world.state.store.purge(world.clock.now()).await.unwrap();
+        assert!(!is_silent(&browser.send(opened(&asking(&client_id), "none")).await), "{whose:?}, weeks later");
+        let mut again = agreed(&world, &client_id, true, identity::ALICE).await;
+        assert!(is_silent(&again.send(opened(&asking(&client_id), "none")).await), "who agrees afterwards has agreed");
+    }
 }

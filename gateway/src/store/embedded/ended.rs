@@ -50,7 +50,7 @@ pub(super) async fn log(
     sqlx::query("INSERT INTO revocation (whose, before, expires) VALUES (?, ?, ?)")
         .bind(whose.key())
         .bind(seconds(before))
-        .bind(seconds(kept_until(now)))
+        .bind(seconds(kept_until(whose, now)))
         .execute(&mut **transaction)
         .await?;
     Ok(())

@@ -310,10 +310,12 @@ function acts.purge(now, unused, idle, max)
     end
   end
   for _, line in ipairs(call('ZRANGE', at('revocation'), 0, max)) do
+    -- Not in the order of their ends: what operators ended is kept for longer.
     local kept = string.match(line, '^%d+ %d+ (%d+) ')
-    if tonumber(kept) > tonumber(now) then break end
-    call('ZREM', at('revocation'), line)
-    gone = gone + 1
+    if tonumber(kept) <= tonumber(now) then
+      call('ZREM', at('revocation'), line)
+      gone = gone + 1
+    end
   end
   return gone
 end

@@ -126,7 +126,7 @@ impl RedisStore {
 
     async fn log(&self, whose: &Whose, before: Timestamp, now: Timestamp) -> Result<(), StoreError> {
         let mut act = self.act("log");
-        act.arg(whose.key()).arg(before.as_secs()).arg(kept_until(now).as_secs());
+        act.arg(whose.key()).arg(before.as_secs()).arg(kept_until(whose, now).as_secs());
         self.write::<u64>(&act).await.map(drop)
     }
 }
@@ -134,8 +134,9 @@ impl RedisStore {
 /// What the line of an ended grant says.
 fn add_end(act: &mut ScriptInvocation<'_>, now: Timestamp) {
     // The same for every grant: the name in it is not looked at.
-    let before = issued_before(&Whose::Grant(String::new()), now);
-    act.arg(before.as_secs()).arg(kept_until(now).as_secs());
+    let any = Whose::Grant(String::new());
+    let (before, kept) = (issued_before(&any, now), kept_until(&any, now));
+    act.arg(before.as_secs()).arg(kept.as_secs());
 }
 
 #[async_trait]
