@@ -125,7 +125,10 @@ async fn who_brings_no_token_gets_streams_as_everybody_does() {
         request.json(message).send()
     };
     let answer = post("", &hello).await.unwrap();
-    assert_eq!((answer.status().as_u16(), &answer.headers()["content-type"]), (200, &"text/event-stream".parse().unwrap()));
+    assert_eq!(
+        (answer.status().as_u16(), &answer.headers()["content-type"]),
+        (200, &"text/event-stream".parse().unwrap())
+    );
     let session = answer.headers()["mcp-session-id"].to_str().unwrap().to_owned();
     let text = answer.text().await.expect("the whole answer");
     assert!(text.contains("protocolVersion"), "{text}");

@@ -170,6 +170,9 @@ async fn health_is_a_word_and_these_endpoints_are_off_unless_turned_on() {
         let posted = world.http().post(format!("{}{path}", world.url())).send().await.unwrap();
         assert_eq!(posted.status(), 405, "{path}");
     }
+    let looked = world.http().head(format!("{}/health", world.url())).send().await.unwrap();
+    assert_eq!((looked.status().as_u16(), &looked.headers()["content-length"]), (200, &"15".parse().unwrap()));
+    assert!(looked.bytes().await.unwrap().is_empty());
     let off = WorldBuilder::new(&backend).start().await;
     for path in ["/", "/health", "/auth/me", "/auth/info", "/auth/login", "/auth/authorize"] {
         assert_eq!(get(&off, path, "").await.0, 404, "{path}");

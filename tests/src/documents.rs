@@ -145,7 +145,9 @@ async fn serve(acceptor: TlsAcceptor, stream: TcpStream, shared: Arc<Shared>) {
     shared.seen.lock().unwrap().push(head.clone());
     let page = shared.pages.lock().unwrap().get(&url).cloned();
     let mut page = page.unwrap_or_else(|| Page::with("503 Service Unavailable", "", ""));
-    if let Some(etag) = page.etag.take().filter(|etag| head.to_ascii_lowercase().contains(&format!("if-none-match: {etag}"))) {
+    if let Some(etag) =
+        page.etag.take().filter(|etag| head.to_ascii_lowercase().contains(&format!("if-none-match: {etag}")))
+    {
         page = Page::with("304 Not Modified", "cache-control: max-age=60\r\n", "").named(&etag);
     }
     let _ = stream.write_all(format!("{}\r\n", page.head).as_bytes()).await;

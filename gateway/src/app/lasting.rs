@@ -269,6 +269,7 @@ fn oauth_settings(config: &Config) -> oauth::Settings {
     };
     oauth::Settings {
         issuer: config.server.public_url.clone(),
+        hosts: config.server.hosts.clone(),
         resources: config.backends.iter().map(resource).collect(),
         access_token_lifetime: config.oauth.access_token_lifetime,
         refresh_token_lifetime: config.oauth.refresh_token_lifetime,

@@ -344,7 +344,7 @@ pub struct Limits {
     /// Requests per minute to `/register`.
     #[serde(default)]
     pub register: EndpointRates,
-    /// Requests per minute to `/token`.
+    /// Requests per minute to `/token` and `/revoke`.
     #[serde(default)]
     pub token: EndpointRates,
     /// Requests per minute to `/device_authorization` and `/device`.

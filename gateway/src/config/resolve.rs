@@ -31,6 +31,7 @@ use portcullis_policy::{BackendName, Policy, Setting, Severity};
 use super::document::{self, Document, PolicySource};
 use super::settings::{Config, OAuth, Server};
 use super::{ConfigError, Environment, names};
+use crate::oauth::Own;
 use values::Resolver;
 
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
@@ -52,7 +53,9 @@ pub(super) fn resolve(mut document: Document, path: &Path, environment: &Environ
     let oauth = oauth(&mut resolver, &document.oauth);
     let public_url = server.as_ref().map_or("", |server| server.public_url.as_str());
     let tenant = entra.as_ref().map_or("", |entra| entra.tenant_id.as_str());
-    let clients = clients::resolve(&mut resolver, &document.oauth, public_url, tenant);
+    let hosts = server.as_ref().map_or(&[][..], |server| server.hosts.as_slice());
+    let own = Own { issuer: public_url, hosts };
+    let clients = clients::resolve(&mut resolver, &document.oauth, &own, tenant);
     let identity_assertions = assertions::resolve(&mut resolver, &document.oauth, public_url, &clients);
     let backends = backends::resolve(&mut resolver, &document, public_url);
     let state = state::resolve(&mut resolver, &document.state);

@@ -247,7 +247,8 @@ impl KeySet {
         match (before, error) {
             (Some(_), None) => tracing::info!(issuer, "the identity provider's keys can be fetched again"),
             (_, Some(error)) if before != Some(error) => {
-                let kept = if self.is_ready() { "the last good keys stay in use" } else { "none of its tokens is believed" };
+                let kept =
+                    if self.is_ready() { "the last good keys stay in use" } else { "none of its tokens is believed" };
                 tracing::error!(issuer, error, "the identity provider's keys cannot be fetched; {kept}");
             }
             (_, Some(error)) => tracing::debug!(issuer, error, "the identity provider's keys still cannot be fetched"),

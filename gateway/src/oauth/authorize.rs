@@ -61,7 +61,7 @@ async fn authorize(server: &Server, parameters: &Parameters, headers: &HeaderMap
     }
     let client = &known.client;
     let requested = parameters.get("redirect_uri").ok_or(PageError::BadRequest("The redirect URI is missing."))?;
-    if !redirect_uri::is_registered(requested, &client.redirect_uris, &server.settings.issuer) {
+    if !redirect_uri::is_registered(requested, &client.redirect_uris, &server.settings.own()) {
         return Err(PageError::BadRequest("The redirect URI is not one that the application registered."));
     }
     // The rules may have been narrowed since it registered; what the operator wrote into them needs no other.

@@ -8,6 +8,7 @@ use serde_json::Value;
 use url::{Host, Url};
 
 use super::hosts::Hosts;
+use super::redirect_uri::Own;
 use super::{client_name, device, redirect_uri};
 use crate::clock::Timestamp;
 use crate::jose::client_assertion;
@@ -78,7 +79,7 @@ struct Document {
 pub(super) fn read(
     url: &str,
     body: &[u8],
-    issuer: &str,
+    own: &Own<'_>,
     rules: &Hosts,
     now: Timestamp,
 ) -> Result<Client, &'static str> {
@@ -109,7 +110,7 @@ pub(super) fn read(
     }
     Ok(Client {
         keys: keys(&document)?,
-        redirect_uris: redirect_uris(&document.redirect_uris, issuer, rules)?,
+        redirect_uris: redirect_uris(&document.redirect_uris, own, rules)?,
         client_id: document.client_id,
         client_name: Some(document.client_name),
         application_type: document.application_type.unwrap_or_else(|| "native".to_owned()),
@@ -120,12 +121,12 @@ pub(super) fn read(
 }
 
 /// Every address must be harmless; those that the operator's rules do not know are left out.
-fn redirect_uris(written: &[String], issuer: &str, rules: &Hosts) -> Result<Vec<String>, &'static str> {
+fn redirect_uris(written: &[String], own: &Own<'_>, rules: &Hosts) -> Result<Vec<String>, &'static str> {
     if written.is_empty() || written.len() > MAX_REDIRECT_URIS {
         return Err("it has no redirect URI, or too many");
     }
     for uri in written {
-        redirect_uri::check(uri, issuer)?;
+        redirect_uri::check(uri, own)?;
     }
     let allowed: Vec<String> = written.iter().filter(|uri| rules.allow_redirect(uri)).cloned().collect();
     if allowed.is_empty() {

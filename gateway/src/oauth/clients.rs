@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::configured::Configured;
 use super::hosts::{CLIENT_DOMAINS, Hosts, REDIRECT_HOSTS};
+use super::redirect_uri::Own;
 use super::remote::{NotAvailable, Remote};
 use super::{State as Server, client_metadata, plain};
 use crate::clock::Clock;
@@ -164,9 +165,12 @@ async fn by_document(server: &Server, id: &str) -> Option<Known> {
     let host = server.clients.trusted_host(id)?;
     let documents = server.clients.documents.as_ref()?;
     let read = {
-        let (url, issuer) = (id.to_owned(), server.settings.issuer.clone());
+        let (url, issuer, hosts) = (id.to_owned(), server.settings.issuer.clone(), server.settings.hosts.clone());
         let (rules, clock) = (server.clients.redirect_hosts.clone(), Arc::clone(&server.clock));
-        move |body: &[u8]| client_metadata::read(&url, body, &issuer, &rules, clock.now())
+        move |body: &[u8]| {
+            let own = Own { issuer: &issuer, hosts: &hosts };
+            client_metadata::read(&url, body, &own, &rules, clock.now())
+        }
     };
     let client = documents.metadata.get(id, &read).await.ok()?;
     Some(Known { client, source: Source::Document { host } })

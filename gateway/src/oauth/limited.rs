@@ -1,5 +1,5 @@
-//! How often an address may ask the endpoints that cost something: `/authorize`, `/register`, `/token`, and the plain
-//! ones that do the same work.
+//! How often an address may ask the endpoints that cost something: `/authorize`, `/register`, `/token`, `/revoke`, and the
+//! plain ones that do the same work.
 //!
 //! Each gateway counts for itself, and gateways that share a store count together, too: as often as one may ask, one may ask
 //! the fleet. A store that does not count in time holds nobody up.
@@ -84,7 +84,7 @@ impl Limits {
         match path {
             "/authorize" | "/auth/authorize" | "/auth/login" => Some(("authorize", &self.authorize)),
             "/register" => Some(("register", &self.register)),
-            "/token" | "/auth/exchange" | "/auth/refresh" | "/auth/logout" => Some(("token", &self.token)),
+            "/token" | "/revoke" | "/auth/exchange" | "/auth/refresh" | "/auth/logout" => Some(("token", &self.token)),
             "/device_authorization" => Some(("device", &self.device)),
             "/device" => Some((DEVICE_PAGE, &self.device)),
             _ => None,

@@ -65,7 +65,7 @@ pub use limited::Limits;
 #[cfg(test)]
 pub(crate) use metadata::MAX_AGE;
 pub use plain::CLIENT as PLAIN_CLIENT;
-pub use redirect_uri::check as check_redirect_uri;
+pub use redirect_uri::{Own, check as check_redirect_uri};
 
 use crate::audit::{Auditor, Authorization, Event, Kind, RequestId, Step};
 use crate::clock::Clock;
@@ -87,6 +87,8 @@ const CODE_LIFETIME: Duration = Duration::from_mins(1);
 pub struct Settings {
     /// The issuer: the gateway's origin, without a trailing slash, the same string everywhere.
     pub issuer: String,
+    /// Further names of the gateway, each `host` or `host:port`: no answer goes there.
+    pub hosts: Vec<String>,
     /// What tokens can be for.
     pub resources: Vec<Resource>,
     /// How long an access token is good.
@@ -101,6 +103,13 @@ pub struct Settings {
     pub auth_endpoints: bool,
     /// The resource of a login that names none, by its URL; where there is one only, it is that.
     pub default_resource: Option<String>,
+}
+
+impl Settings {
+    /// The gateway's own names.
+    pub(crate) fn own(&self) -> Own<'_> {
+        Own { issuer: &self.issuer, hosts: &self.hosts }
+    }
 }
 
 /// A protected resource: one backend.

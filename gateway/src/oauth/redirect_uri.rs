@@ -37,12 +37,24 @@ const APPLICATIONS: [&str; 20] = [
     "zed",
 ];
 
-/// Checks a URI that a client registers; `issuer` is the gateway's own origin.
+/// What an answer has in its query, or in its body (RFC 6749 sections 4.1.2 and 4.1.2.1, RFC 9207 section 2).
+const OF_ANSWERS: [&str; 7] = ["code", "state", "iss", "error", "error_description", "error_uri", "response"];
+
+/// The gateway's own names.
+#[derive(Clone, Copy, Debug)]
+pub struct Own<'o> {
+    /// Its origin.
+    pub issuer: &'o str,
+    /// Further names, each `host` or `host:port`.
+    pub hosts: &'o [String],
+}
+
+/// Checks a URI that a client registers.
 ///
 /// # Errors
 ///
 /// Returns why the URI cannot be registered, in words for the client.
-pub fn check(uri: &str, issuer: &str) -> Result<(), &'static str> {
+pub fn check(uri: &str, own: &Own<'_>) -> Result<(), &'static str> {
     if uri.len() > MAX_LENGTH {
         return Err("A redirect URI is too long");
     }
@@ -56,7 +68,11 @@ pub fn check(uri: &str, issuer: &str) -> Result<(), &'static str> {
     if !is_normal || is_odd || parsed.cannot_be_a_base() || !is_plainly_encoded(&parsed) {
         return Err(NOT_NORMAL);
     }
-    if is_own(&parsed, issuer) {
+    // The answer would have it twice, and a client may read the first.
+    if parsed.query_pairs().any(|(name, _)| OF_ANSWERS.contains(&name.as_ref())) {
+        return Err("The query of a redirect URI has none of the parameters that an answer has");
+    }
+    if is_own(&parsed, own) {
         return Err("A redirect URI does not lead back to the gateway");
     }
     if !is_allowed(&parsed) {
@@ -67,13 +83,13 @@ pub fn check(uri: &str, issuer: &str) -> Result<(), &'static str> {
 
 /// Whether `presented` is a registered URI: the same text, or on a loopback address the same but for the port.
 #[must_use]
-pub(super) fn is_registered(presented: &str, registered: &[String], issuer: &str) -> bool {
+pub(super) fn is_registered(presented: &str, registered: &[String], own: &Own<'_>) -> bool {
     if registered.iter().any(|known| known == presented) {
         return true;
     }
     let Some(presented_parts) = loopback_parts(presented) else { return false };
     let is_same = registered.iter().any(|known| loopback_parts(known) == Some(presented_parts));
-    is_same && check(presented, issuer).is_ok()
+    is_same && check(presented, own).is_ok()
 }
 
 /// The same for every URI that counts as the same: a loopback address without its port, any other as it is.
@@ -138,10 +154,18 @@ fn is_plainly_encoded(uri: &Url) -> bool {
 }
 
 /// Whether the URI leads to the gateway; on the person's own machine every loopback name does.
-fn is_own(uri: &Url, issuer: &str) -> bool {
-    let Ok(own) = Url::parse(issuer) else { return true };
+fn is_own(uri: &Url, names: &Own<'_>) -> bool {
+    let Ok(own) = Url::parse(names.issuer) else { return true };
     if !matches!(uri.scheme(), "https" | "http") {
         return false;
+    }
+    let host = uri.host_str().unwrap_or_default();
+    let further = names.hosts.iter().any(|name| match uri.port() {
+        Some(port) => *name == format!("{host}:{port}"),
+        None => name == host || uri.port_or_known_default().is_some_and(|port| *name == format!("{host}:{port}")),
+    });
+    if further {
+        return true;
     }
     let is_loopback = |url: &Url| url.host_str().is_some_and(|host| LOOPBACK.contains(&host));
     let same_host = uri.host_str() == own.host_str() || is_loopback(uri) && is_loopback(&own);
@@ -166,7 +190,7 @@ fn loopback_parts(uri: &str) -> Option<(&str, &str)> {
 mod tests {
     use super::*;
 
-    const ISSUER: &str = "https://mcp.example.com";
+    const ISSUER: Own<'static> = Own { issuer: "https://mcp.example.com", hosts: &[] };
 
     #[test]
     fn addresses_of_honest_clients_can_be_registered() {
@@ -180,7 +204,7 @@ mod tests {
             "vscode://vscode.github-authentication/did-authenticate",
             "com.example.app:/callback",
         ] {
-            assert_eq!(check(good, ISSUER), Ok(()), "{good}");
+            assert_eq!(check(good, &ISSUER), Ok(()), "{good}");
         }
     }
 
@@ -242,9 +266,43 @@ mod tests {
             "httpx://x/y",
             "ws://127.0.0.1/cb",
         ] {
-            assert!(check(bad, ISSUER).is_err(), "{bad}");
+            assert!(check(bad, &ISSUER).is_err(), "{bad}");
         }
-        assert!(check(&format!("https://a.example/{}", "x".repeat(3000)), ISSUER).is_err());
+        assert!(check(&format!("https://a.example/{}", "x".repeat(3000)), &ISSUER).is_err());
+    }
+
+    #[test]
+    fn no_name_of_the_gateway_is_somebody_elses() {
+        let hosts = ["mcp.internal".to_owned(), "mcp.internal.example:8443".to_owned(), "a.example:443".to_owned()];
+        let own = Own { hosts: &hosts, ..ISSUER };
+        for bad in [
+            "https://mcp.internal/cb",
+            "https://mcp.internal.example:8443/cb",
+            "https://a.example/cb",
+            "https://mcp.example.com/cb",
+        ] {
+            assert_eq!(check(bad, &own), Err("A redirect URI does not lead back to the gateway"), "{bad}");
+        }
+        for good in ["https://mcp.internal.example/cb", "https://b.example/cb", "https://mcp.internal:8443/cb"] {
+            assert_eq!(check(good, &own), Ok(()), "{good}");
+        }
+    }
+
+    #[test]
+    fn what_an_answer_has_is_not_there_before() {
+        for name in OF_ANSWERS {
+            for uri in [
+                format!("https://a.example/cb?{name}=x"),
+                format!("https://a.example/cb?k=v&{name}"),
+                format!("http://127.0.0.1:1/cb?{name}=x"),
+                format!("com.example.app:/cb?{name}=x"),
+            ] {
+                assert!(check(&uri, &ISSUER).is_err(), "{uri}");
+            }
+        }
+        // Spelt otherwise it is the same name.
+        assert!(check("https://a.example/cb?%69ss=x", &ISSUER).is_err());
+        assert_eq!(check("https://a.example/cb?codes=x&k=code", &ISSUER), Ok(()), "the control");
     }
 
     #[test]
@@ -261,17 +319,17 @@ mod tests {
 
     #[test]
     fn on_a_loopback_gateway_every_loopback_name_with_its_port_is_its_own() {
-        let issuer = "http://127.0.0.1:8080";
+        let own = Own { issuer: "http://127.0.0.1:8080", hosts: &[] };
         for uri in ["http://127.0.0.1:8080/cb", "http://localhost:8080/cb", "http://[::1]:8080/cb"] {
-            assert!(check(uri, issuer).is_err(), "{uri}");
+            assert!(check(uri, &own).is_err(), "{uri}");
         }
-        assert_eq!(check("http://127.0.0.1:8081/cb", issuer), Ok(()));
+        assert_eq!(check("http://127.0.0.1:8081/cb", &own), Ok(()));
     }
 
     #[test]
     fn a_request_names_a_registered_address_and_only_a_loopback_port_may_differ() {
         let loopback = "http://127.0.0.1:1000/cb";
-        let matches = |registered: &str, requested: &str| is_registered(requested, &[registered.to_owned()], ISSUER);
+        let matches = |registered: &str, requested: &str| is_registered(requested, &[registered.to_owned()], &ISSUER);
         for (registered, requested, want) in [
             ("https://a.example/cb", "https://a.example/cb", true),
             ("https://a.example/cb", "https://a.example/cb/", false),

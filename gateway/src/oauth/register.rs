@@ -84,7 +84,7 @@ fn client(body: &[u8], server: &Server) -> Result<Client, OAuthError> {
         return Err(OAuthError::InvalidRedirectUri("One to ten redirect URIs are needed"));
     }
     for uri in &metadata.redirect_uris {
-        redirect_uri::check(uri, &server.settings.issuer).map_err(OAuthError::InvalidRedirectUri)?;
+        redirect_uri::check(uri, &server.settings.own()).map_err(OAuthError::InvalidRedirectUri)?;
     }
     let redirect_uris = if has("authorization_code") { allowed(server, metadata.redirect_uris)? } else { Vec::new() };
     if metadata.token_endpoint_auth_method.as_deref().is_some_and(|method| method != "none") {

@@ -150,7 +150,7 @@ impl Visit<'_> {
                     self.note(&reader.told);
                     self.heard();
                 }
-                match self.send(exchange, bytes, ended.as_mut()).await? {
+                match self.pass_on(exchange, bytes, ended.as_mut()).await? {
                     _ if is_last => return Ok(()),
                     Some(end) => return self.end_early(exchange, reader, end).await,
                     None => {}
@@ -162,7 +162,7 @@ impl Visit<'_> {
 
     /// Passes an event on, and says what ended the stream meanwhile. A client that reads slowly does not put off the end
     /// of its rights: with half an event on the way the connection is cut.
-    async fn send(
+    async fn pass_on(
         &mut self,
         exchange: &mut Exchange,
         event: Bytes,

@@ -30,11 +30,12 @@ impl Door {
         if !self.settings.auth_endpoints {
             return None;
         }
-        let is_get = *exchange.method() == Method::GET;
+        // RFC 9110 section 9.1: whatever can be got can be looked at. An answer to HEAD is sent without its body.
+        let is_read = matches!(*exchange.method(), Method::GET | Method::HEAD);
         match exchange.path() {
-            "/auth/me" | "/health" if !is_get => {
+            "/auth/me" | "/health" if !is_read => {
                 let mut response = answer(StatusCode::METHOD_NOT_ALLOWED, None);
-                response.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static("GET"));
+                response.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static("GET, HEAD"));
                 Some(response)
             }
             "/auth/me" => Some(self.me(exchange).await),

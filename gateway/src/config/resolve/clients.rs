@@ -10,8 +10,8 @@ use crate::config::document::{self, Text};
 use crate::config::settings::Clients;
 use crate::jose::client_assertion::ClientKeys;
 use crate::oauth::{
-    ASSERTION_GRANT, CLIENT_DOMAINS, Configured, Credential, DEVICE_GRANT, Grants, Hosts, PLAIN_CLIENT, REDIRECT_HOSTS,
-    check_redirect_uri,
+    ASSERTION_GRANT, CLIENT_DOMAINS, Configured, Credential, DEVICE_GRANT, Grants, Hosts, Own, PLAIN_CLIENT,
+    REDIRECT_HOSTS, check_redirect_uri,
 };
 use crate::outbound::guarded::Double;
 use crate::store::Digest256;
@@ -20,16 +20,11 @@ const MAX_ID: usize = 128;
 /// A secret that a person thought of is shorter.
 const MIN_SECRET: usize = 24;
 
-pub(super) fn resolve(
-    resolver: &mut Resolver<'_>,
-    written: &document::OAuth,
-    public_url: &str,
-    tenant: &str,
-) -> Clients {
+pub(super) fn resolve(resolver: &mut Resolver<'_>, written: &document::OAuth, own: &Own<'_>, tenant: &str) -> Clients {
     let mut ids = BTreeSet::new();
     let mut configured = Vec::with_capacity(written.clients.len());
     for client in &written.clients {
-        let Some(client_of) = one(resolver, client, public_url, tenant) else { continue };
+        let Some(client_of) = one(resolver, client, own, tenant) else { continue };
         if !ids.insert(client_of.id.clone()) {
             resolver.fault(Some(&client.id), format!("the client `{}` is there twice", client_of.id));
         }
@@ -39,7 +34,7 @@ pub(super) fn resolve(
         redirect_hosts: hosts(resolver, written.redirect_hosts.as_deref(), &REDIRECT_HOSTS),
         domains: hosts(resolver, written.client_domains.as_deref(), &CLIENT_DOMAINS),
         configured,
-        double: written.document_double.as_ref().and_then(|double| double_of(resolver, double, public_url)),
+        double: written.document_double.as_ref().and_then(|double| double_of(resolver, double, own.issuer)),
     }
 }
 
@@ -61,7 +56,7 @@ fn hosts(resolver: &mut Resolver<'_>, written: Option<&[Text]>, default: &[&'sta
 fn one(
     resolver: &mut Resolver<'_>,
     written: &document::OAuthClient,
-    public_url: &str,
+    own: &Own<'_>,
     tenant: &str,
 ) -> Option<Configured> {
     let id = resolver.text(&written.id)?;
@@ -75,7 +70,7 @@ fn one(
     let name = written.name.as_ref().and_then(|name| resolver.text(name));
     let grants = grants(resolver, written);
     let credential = credential(resolver, written)?;
-    let redirect_uris = redirect_uris(resolver, written, public_url);
+    let redirect_uris = redirect_uris(resolver, written, own);
     let roles: Vec<String> = written.roles.iter().filter_map(|role| resolver.text(role)).collect();
     let at = Some(&written.id);
     if grants.code == redirect_uris.is_empty() {
@@ -151,11 +146,11 @@ fn credential(resolver: &mut Resolver<'_>, written: &document::OAuthClient) -> O
     }
 }
 
-fn redirect_uris(resolver: &mut Resolver<'_>, written: &document::OAuthClient, public_url: &str) -> Vec<String> {
+fn redirect_uris(resolver: &mut Resolver<'_>, written: &document::OAuthClient, own: &Own<'_>) -> Vec<String> {
     let mut uris = Vec::with_capacity(written.redirect_uris.len());
     for text in &written.redirect_uris {
         let Some(uri) = resolver.text(text) else { continue };
-        if let Err(why) = check_redirect_uri(&uri, public_url) {
+        if let Err(why) = check_redirect_uri(&uri, own) {
             resolver.fault(Some(text), format!("`{uri}`: {why}"));
         }
         uris.push(uri);

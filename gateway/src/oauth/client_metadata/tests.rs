@@ -4,7 +4,7 @@ use super::*;
 use crate::jose::signing_key::SigningKey;
 
 const URL: &str = "https://client.example/oauth/app.json";
-const ISSUER: &str = "https://gw.example";
+const OWN: Own<'static> = Own { issuer: "https://gw.example", hosts: &[] };
 
 fn document() -> Value {
     json!({
@@ -17,7 +17,7 @@ fn document() -> Value {
 }
 
 fn read_text(text: &str) -> Result<Client, &'static str> {
-    read(URL, text.as_bytes(), ISSUER, &Hosts::every(), Timestamp::from_secs(7))
+    read(URL, text.as_bytes(), &OWN, &Hosts::every(), Timestamp::from_secs(7))
 }
 
 fn changed(name: &str, value: Value) -> String {
@@ -137,7 +137,7 @@ fn a_document_that_says_anything_doubtful_is_refused() {
     ] {
         assert!(read_text(&bad).is_err(), "{bad:.60}");
     }
-    assert!(read(URL, b"\xff\xfe", ISSUER, &Hosts::every(), Timestamp::from_secs(7)).is_err());
+    assert!(read(URL, b"\xff\xfe", &OWN, &Hosts::every(), Timestamp::from_secs(7)).is_err());
 }
 
 #[test]
@@ -146,7 +146,7 @@ fn addresses_that_the_operator_does_not_know_are_left_out_and_none_left_is_a_ref
         read(
             URL,
             document().to_string().as_bytes(),
-            ISSUER,
+            &OWN,
             &Hosts::parse(words.iter().copied()).unwrap(),
             Timestamp::from_secs(7),
         )

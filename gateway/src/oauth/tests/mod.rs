@@ -100,6 +100,7 @@ impl World {
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&database).await.unwrap());
         let settings = Settings {
             issuer: issuer.to_owned(),
+            hosts: Vec::new(),
             resources,
             access_token_lifetime: Duration::from_mins(15),
             refresh_token_lifetime: Duration::from_hours(30 * 24),
