@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 
 const APP: &str = "https://client.example/oauth/app.json";
 const OTHER: &str = "https://other.example/oauth/app.json";
-const KEYS: &str = "https://keys.example/keys.json";
 const MINUTE: i64 = 60;
 const HOUR: i64 = 60 * MINUTE;
 
