@@ -50,6 +50,13 @@ impl Native {
         self.at(pointer)?.as_u64()
     }
 
+    /// Its time, in milliseconds since the Unix epoch.
+    fn milliseconds(&self) -> Option<u64> {
+        let time = std::time::Duration::try_from_secs_f64(self.at("time")?.as_f64()?).ok()?;
+        // A double holds a time to far less than half a millisecond.
+        u64::try_from((time.as_micros() + 500) / 1000).ok()
+    }
+
     /// What stands at a path of member names, separated by dots.
     fn at(&self, path: &str) -> Option<&Value> {
         let mut names = path.split('.');
