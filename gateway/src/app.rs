@@ -22,6 +22,7 @@ pub(crate) use catalogues::{client_of, lock_path};
 use certificates::Certificates;
 pub(crate) use keys::{LEAD as KEY_LEAD, Turn, replace as replace_keys};
 use lasting::Lasting;
+pub(crate) use lasting::digest_key;
 use pingora_core::server::configuration::{Opt, ServerConf};
 use pingora_core::server::{RunArgs, Server};
 use pingora_core::services::listening::Service;
@@ -33,6 +34,7 @@ use shutdown::{Signals, drained};
 pub(crate) use state::{existing as existing_store, existing_and_sealer as existing_store_and_sealer};
 
 use crate::admin::Admin;
+use crate::audit::NotClosed;
 use crate::config::Config;
 use crate::proxy::host::Hosts;
 use crate::proxy::listener::Listener;
@@ -58,12 +60,13 @@ pub struct Options {
     pub dev_tls: bool,
 }
 
-/// Runs the gateway until it is told to stop (SIGTERM, SIGINT), or has handed its sockets on (SIGQUIT).
+/// Runs the gateway until it is told to stop (SIGTERM, SIGINT), or has handed its sockets on (SIGQUIT). Says how its audit
+/// trail ended.
 ///
 /// # Errors
 ///
 /// Returns a [`StartError`] when a part cannot be made.
-pub fn run(config: Config, source: Source, options: Options) -> Result<(), StartError> {
+pub fn run(config: Config, source: Source, options: Options) -> Result<Result<(), NotClosed>, StartError> {
     // One runtime for what is not a request: the store, key sets, sweeping. It lives as long as the process.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.map_err(start("the runtime"))?;
@@ -90,19 +93,18 @@ pub fn run(config: Config, source: Source, options: Options) -> Result<(), Start
         server.run(RunArgs { shutdown_signal: Box::new(signals) });
     });
     serving.map_err(start("the server"))?;
-    runtime.block_on(async {
+    let closed = runtime.block_on(async {
         drained(&lifecycle, phases, config.server.shutdown_grace).await;
-        if !auditor.close().await {
-            tracing::error!("the end of the audit trail cannot be written");
-        }
+        let closed = auditor.close().await.inspect_err(|error| tracing::error!(%error, "lines are lost"));
         if let Some(tracer) = tracer {
             tracer.close().await;
         }
+        closed
     });
     tracing::info!("the gateway has stopped");
     drop(entered);
     runtime.shutdown_background();
-    Ok(())
+    Ok(closed)
 }
 
 /// The two listeners; with `upgrade` their sockets come from the process that runs.

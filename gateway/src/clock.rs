@@ -43,10 +43,39 @@ impl fmt::Display for Timestamp {
     }
 }
 
+/// A point in time to the millisecond: for what is told outside, and never for a decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment(u64);
+
+impl Moment {
+    /// Whole seconds since the Unix epoch.
+    #[must_use]
+    pub const fn as_secs(self) -> u64 {
+        self.0 / 1000
+    }
+
+    /// Milliseconds since the Unix epoch.
+    #[must_use]
+    pub const fn as_millis(self) -> u64 {
+        self.0
+    }
+}
+
+impl From<Timestamp> for Moment {
+    fn from(time: Timestamp) -> Self {
+        Self(time.0.saturating_mul(1000))
+    }
+}
+
 /// Tells the time.
 pub trait Clock: Send + Sync + fmt::Debug {
     /// The current time, by a calendar that somebody may set.
     fn now(&self) -> Timestamp;
+
+    /// The same, as exactly as it is told outside.
+    fn moment(&self) -> Moment {
+        self.now().into()
+    }
 
     /// How long it is since some moment before, whatever the calendar was set to meanwhile: for ages and pauses.
     fn elapsed(&self) -> Duration;
@@ -62,6 +91,10 @@ impl Clock for SystemClock {
         let elapsed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         // A machine set before 1970 gets the epoch: every token is then not yet valid, which denies.
         Timestamp(elapsed.map_or(0, |d| d.as_secs()))
+    }
+
+    fn moment(&self) -> Moment {
+        Moment(u64::try_from(wall_time().as_millis()).unwrap_or(u64::MAX))
     }
 
     fn elapsed(&self) -> Duration {

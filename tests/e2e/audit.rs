@@ -158,6 +158,10 @@ async fn of_arguments_a_digest_is_recorded_and_values_where_a_tag_says_so() {
     assert_eq!(digest(calls[0]), digest(calls[1]), "the order of members does not count");
     assert_ne!(digest(calls[0]), digest(calls[2]));
     assert_eq!(digest(calls[0]), digest(calls[4]), "one key for all runs");
+    // Who holds the arguments finds the calls, however they wrote them.
+    std::fs::write(world.directory().join("arguments"), r#"{ "n": 1.0, "city": "Oslo" }"#).unwrap();
+    let said = world.command(&["audit", "digest", "arguments"]).await;
+    assert_eq!(String::from_utf8_lossy(&said.stdout).trim(), digest(calls[0]), "{said:?}");
     assert_eq!(calls[0]["arguments"]["keys"], json!(["city", "n"]));
     assert_eq!(calls[0]["arguments"].get("values"), None);
     assert_eq!(calls[3]["arguments"]["values"], json!({ "city": "Oslo", "key": "[redacted]" }));

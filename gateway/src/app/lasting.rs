@@ -31,6 +31,19 @@ const PURGE_EVERY: Duration = Duration::from_secs(600);
 /// The name of the key that arguments are digested under; one for all runs, so that digests can be compared.
 const DIGEST_KEY: &str = "audit-digest-key";
 
+/// The key of the arguments' digests, for a command.
+///
+/// # Errors
+///
+/// Returns a [`StartError`] when no gateway has made one, or it cannot be read.
+pub(crate) async fn digest_key(store: &dyn Store, sealer: &Sealer) -> Result<Vec<u8>, StartError> {
+    let kept = store.known_key(DIGEST_KEY).await.map_err(start(DIGEST_KEY))?;
+    let kept =
+        kept.ok_or_else(|| start(DIGEST_KEY)("there is none; no gateway has digested arguments in this store"))?;
+    let kept = String::from_utf8(kept).map_err(start(DIGEST_KEY))?;
+    sealer.open(DIGEST_KEY.as_bytes(), &kept).map_err(start(DIGEST_KEY))
+}
+
 /// The parts that outlive every configuration.
 pub(super) struct Lasting {
     pub(super) clock: Arc<dyn Clock>,

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use sha2::{Digest, Sha256};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -50,13 +52,20 @@ struct Current {
     config: Arc<Config>,
     files: BTreeSet<PathBuf>,
     seen: [u8; 32],
+    /// What the files said that count now.
+    taken: [u8; 32],
 }
 
 impl Reloader {
     pub(super) fn new(running: Arc<Running>, source: Source, config: Arc<Config>) -> Self {
         let files = config.files.iter().cloned().chain([source.file.clone()]).collect();
         let seen = digest(&files);
-        Self { running, source, current: Mutex::new(Current { config, files, seen }), fault: Mutex::default() }
+        Self {
+            running,
+            source,
+            current: Mutex::new(Current { config, files, seen, taken: seen }),
+            fault: Mutex::default(),
+        }
     }
 
     /// Why what is on the disk is not what runs, in words for the operator.
@@ -97,7 +106,11 @@ impl Reloader {
             reloader.running.swap(&current.config, true, || true)
         });
         taken.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
-        tracing::info!(keys = ?self.running.lasting().key_names(), "other signing keys count from now on");
+        let keys = self.running.lasting().key_names();
+        tracing::info!(?keys, "other signing keys count from now on");
+        let hash = lock(&self.current).config.policy.hash().to_string();
+        // They count whether that is recorded or not: a key that somebody else may have must not go on.
+        self.record(Reload { keys, ..Reload::new("keys_replaced", hash) });
         Ok(())
     }
 
@@ -165,6 +178,7 @@ impl Reloader {
         }
         let outcome = self.reload(&mut current);
         current.seen = digest(&current.files);
+        let seen = current.seen;
         let applied = outcome.is_ok();
         self.running.lasting().metrics.configuration.reloaded(applied);
         if let Err(fault) = &outcome {
@@ -174,11 +188,9 @@ impl Reloader {
             let faults = fault.lines().count();
             let hash = current.config.policy.hash().to_string();
             self.record(Reload {
-                event: "config_refused",
-                policy_hash: hash,
-                before: None,
                 faults,
-                backends: Vec::new(),
+                config_hash: Some(URL_SAFE_NO_PAD.encode(seen)),
+                ..Reload::new("config_refused", hash)
             });
         }
         *lock(&self.fault) = outcome.err();
@@ -206,21 +218,29 @@ impl Reloader {
         }
         let backends = self.running.differing(&new);
         let (hash, before) = (new.policy.hash().to_string(), current.config.policy.hash().to_string());
-        let reload = Reload { event: "config_reloaded", policy_hash: hash, before: Some(before), faults: 0, backends };
+        let (config_hash, config_before) =
+            (Some(URL_SAFE_NO_PAD.encode(digest(&current.files))), Some(URL_SAFE_NO_PAD.encode(current.taken)));
+        let reload = Reload::new("config_reloaded", hash);
+        let reload = Reload { before: Some(before), backends, config_hash, config_before, ..reload };
         let same_policy = reload.before.as_ref() == Some(&reload.policy_hash);
         self.running.swap(&new, same_policy, || self.record(reload.clone())).map_err(|error| error.to_string())?;
         let lasting = self.running.lasting();
         lasting.metrics.configuration.taken(&reload.policy_hash, lasting.clock.now().as_secs());
         tracing::info!(policy = reload.policy_hash, before = reload.before, backends = ?reload.backends, "the configuration is reloaded");
         current.config = Arc::new(new);
+        current.taken = digest(&current.files);
         Ok(())
     }
 
     /// Whether the trail has taken it.
     fn record(&self, reload: Reload) -> bool {
         let lasting = self.running.lasting();
-        let event =
-            Event { time: lasting.clock.now(), request_id: None, trace_id: None, kind: Kind::Reload(Box::new(reload)) };
+        let event = Event {
+            time: lasting.clock.moment(),
+            request_id: None,
+            trace_id: None,
+            kind: Kind::Reload(Box::new(reload)),
+        };
         let taken = lasting.auditor.record(event);
         if let Err(error) = &taken {
             tracing::error!(%error, "an audit event was not taken");

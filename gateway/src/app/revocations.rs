@@ -39,6 +39,8 @@ pub(super) struct Feed {
     clock: Arc<dyn Clock>,
     replaced: Arc<Replaced>,
     seen: u64,
+    /// Whether what was there at the start has been read.
+    caught_up: bool,
 }
 
 impl Feed {
@@ -49,7 +51,7 @@ impl Feed {
         auditor: Arc<Auditor>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { store, revocations, auditor, clock, replaced: Arc::default(), seen: 0 }
+        Self { store, revocations, auditor, clock, replaced: Arc::default(), seen: 0, caught_up: false }
     }
 
     /// What it learns of whether the store is still the same.
@@ -59,11 +61,12 @@ impl Feed {
 
     /// Reads what is new.
     pub(super) async fn read(&mut self) -> Result<(), StoreError> {
-        let (now, began) = (self.clock.now(), self.clock.elapsed());
+        let began = self.clock.elapsed();
         let mut log = self.store.revocations(self.seen).await?;
         if log.newest < self.seen {
             tracing::warn!("the store is older than what was read from it; its log of revocations is read anew");
             log = self.store.revocations(0).await?;
+            self.caught_up = false;
         }
         let ended = |line: &Revocation| Ended {
             key: line.key.clone(),
@@ -73,9 +76,14 @@ impl Feed {
         let new: Vec<Ended> = log.lines.iter().map(ended).collect();
         self.revocations.read(&new, began);
         self.seen = log.newest;
-        // A gateway that starts reads what was ended long ago, too: that is no news.
-        for step in log.lines.iter().filter(|line| line.is_of_tokens(now)).filter_map(by_operator) {
-            let event = Event { time: now, request_id: None, trace_id: None, kind: Kind::OAuth(Box::new(step)) };
+        // What is read first was recorded by the runs before, but for what was ended while none was there.
+        let recorded = std::mem::replace(&mut self.caught_up, true);
+        let is_new = |line: &&Revocation| {
+            recorded || self.auditor.before().is_some_and(|until| revoked_at(line) >= until.as_secs())
+        };
+        for step in log.lines.iter().filter(is_new).filter_map(by_operator) {
+            let time = self.clock.moment();
+            let event = Event { time, request_id: None, trace_id: None, kind: Kind::OAuth(Box::new(step)) };
             if let Err(error) = self.auditor.record(event) {
                 tracing::error!(%error, "an audit event was not taken");
             }
@@ -123,5 +131,71 @@ fn by_operator(line: &Revocation) -> Option<Authorization> {
         }
         _ => return None,
     };
-    Some(step.because("an operator ended the sessions; this node obeys from now on"))
+    let step = step.because("an operator ended the sessions; this node obeys from now on");
+    Some(Authorization { revoked_at: Some(revoked_at(line)), ..step })
+}
+
+/// When it was done: tokens of that second are over, too.
+fn revoked_at(line: &Revocation) -> u64 {
+    line.issued_before.as_secs().saturating_sub(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::audit::{Destination, Digester, Format, OnFailure, Options, Signer};
+    use crate::clock::{ManualClock, Timestamp};
+    use crate::jose::signing_key::SigningKey;
+    use crate::store::{SqliteStore, Whose};
+
+    /// One run: it reads the log, and again after something was revoked.
+    async fn run(path: &Path, store: &Arc<dyn Store>, clock: &ManualClock, meanwhile: Option<&str>) {
+        let file = Destination::File { path: path.to_owned(), format: Format::Native, rotation: None };
+        let (manual, clock): (_, Arc<dyn Clock>) = (clock, Arc::new(clock.clone()));
+        let signer = Signer {
+            key: SigningKey::generate().unwrap(),
+            issuer: "https://gw.example".to_owned(),
+            clock: Arc::clone(&clock),
+        };
+        let digester = Digester::none();
+        let options = Options { durable: false, on_failure: OnFailure::Deny, digester, metrics: None };
+        let auditor = Arc::new(Auditor::start(vec![file], signer, options).unwrap());
+        let revocations = Arc::new(Revocations::new(None, Arc::clone(&clock)));
+        let mut feed = Feed::new(Arc::clone(store), revocations, Arc::clone(&auditor), Arc::clone(&clock));
+        feed.read().await.unwrap();
+        if let Some(client) = meanwhile {
+            store.revoke(&Whose::Client(client.to_owned()), clock.now()).await.unwrap();
+            feed.read().await.unwrap();
+        }
+        manual.advance(Duration::from_secs(1));
+        auditor.close().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_an_operator_ended_is_recorded_once_however_often_a_gateway_starts() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, clock) =
+            (directory.path().join("audit.jsonl"), ManualClock::new(Timestamp::from_secs(1_800_000_000)));
+        let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&directory.path().join("s.db")).await.unwrap());
+        let revoke = async |client: &str| {
+            store.revoke(&Whose::Client(client.to_owned()), clock.now()).await.unwrap();
+            clock.advance(Duration::from_secs(100));
+        };
+        revoke("before-the-trail").await;
+        run(&path, &store, &clock, Some("while-it-ran")).await;
+        clock.advance(Duration::from_secs(100));
+        revoke("while-it-was-down").await;
+        for _ in 0..3 {
+            run(&path, &store, &clock, None).await;
+            clock.advance(Duration::from_secs(100));
+        }
+        let text = std::fs::read_to_string(&path).unwrap();
+        let lines = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        let revoked: Vec<_> = lines.filter(|line| line["event"] == "grant_revoked").collect();
+        let told: Vec<_> = revoked.iter().map(|line| (line["client"].as_str().unwrap(), &line["revoked_at"])).collect();
+        let (while_it_ran, while_it_was_down) = (1_800_000_100.into(), 1_800_000_201.into());
+        assert_eq!(told, [("while-it-ran", &while_it_ran), ("while-it-was-down", &while_it_was_down)]);
+    }
 }

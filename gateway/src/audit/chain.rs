@@ -7,11 +7,14 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+
+use crate::clock::Timestamp;
 
 /// The media type of a checkpoint's signature (`typ`): good for nothing else.
 pub(super) const CHECKPOINT: &str = "audit-checkpoint+jwt";
@@ -136,6 +139,16 @@ impl Line {
         let json = format!("{body}}}");
         serde_json::from_str::<serde::de::IgnoredAny>(&json).ok()?;
         Some(Self { json, head: tail.chain })
+    }
+
+    /// When it was, in whole seconds since the Unix epoch.
+    pub(super) fn time(&self) -> Option<Timestamp> {
+        #[derive(Deserialize)]
+        struct Told {
+            time: f64,
+        }
+        let told: Told = serde_json::from_str(&self.json).ok()?;
+        Some(Timestamp::from_secs(Duration::try_from_secs_f64(told.time).ok()?.as_secs()))
     }
 
     /// Whether it is the line after `before`; after nothing when it is the first of its run.

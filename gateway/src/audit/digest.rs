@@ -1,14 +1,16 @@
-//! What is recorded of a call's arguments: a keyed digest, and values only where the operator says so.
+//! What is recorded of the arguments of a tool's call or a prompt: a keyed digest, and values only where the operator says
+//! so.
 //!
 //! The digest is HMAC-SHA-256 over the arguments in canonical form (RFC 8785): two calls with the same arguments have the
 //! same digest, and who does not hold the key cannot find small arguments by trying. Done on the writer's thread.
+//! Numbers are those of ECMAScript; an integer that no double holds stays as it is, so that two ids are not one.
 
 use std::collections::BTreeSet;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::hmac;
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
 use super::event::{Arguments, Event, Kind, Reason};
 
@@ -20,7 +22,7 @@ const REDACTED: &str = "[redacted]";
 #[derive(Debug)]
 pub struct Digester {
     key: Option<hmac::Key>,
-    /// Tools that carry one of these tags have their values recorded.
+    /// What carries no tags but these has its values recorded.
     values_of: BTreeSet<String>,
     /// JSON Pointers (RFC 6901) to what is blacked out.
     redact: Vec<String>,
@@ -47,18 +49,20 @@ impl Digester {
         // A call without arguments is a call with none.
         let value = params.get_mut("arguments").map_or_else(|| Value::Object(Map::new()), Value::take);
         let Ok(canonical) = canonical(&value) else { return };
-        let tag = hmac::sign(key, &canonical);
+        let hmac_sha256 = tagged(key, &canonical);
         let named = |object: &Map<String, Value>| object.keys().cloned().collect();
         let keys: Vec<String> = value.as_object().map(named).unwrap_or_default();
         let opted = self.has_opted(&decision.reason);
         let values = (opted && canonical.len() <= MAX_VALUES).then(|| self.redacted(value));
-        decision.arguments = Some(Arguments { hmac_sha256: URL_SAFE_NO_PAD.encode(tag), keys, values });
+        decision.arguments = Some(Arguments { hmac_sha256, keys, values });
     }
 
-    /// Whether a tag of what was permitted has its values recorded.
+    /// Whether every tag of what was permitted has its values recorded: what is read and personal is not opted for by
+    /// what is read.
     fn has_opted(&self, reason: &Reason) -> bool {
         let Reason::Permit(permit) = reason else { return false };
-        permit.tags().any(|tag| self.values_of.contains(tag.as_ref()))
+        let mut tags = permit.tags().map(|tag| self.values_of.contains(tag.as_ref())).peekable();
+        tags.peek().is_some() && tags.all(|opted| opted)
     }
 
     fn redacted(&self, mut value: Value) -> Value {
@@ -100,9 +104,60 @@ fn spell(value: &Value, out: &mut Vec<u8>) -> serde_json::Result<()> {
             }
             close(before, *b"[]", out);
         }
+        Value::Number(number) => out.extend_from_slice(spelt_number(number).as_bytes()),
         other => serde_json::to_writer(out, other)?,
     }
     Ok(())
+}
+
+/// A number as ECMAScript writes it (ECMA-262, `Number::toString`): 1.0 and 1 are one.
+fn spelt_number(number: &Number) -> String {
+    let text = number.to_string();
+    let Some(double) = number.as_f64() else { return text };
+    // Exactly as many digits as tell the double apart from its neighbours, and the power of ten of the first.
+    let shortest = format!("{:e}", double.abs());
+    let Some((mantissa, power)) = shortest.split_once('e') else { return text };
+    let (digits, Ok(power)) = (mantissa.replace('.', ""), power.parse::<i32>()) else { return text };
+    if number.is_i64() || number.is_u64() {
+        let is_held = format!("{double:.0}") == text;
+        if !is_held {
+            return text;
+        }
+    }
+    if double == 0.0 {
+        return "0".to_owned();
+    }
+    let sign = if double < 0.0 { "-" } else { "" };
+    let (count, point) = (i32::try_from(digits.len()).unwrap_or(i32::MAX), power + 1);
+    let zeros = |number: i32| "0".repeat(usize::try_from(number).unwrap_or(0));
+    let cut = |at: i32| digits.split_at_checked(usize::try_from(at).unwrap_or(0)).unwrap_or((&digits, ""));
+    match point {
+        _ if count <= point && point <= 21 => format!("{sign}{digits}{}", zeros(point - count)),
+        1..=21 => {
+            let (whole, part) = cut(point);
+            format!("{sign}{whole}.{part}")
+        }
+        -5..=0 => format!("{sign}0.{}{digits}", zeros(-point)),
+        _ => {
+            let (first, rest) = cut(1);
+            let (point, plus) = (if rest.is_empty() { "" } else { "." }, if power < 0 { "" } else { "+" });
+            format!("{sign}{first}{point}{rest}e{plus}{power}")
+        }
+    }
+}
+
+fn tagged(key: &hmac::Key, canonical: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(hmac::sign(key, canonical))
+}
+
+/// The digest of arguments under a key, as the trail has it, for who holds the arguments and wants to find the call.
+///
+/// # Errors
+///
+/// Returns an error when the text is not JSON.
+pub fn digest_of(key: &[u8], arguments: &[u8]) -> serde_json::Result<String> {
+    let canonical = canonical(&serde_json::from_slice(arguments)?)?;
+    Ok(tagged(&hmac::Key::new(hmac::HMAC_SHA256, key), &canonical))
 }
 
 /// Ends a list, and begins it where nothing was in it.
@@ -118,11 +173,43 @@ mod tests {
     use super::*;
 
     #[test]
+    fn numbers_are_written_as_ecmascript_writes_them() {
+        for (written, canonical) in [
+            ("0", "0"),
+            ("-0.0", "0"),
+            ("-1.50", "-1.5"),
+            ("1e21", "1e+21"),
+            ("1e20", "100000000000000000000"),
+            ("333333333.33333329", "333333333.3333333"),
+            ("1e-6", "0.000001"),
+            ("1e-7", "1e-7"),
+            ("1.5e-10", "1.5e-10"),
+            ("4.50", "4.5"),
+            ("2e-3", "0.002"),
+            ("0.000000000000000000000000001", "1e-27"),
+            ("1E30", "1e+30"),
+            ("1.7976931348623157e308", "1.7976931348623157e+308"),
+            ("5e-324", "5e-324"),
+            ("9007199254740992", "9007199254740992"),
+            ("1152921504606846976", "1152921504606847000"),
+            // No double is this one: as it is.
+            ("9007199254740993", "9007199254740993"),
+            ("18446744073709551615", "18446744073709551615"),
+        ] {
+            let number: Number = serde_json::from_str(written).unwrap();
+            assert_eq!(spelt_number(&number), canonical, "{written}");
+        }
+    }
+
+    #[test]
     fn arguments_that_say_the_same_have_one_canonical_form() {
         let of = |text: &str| String::from_utf8(canonical(&serde_json::from_str(text).unwrap()).unwrap()).unwrap();
         assert_eq!(of(r#"{"a":[],"b":{},"c":[{}]}"#), r#"{"a":[],"b":{},"c":[{}]}"#);
         assert_eq!(of(r#"{"b":[1, 2],"a":{"d":null,"c":"x"}}"#), r#"{"a":{"c":"x","d":null},"b":[1,2]}"#);
         assert_eq!(of(r#"{"\u0061":"\u0041\n"}"#), r#"{"a":"A\n"}"#);
+        for same in ["1", "1.0", "1e0", "10e-1", "0.1e1"] {
+            assert_eq!(of(&format!("[{same}]")), "[1]", "{same}");
+        }
         // By UTF-16 code units a surrogate comes before a private-use character.
         assert_eq!(of("{\"\u{e000}\":1,\"\u{10000}\":2}"), "{\"\u{10000}\":2,\"\u{e000}\":1}");
     }

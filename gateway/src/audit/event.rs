@@ -1,4 +1,4 @@
-//! Every event and every field.
+//! Every event and every field. Longer than other files here because this is the one place where all of them are.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -11,7 +11,7 @@ use serde::{Serialize, Serializer};
 
 use super::chain::Head;
 use crate::authn::VerifiedIdentity;
-use crate::clock::Timestamp;
+use crate::clock::Moment;
 use crate::store::Grant;
 use crate::trace::TraceId;
 
@@ -71,9 +71,9 @@ impl Serialize for RequestId {
 /// One line of the trail.
 #[derive(Debug, Serialize)]
 pub struct Event {
-    /// Seconds since the Unix epoch.
+    /// Seconds since the Unix epoch, to the millisecond.
     #[serde(serialize_with = "seconds")]
-    pub time: Timestamp,
+    pub time: Moment,
     /// Joins the lines of one request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_id: Option<RequestId>,
@@ -107,6 +107,9 @@ pub enum Kind {
     /// A run of the gateway begins its part of the trail.
     #[serde(rename = "audit.started")]
     Started(Started),
+    /// A run ends in order; a run that was killed has no such line.
+    #[serde(rename = "audit.stopped")]
+    Stopped,
     /// The gateway signs how far the trail has come.
     #[serde(rename = "audit.checkpoint")]
     Checkpoint(Checkpoint),
@@ -126,6 +129,7 @@ impl Kind {
             Self::Drift(_) => "catalogue.drift",
             Self::Reload(_) => "config",
             Self::Started(_) => "audit.started",
+            Self::Stopped => "audit.stopped",
             Self::Checkpoint(_) => "audit.checkpoint",
             Self::Gap(_) => "audit.gap",
         }
@@ -176,6 +180,9 @@ pub struct Authorization {
     /// Why, where something failed or ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// When an operator ended it, which this gateway has learnt since; in seconds since the Unix epoch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revoked_at: Option<u64>,
 }
 
 /// The steps from a registration to the end of a grant.
@@ -231,6 +238,7 @@ impl Authorization {
             resource: None,
             scopes: Vec::new(),
             reason: None,
+            revoked_at: None,
         }
     }
 
@@ -273,7 +281,7 @@ pub struct ToolDrift {
 /// A change of what the gateway runs by.
 #[derive(Clone, Debug, Serialize)]
 pub struct Reload {
-    /// `config_reloaded`, or `config_refused` when what ran before goes on.
+    /// `config_reloaded`; `config_refused` when what ran before goes on; `keys_replaced` when others sign from now on.
     pub event: &'static str,
     /// The policy that counts from now on.
     pub policy_hash: String,
@@ -286,6 +294,32 @@ pub struct Reload {
     /// Backends that came, went, or are elsewhere now.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub backends: Vec<String>,
+    /// SHA-256 of what the files of the configuration say, those that are refused included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub config_hash: Option<String>,
+    /// The same of what counted before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub config_before: Option<String>,
+    /// The names (`kid`) of the signing keys.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<String>,
+}
+
+impl Reload {
+    /// A change under this policy, with nothing else to say of it yet.
+    #[must_use]
+    pub fn new(event: &'static str, policy_hash: String) -> Self {
+        Self {
+            event,
+            policy_hash,
+            before: None,
+            faults: 0,
+            backends: Vec::new(),
+            config_hash: None,
+            config_before: None,
+            keys: Vec::new(),
+        }
+    }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape that serde asks for")]
@@ -457,8 +491,9 @@ pub struct Outcome {
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
-fn seconds<S: Serializer>(time: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_u64(time.as_secs())
+#[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 are far below 2^53")]
+fn seconds<S: Serializer>(time: &Moment, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(time.as_millis() as f64 / 1000.0)
 }
 
 #[cfg(test)]
@@ -474,14 +509,14 @@ mod tests {
     fn an_event_is_one_flat_object() {
         let outcome = Outcome { status: 200, forwarded: true, error: None, bytes: 3, milliseconds: 1 };
         let event = Event {
-            time: Timestamp::from_secs(7),
+            time: crate::clock::Timestamp::from_secs(7).into(),
             request_id: Some(RequestId::next()),
             trace_id: None,
             kind: Kind::Outcome(outcome),
         };
         let json = serde_json::to_value(&event).unwrap();
         assert_eq!(json["type"], event.kind.name());
-        assert_eq!(json["time"], 7);
+        assert_eq!(json["time"], 7.0);
         assert_eq!(json["status"], 200);
     }
 }

@@ -23,7 +23,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 pub use chain::{Head, NotAHead};
-pub use digest::Digester;
+pub use digest::{Digester, digest_of};
 pub use encode::Format;
 pub use event::{
     Actor, Arguments, Authorization, Checkpoint, Decision, Event, Gap, Kind, Outcome, Reason, Reload, RequestId,
@@ -33,7 +33,7 @@ pub use sink::{Collector, Destination, Rotation, sqlite_lines};
 pub use writer::Signer;
 use writer::{Item, Writer};
 
-use crate::clock::Stopwatch;
+use crate::clock::Timestamp;
 use crate::metrics::Metrics;
 
 /// Lines that may wait for the disk; beyond that, requests are refused.
@@ -43,7 +43,7 @@ const OUTCOMES: usize = 16 * 1024;
 /// A decision that is not on the disk after so long is refused.
 const DURABLE_WITHIN: Duration = Duration::from_secs(5);
 
-/// The end waits for the sinks so long, which is longer than the writer tries them.
+/// The end waits for the sinks so long in all, which is longer than the writer tries them.
 const CLOSE_WITHIN: Duration = Duration::from_secs(10);
 
 /// Takes events and has them written.
@@ -54,6 +54,8 @@ pub struct Auditor {
     shared: Arc<Shared>,
     durable: bool,
     on_failure: OnFailure,
+    before: Option<Timestamp>,
+    metrics: Option<Arc<Metrics>>,
 }
 
 /// What the writer hears of beside the queue.
@@ -94,6 +96,14 @@ pub enum OnFailure {
 #[error("the audit event cannot be recorded; see whether the disk or the server of the audit trail is full or slow")]
 pub struct NotRecorded;
 
+/// The end of the trail is not written: there is no last signature, and lines may be missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the end of the audit trail cannot be written; at least {lost} event(s) that were accepted are lost")]
+pub struct NotClosed {
+    /// Events that still waited in the queue.
+    pub lost: usize,
+}
+
 impl Auditor {
     /// Starts the writer and waits until every destination has its first line.
     ///
@@ -105,9 +115,10 @@ impl Auditor {
         let (started, start) = channel();
         let shared = Arc::new(Shared::default());
         let (durable, on_failure, writers) = (options.durable, options.on_failure, Arc::clone(&shared));
+        let metrics = options.metrics.clone();
         let run = move || match Writer::start(&destinations, signer, options, writers) {
             Ok(writer) => {
-                if started.send(Ok(())).is_ok() {
+                if started.send(Ok(writer.before())).is_ok() {
                     writer.run(&receiver);
                 }
             }
@@ -116,8 +127,14 @@ impl Auditor {
             }
         };
         let thread = std::thread::Builder::new().name("audit".to_owned()).spawn(run)?;
-        start.recv().map_err(io::Error::other)??;
-        Ok(Self { queue: Some(sender), writer: Some(thread), shared, durable, on_failure })
+        let before = start.recv().map_err(io::Error::other)??;
+        Ok(Self { queue: Some(sender), writer: Some(thread), shared, durable, on_failure, before, metrics })
+    }
+
+    /// When the run before wrote its last line; unknown when there was none, or it is nowhere to be read.
+    #[must_use]
+    pub fn before(&self) -> Option<Timestamp> {
+        self.before
     }
 
     /// Hands an event to the writer; never waits.
@@ -149,21 +166,35 @@ impl Auditor {
     }
 
     /// Has everything written that was taken so far, signs it, and takes nothing more. Sinks that fail are tried for a
-    /// few seconds; returns whether everything is written.
-    pub async fn close(&self) -> bool {
+    /// few seconds, ten at most in all; what is not written by then is lost, and counted as such.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`NotClosed`] when not everything is known to be written.
+    pub async fn close(&self) -> Result<(), NotClosed> {
         self.shared.stopping.store(true, Ordering::Release);
-        let started = Stopwatch::start();
-        while started.elapsed() < CLOSE_WITHIN {
+        if let Ok(true) = tokio::time::timeout(CLOSE_WITHIN, self.ended()).await {
+            return Ok(());
+        }
+        let lost = self.shared.queued.load(Ordering::Relaxed);
+        if let Some(metrics) = &self.metrics {
+            metrics.trail.given("queue", "lost", u64::try_from(lost).unwrap_or(u64::MAX));
+        }
+        Err(NotClosed { lost })
+    }
+
+    /// Asks the writer for the end, and waits for it; whether everything is written.
+    async fn ended(&self) -> bool {
+        loop {
             let (written, done) = oneshot::channel();
             let Some(queue) = &self.queue else { return false };
             match queue.try_send(Item { event: None, written: Some(written) }) {
-                Ok(()) => return matches!(tokio::time::timeout(CLOSE_WITHIN, done).await, Ok(Ok(()))),
+                Ok(()) => return done.await.is_ok(),
                 // It is emptied, or given up, by the writer.
                 Err(TrySendError::Full(_)) => tokio::time::sleep(Duration::from_millis(10)).await,
                 Err(TrySendError::Disconnected(_)) => return false,
             }
         }
-        false
     }
 
     /// How many events wait to be written, and how many may.

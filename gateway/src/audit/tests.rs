@@ -20,7 +20,7 @@ fn signer(key: &SigningKey) -> Signer {
 pub(super) fn outcome(milliseconds: u64) -> Event {
     let outcome = Outcome { status: 200, forwarded: true, error: None, bytes: 3, milliseconds };
     Event {
-        time: Timestamp::from_secs(1_800_000_000),
+        time: Timestamp::from_secs(1_800_000_000).into(),
         request_id: Some(RequestId::next()),
         trace_id: None,
         kind: Kind::Outcome(outcome),
@@ -314,7 +314,7 @@ fn rows_older_than_the_retention_go() {
     let run = |days: u64| {
         let auditor = start(vec![keep(days)], &key, false).unwrap();
         // The event is of the year 1970, the trail's own lines are of 2027.
-        auditor.record(Event { time: Timestamp::from_secs(7), ..outcome(1) }).unwrap();
+        auditor.record(Event { time: Timestamp::from_secs(7).into(), ..outcome(1) }).unwrap();
     };
     run(40_000);
     assert!(rows(&path).contains("mcp.outcome"), "the control");
@@ -329,7 +329,7 @@ fn a_clock_that_leaps_ahead_makes_no_line_old() {
     let retention = Some(Duration::from_secs(30 * 24 * 3600));
     let auditor = start(vec![Destination::Sqlite { path: path.clone(), retention }], &key, false).unwrap();
     // The trail began in 2027; this is ten years later, a moment after.
-    auditor.record(Event { time: Timestamp::from_secs(2_115_000_000), ..outcome(1) }).unwrap();
+    auditor.record(Event { time: Timestamp::from_secs(2_115_000_000).into(), ..outcome(1) }).unwrap();
     drop(auditor);
     let rows = rows(&path);
     assert!(rows.contains("audit.started") && rows.contains("mcp.outcome"), "{rows}");

@@ -16,12 +16,12 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::chain::{CHECKPOINT, Chain, Head, Signed};
+use super::chain::{CHECKPOINT, Chain, Head, Line, Signed};
 use super::digest::Digester;
 use super::event::{Checkpoint, Gap, Started};
 use super::sink::{Destination, Entry, Sink};
 use super::{Event, Kind, OnFailure, Options, Shared};
-use crate::clock::{Clock, Stopwatch};
+use crate::clock::{Clock, Stopwatch, Timestamp};
 use crate::jose::signing_key::SigningKey;
 use crate::metrics::Metrics;
 
@@ -77,6 +77,8 @@ pub(super) struct Writer {
     signed_at: Stopwatch,
     /// What was signed and is not in every place yet.
     signed: Option<Head>,
+    /// When the last line of the run before was written.
+    before: Option<Timestamp>,
 }
 
 impl Writer {
@@ -90,17 +92,18 @@ impl Writer {
         let named =
             |label: &'static str| move |error: io::Error| io::Error::new(error.kind(), format!("{label}: {error}"));
         let mut sinks = Vec::new();
-        let mut after = None;
+        let mut last = None;
         for destination in destinations {
             let label = destination.label();
             let mut sink = destination.open().map_err(named(label))?;
-            let last = sink.last().map_err(named(label))?;
-            after = after.or(last);
+            last = last.or(sink.last().map_err(named(label))?);
             if let Some(metrics) = &options.metrics {
                 metrics.trail.has(label);
             }
             sinks.push(Open { label, sink, failing: false, lost: 0 });
         }
+        let before = last.as_ref().and_then(Line::time);
+        let after = last.map(|line| line.head);
         let instance = format!("{:016x}", rand::random::<u64>());
         let mut writer = Self {
             sinks,
@@ -115,6 +118,7 @@ impl Writer {
             unsigned: 0,
             signed_at: Stopwatch::start(),
             signed: None,
+            before,
         };
         let mut entries = vec![writer.own_entry(Kind::Started(Started { version: env!("CARGO_PKG_VERSION"), after }))?];
         writer.sign(&mut entries);
@@ -123,6 +127,11 @@ impl Writer {
         }
         writer.tell_signed();
         Ok(writer)
+    }
+
+    /// When the last line of the run before was written, where there is one.
+    pub(super) fn before(&self) -> Option<Timestamp> {
+        self.before
     }
 
     /// Writes until every sender is gone, or the end is asked for. A burst is written in one go.
@@ -167,6 +176,7 @@ impl Writer {
             ended = self.item(item, &mut entries, &mut waiting);
         }
         if ended {
+            entries.extend(self.own_entry(Kind::Stopped).ok());
             self.sign(&mut entries);
             self.durable = true;
         } else {
@@ -201,7 +211,7 @@ impl Writer {
         self.unsigned += 1;
         Ok(Entry {
             number: self.chain.number(),
-            time: event.time.as_secs(),
+            time: event.time,
             kind: event.kind.name(),
             request_id: event.request_id.map(|id| id.to_string()),
             trace: event.trace_id,
@@ -210,7 +220,7 @@ impl Writer {
     }
 
     fn own_entry(&mut self, kind: Kind) -> io::Result<Entry> {
-        self.entry(Event { time: self.signer.clock.now(), request_id: None, trace_id: None, kind })
+        self.entry(Event { time: self.signer.clock.moment(), request_id: None, trace_id: None, kind })
     }
 
     /// Gives lines to every sink; whether all have taken them.

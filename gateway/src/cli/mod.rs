@@ -3,6 +3,7 @@
 //! `0`: done. `1`: the file or the policy has faults, or a question was answered with no. `2`: the command line is
 //! wrong (clap's own code). Answers go to standard output, faults to standard error.
 
+mod audit_digest;
 mod audit_verify;
 mod check;
 mod explain;
@@ -111,6 +112,8 @@ enum KeysCommand {
 enum AuditCommand {
     /// Say whether every line is the one that was written, and how much of the trail the gateway has signed.
     Verify(audit_verify::Question),
+    /// Tell the digest of a call's arguments, as the trail has it.
+    Digest(audit_digest::Question),
 }
 
 #[derive(Debug, Subcommand)]
@@ -144,6 +147,7 @@ pub fn run() -> ExitCode {
         Command::Sessions { command: SessionsCommand::Revoke(question) } => sessions::run(&question),
         Command::Keys { command: KeysCommand::Rotate(question) } => keys::run(&question),
         Command::Audit { command: AuditCommand::Verify(question) } => audit_verify::run(&question),
+        Command::Audit { command: AuditCommand::Digest(question) } => audit_digest::run(&question),
     };
     match result {
         Ok(Answer::Yes(text)) => {

@@ -16,8 +16,9 @@ pub(super) fn run(file: PathBuf, options: Options) -> Result<Answer, String> {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    app::run(config, Source { file, environment }, options)
-        .map_err(|error| format!("the gateway cannot start; {error}"))?;
+    let ended = app::run(config, Source { file, environment }, options);
+    let ended = ended.map_err(|error| format!("the gateway cannot start; {error}"))?;
+    ended.map_err(|error| format!("the gateway has stopped; {error}"))?;
     Ok(Answer::Yes(String::new()))
 }
 

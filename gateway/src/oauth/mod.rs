@@ -246,7 +246,7 @@ impl State {
         }
         let Some(auditor) = &self.auditor else { return true };
         let event = Event {
-            time: self.clock.now(),
+            time: self.clock.moment(),
             request_id: RequestId::current(),
             trace_id: None,
             kind: Kind::OAuth(Box::new(Authorization { source: RequestId::current_source(), ..step })),

@@ -143,7 +143,7 @@ impl Visit<'_> {
     }
 
     fn event(&self, kind: Kind) -> Event {
-        Event { time: self.door.clock.now(), request_id: Some(self.id), trace_id: self.trace, kind }
+        Event { time: self.door.clock.moment(), request_id: Some(self.id), trace_id: self.trace, kind }
     }
 
     /// Whether an event was taken; that it was not is counted and said.
@@ -162,7 +162,7 @@ pub(super) trait Asks: Act {
     fn name(&self) -> Option<&str> {
         None
     }
-    /// The `params` of a tool's call.
+    /// The `params` of a tool's call, or of a prompt.
     fn params(&self) -> Option<Bytes> {
         None
     }
@@ -187,7 +187,7 @@ impl Asks for ClientMessage {
     }
 
     fn params(&self) -> Option<Bytes> {
-        let call = matches!(self.target(), Some(mcp::Target::Tool(_)));
+        let call = matches!(self.target(), Some(mcp::Target::Tool(_) | mcp::Target::Prompt(_)));
         ClientMessage::params(self).filter(|_| call).cloned()
     }
 

@@ -9,7 +9,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::super::chain::{Head, Line};
+use super::super::chain::Line;
 use super::super::encode::Format;
 use super::{Entry, Sink};
 
@@ -152,7 +152,7 @@ impl Trail {
     }
 
     /// The last whole line, wherever it is: something else may stand behind it.
-    fn last_line(&self, length: u64) -> io::Result<Option<Head>> {
+    fn last_line(&self, length: u64) -> io::Result<Option<Line>> {
         let mut room = TAIL;
         loop {
             let from = length.saturating_sub(room);
@@ -161,7 +161,7 @@ impl Trail {
             let mut text = Vec::new();
             file.take(room).read_to_end(&mut text)?;
             let text = String::from_utf8_lossy(&text);
-            let found = text.lines().rev().find_map(Line::parse).map(|line| line.head);
+            let found = text.lines().rev().find_map(Line::parse);
             if found.is_some() || from == 0 || room >= LONGEST {
                 return Ok(found);
             }
@@ -171,7 +171,7 @@ impl Trail {
 }
 
 impl Sink for Trail {
-    fn last(&mut self) -> io::Result<Option<Head>> {
+    fn last(&mut self) -> io::Result<Option<Line>> {
         if !self.is_file {
             return Ok(None);
         }
@@ -199,7 +199,7 @@ impl Stdout {
 }
 
 impl Sink for Stdout {
-    fn last(&mut self) -> io::Result<Option<Head>> {
+    fn last(&mut self) -> io::Result<Option<Line>> {
         Ok(None)
     }
 

@@ -16,8 +16,9 @@ pub use file::Rotation;
 pub use otlp::Collector;
 pub use sqlite::lines as sqlite_lines;
 
-use super::chain::Head;
+use super::chain::Line;
 use super::encode::Format;
+use crate::clock::Moment;
 use crate::config::Secret;
 use crate::trace::TraceId;
 
@@ -26,8 +27,8 @@ use crate::trace::TraceId;
 pub(super) struct Entry {
     /// Its number in the chain of this run.
     pub(super) number: u64,
-    /// Seconds since the Unix epoch.
-    pub(super) time: u64,
+    /// When it was.
+    pub(super) time: Moment,
     /// The `type` of the event.
     pub(super) kind: &'static str,
     /// The request that it belongs to.
@@ -41,7 +42,7 @@ pub(super) struct Entry {
 /// A place for lines.
 pub(super) trait Sink: Debug {
     /// The last native line that is there.
-    fn last(&mut self) -> io::Result<Option<Head>>;
+    fn last(&mut self) -> io::Result<Option<Line>>;
 
     /// Takes lines of the run `instance`: all of them, or none. With `durably` they are on the disk when it returns.
     /// After an error the same lines come again; a sink that had taken them after all does not take them twice.

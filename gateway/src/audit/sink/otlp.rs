@@ -13,7 +13,7 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message;
 use tokio::runtime::Runtime;
 
-use super::super::chain::Head;
+use super::super::chain::Line;
 use super::super::encode::Format;
 use super::{DEADLINE, Entry, Sink, runtime};
 use crate::config::Secret;
@@ -64,7 +64,7 @@ impl Exporter {
 }
 
 fn record(entry: &Entry, format: Format) -> LogRecord {
-    let nanoseconds = entry.time.saturating_mul(1_000_000_000);
+    let nanoseconds = entry.time.as_millis().saturating_mul(1_000_000);
     let request = entry.request_id.as_deref().map(|id| attribute("portcullis.request_id", id));
     LogRecord {
         time_unix_nano: nanoseconds,
@@ -87,7 +87,7 @@ fn text(value: &str) -> AnyValue {
 }
 
 impl Sink for Exporter {
-    fn last(&mut self) -> io::Result<Option<Head>> {
+    fn last(&mut self) -> io::Result<Option<Line>> {
         Ok(None)
     }
 

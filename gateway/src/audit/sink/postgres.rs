@@ -10,7 +10,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection, PgConnection, Row};
 use tokio::runtime::Runtime;
 
-use super::super::chain::{Head, Line};
+use super::super::chain::Line;
 use super::{Entry, Sink, runtime, wait};
 use crate::config::Secret;
 
@@ -23,7 +23,7 @@ const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS portcullis_audit (
     CREATE INDEX IF NOT EXISTS portcullis_audit_time ON portcullis_audit (time);
     CREATE INDEX IF NOT EXISTS portcullis_audit_request ON portcullis_audit (request_id)";
 const INSERT: &str = "INSERT INTO portcullis_audit (node, instance, number, time, type, request_id, line) \
-    SELECT $1, $2, number, to_timestamp(time), type, request_id, line \
+    SELECT $1, $2, number, to_timestamp(time / 1000.0), type, request_id, line \
     FROM UNNEST($3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::text[]) \
     AS batch (number, time, type, request_id, line) ON CONFLICT DO NOTHING";
 const LAST: &str = "SELECT line FROM portcullis_audit WHERE node = $1 ORDER BY id DESC LIMIT 1";
@@ -76,10 +76,10 @@ impl Database {
 }
 
 impl Sink for Database {
-    fn last(&mut self) -> io::Result<Option<Head>> {
+    fn last(&mut self) -> io::Result<Option<Line>> {
         let node = self.node.clone();
         let row = self.with(async |connection| sqlx::query(LAST).bind(node).fetch_optional(connection).await)?;
-        Ok(row.and_then(|row| Line::parse(row.get::<&str, _>(0))).map(|line| line.head))
+        Ok(row.and_then(|row| Line::parse(row.get::<&str, _>(0))))
     }
 
     fn write(&mut self, instance: &str, entries: &[Entry], _durably: bool) -> io::Result<()> {
@@ -90,7 +90,7 @@ impl Sink for Database {
             .bind(self.node.clone())
             .bind(instance.to_owned())
             .bind(numbers(|entry| entry.number))
-            .bind(numbers(|entry| entry.time))
+            .bind(numbers(|entry| entry.time.as_millis()))
             .bind(entries.iter().map(|entry| entry.kind.to_owned()).collect::<Vec<String>>())
             .bind(entries.iter().map(|entry| entry.request_id.clone()).collect::<Vec<Option<String>>>())
             .bind(entries.iter().map(|entry| entry.json.clone()).collect::<Vec<String>>());

@@ -10,7 +10,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{Connection, Row, SqliteConnection};
 use tokio::runtime::Runtime;
 
-use super::super::chain::{Head, Line};
+use super::super::chain::Line;
 use super::{Entry, Sink, runtime, wait};
 use crate::clock::Stopwatch;
 
@@ -94,10 +94,10 @@ impl Database {
 }
 
 impl Sink for Database {
-    fn last(&mut self) -> io::Result<Option<Head>> {
+    fn last(&mut self) -> io::Result<Option<Line>> {
         let query = sqlx::query("SELECT line FROM audit ORDER BY id DESC LIMIT 1");
         let row = wait(&self.runtime, query.fetch_optional(&mut self.connection))?;
-        Ok(row.and_then(|row| Line::parse(row.get::<&str, _>(0))).map(|line| line.head))
+        Ok(row.and_then(|row| Line::parse(row.get::<&str, _>(0))))
     }
 
     fn write(&mut self, instance: &str, entries: &[Entry], durably: bool) -> io::Result<()> {
@@ -118,13 +118,13 @@ impl Sink for Database {
             }
             written
         })?;
-        entries.last().map_or(Ok(()), |last| self.sweep(last.time))
+        entries.last().map_or(Ok(()), |last| self.sweep(last.time.as_secs()))
     }
 }
 
 async fn insert(connection: &mut SqliteConnection, instance: &str, entries: &[Entry]) -> Result<(), sqlx::Error> {
     for entry in entries {
-        let row = sqlx::query(INSERT).bind(instance).bind(number(entry.number)).bind(number(entry.time));
+        let row = sqlx::query(INSERT).bind(instance).bind(number(entry.number)).bind(number(entry.time.as_secs()));
         let row = row.bind(entry.kind).bind(entry.request_id.as_deref()).bind(&entry.json);
         row.execute(&mut *connection).await?;
     }

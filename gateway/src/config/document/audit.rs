@@ -63,7 +63,7 @@ pub struct Otlp {
 pub struct Arguments {
     /// Whether a keyed digest of them is.
     pub digest: Option<bool>,
-    /// Tags: the values themselves are recorded for tools that carry one.
+    /// Tags: the values themselves are recorded for tools that carry no others.
     #[serde(default)]
     pub values_of: Vec<Text>,
     /// JSON Pointers to values that are blacked out.

@@ -62,7 +62,7 @@ impl Recorded {
     async fn break_trail(&self) {
         std::fs::rename(&self.place, self.away()).unwrap();
         let gap = || Kind::Gap(Gap { sink: "queue", lost: 0 });
-        let event = || Event { time: NOW, request_id: None, trace_id: None, kind: gap() };
+        let event = || Event { time: NOW.into(), request_id: None, trace_id: None, kind: gap() };
         for _ in 0..4 {
             while self.auditor.record(event()).is_ok() {}
             tokio::time::sleep(Duration::from_millis(200)).await;
