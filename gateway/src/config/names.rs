@@ -181,9 +181,7 @@ pub(super) fn apply(document: &mut Document, environment: &Environment) -> Found
     let mut found = Found::default();
     let mut spoken: BTreeMap<(&str, Meaning), (&str, String)> = BTreeMap::new();
     for entry in &NAMES {
-        let Some(value) = environment.get(entry.name).filter(|value| !is_of_kubernetes(entry.name, value)) else {
-            continue;
-        };
+        let Some(value) = said(environment, entry.name) else { continue };
         let is_part = matches!(entry.meaning, Meaning::Database | Meaning::Redis);
         if let Some((other, theirs)) = spoken.get(&(entry.key, entry.meaning)).filter(|_| !is_part) {
             if *theirs != value {
@@ -195,6 +193,11 @@ pub(super) fn apply(document: &mut Document, environment: &Environment) -> Found
         take(document, environment, entry, &value, &mut found);
     }
     found
+}
+
+/// What a name says, when it is somebody's setting.
+fn said(environment: &Environment, name: &str) -> Option<String> {
+    environment.get(name).filter(|value| !is_of_kubernetes(name, value))
 }
 
 /// Kubernetes gives every pod the addresses of its services by names like `REDIS_PORT`: nobody's settings.
@@ -228,6 +231,9 @@ fn take(document: &mut Document, environment: &Environment, entry: &Name, value:
         }
         Meaning::Count => match (value.parse(), &document.limits.calls_per_minute) {
             (_, Some(_)) => found.warnings.push(overruled(name, key)),
+            (Ok(0), None) => found.faults.push(Fault::whole(format!(
+                "`{name}` is `0`, which would lift the limit; write `limits: {{ calls_per_minute: 0 }}` into the file if that is meant, and unset it"
+            ))),
             (Ok(count), None) => {
                 document.limits.calls_per_minute = Some(Spanned::new(count, Location::UNKNOWN, Location::UNKNOWN));
             }
@@ -240,6 +246,13 @@ fn take(document: &mut Document, environment: &Environment, entry: &Name, value:
                 let key_file = text(format!("${{{name}}}"));
                 document.entra.certificate = Some(Certificate { key_file, certificate_file: None });
             }
+        }
+        // Digits alone: `5m` and an `s` behind it would be five milliseconds.
+        Meaning::Seconds
+            if place(document, key).is_some_and(|place| place.is_none())
+                && !value.bytes().all(|byte| byte.is_ascii_digit()) =>
+        {
+            found.faults.push(Fault::whole(format!("`{name}` is `{value}`; write a whole number of seconds, without a unit")));
         }
         Meaning::Seconds => fill(document, name, key, format!("${{{name}}}s"), found),
         Meaning::Value => fill(document, name, key, format!("${{{name}}}"), found),
@@ -310,22 +323,25 @@ fn callback(document: &mut Document, environment: &Environment, name: &str, valu
 }
 
 fn listen(document: &mut Document, environment: &Environment, name: &str, found: &mut Found) {
-    if document.server.listen.as_ref().is_some_and(|written| !written.value.contains("${FASTMCP_SERVER_")) {
-        found.warnings.push(overruled(name, LISTEN));
+    if let Some(written) = &document.server.listen {
+        // What one of the two has made of both is no place in the file.
+        if written.referenced != Location::UNKNOWN && !written.value.contains("${FASTMCP_SERVER_") {
+            found.warnings.push(overruled(name, LISTEN));
+        }
         return;
     }
-    let host = environment.get("FASTMCP_SERVER_HOST").unwrap_or_else(|| "127.0.0.1".to_owned());
-    let port = environment.get("FASTMCP_SERVER_PORT").unwrap_or_else(|| "8080".to_owned());
+    let host = said(environment, "FASTMCP_SERVER_HOST").unwrap_or_else(|| "127.0.0.1".to_owned());
+    let port = said(environment, "FASTMCP_SERVER_PORT").unwrap_or_else(|| "8080".to_owned());
     let host = match host.as_str() {
         "localhost" => "127.0.0.1".to_owned(),
         host if host.contains(':') && !host.starts_with('[') => format!("[{host}]"),
         _ => host,
     };
-    document.server.listen.get_or_insert_with(|| text(literal(&format!("{host}:{port}"))));
+    document.server.listen = Some(text(literal(&format!("{host}:{port}"))));
 }
 
 fn database(document: &mut Document, environment: &Environment, name: &str, found: &mut Found) {
-    let part = |name: &str| environment.get(&format!("MREG_POSTGRES_{name}"));
+    let part = |name: &str| said(environment, &format!("MREG_POSTGRES_{name}"));
     let (host, user, database) = (part("HOST"), part("USER"), part("DB"));
     let port = part("PORT").unwrap_or_else(|| "5432".to_owned());
     let (Some(host), Some(user), Some(database)) = (host, user, database) else {
@@ -333,6 +349,13 @@ fn database(document: &mut Document, environment: &Environment, name: &str, foun
         found.faults.push(Fault::whole(format!("`{name}` is set, but not all of {needed}; set them, or unset it")));
         return;
     };
+    if port.parse::<u16>().is_err() || url::Host::parse(&host).is_err() {
+        let what = format!("`{host}:{port}` is no host and port; set `MREG_POSTGRES_HOST` and `MREG_POSTGRES_PORT`");
+        if !found.faults.iter().any(|fault| fault.message == what) {
+            found.faults.push(Fault::whole(what));
+        }
+        return;
+    }
     let encoded =
         |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>().replace('+', "%20");
     let password = part("PASSWORD").map_or_else(String::new, |password| format!(":{}", encoded(&password)));

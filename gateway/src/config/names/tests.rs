@@ -115,7 +115,10 @@ fn what_cannot_be_had_is_refused_with_what_to_write_instead() {
         ("AZURE_VALIDATE_WITH_GRAPH", "true", "never sent to Microsoft Graph"),
         ("AZURE_TOKEN_CACHE_TTL", "3600", "at most"),
         ("AZURE_CLOCK_SKEW", "3600", "at most `5m`"),
-        ("AZURE_CLOCK_SKEW", "a minute", "`${AZURE_CLOCK_SKEW}s`"),
+        ("AZURE_CLOCK_SKEW", "a minute", "whole number of seconds"),
+        ("AZURE_CLOCK_SKEW", "5m", "whole number of seconds"),
+        ("AZURE_TOKEN_CACHE_TTL", "1m", "whole number of seconds"),
+        ("MREG_FASTMCP_REQUESTS_PER_MINUTE", "0", "calls_per_minute: 0"),
         ("MREG_FASTMCP_REQUESTS_PER_MINUTE", "many", "whole number"),
         ("AZURE_REDIRECT_URI", "https://mcp.example.com/oauth/callback", "https://mcp.example.com/auth/callback"),
         ("OAUTH_CALLBACK_URL", "https://other.example/auth/callback", "https://mcp.example.com/auth/callback"),
@@ -151,6 +154,33 @@ fn a_database_is_put_together_from_its_parts() {
         _ => None,
     });
     assert_eq!(url.as_deref(), Some("postgres://audit:p%40ss%2F%24%7Bx%7D%20word@db:5432/trail"));
+}
+
+#[test]
+fn an_address_that_cannot_be_is_refused_before_it_is_used() {
+    let parts = |name: &str, value: &'static str| {
+        let usual = [
+            ("MREG_POSTGRES_HOST", "db"),
+            ("MREG_POSTGRES_PORT", "5432"),
+            ("MREG_POSTGRES_USER", "u"),
+            ("MREG_POSTGRES_DB", "d"),
+        ];
+        usual.map(|(full, usual)| (full, if full.ends_with(name) { value } else { usual }))
+    };
+    assert!(load(&whole(), parts("PORT", "5433")).is_ok(), "the control");
+    assert!(load(&whole(), parts("PORT", "tcp://10.0.0.7:5432")).is_ok(), "Kubernetes' own");
+    for (name, value) in [("PORT", "abc"), ("PORT", "70000"), ("HOST", "bad host")] {
+        let said = faults(&whole(), parts(name, value));
+        assert!(said.contains("no host and port"), "{said}");
+        assert_eq!(said.lines().count(), 1, "said once: {said}");
+    }
+    let both = [("FASTMCP_SERVER_HOST", "localhost"), ("FASTMCP_SERVER_PORT", "8001")];
+    let config = load(&whole(), both).unwrap();
+    assert_eq!(config.server.listen.to_string(), "127.0.0.1:8001");
+    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+    let config =
+        load(&whole(), [("FASTMCP_SERVER_PORT", "tcp://10.0.0.7:80"), ("FASTMCP_SERVER_HOST", "::1")]).unwrap();
+    assert_eq!(config.server.listen.to_string(), "[::1]:8080");
 }
 
 #[test]
