@@ -406,6 +406,11 @@ const MAX_NODES: usize = 200_000;
 /// Returns the first thing that is not as the shape wants it, with its place. The text of the file is not quoted,
 /// for it may hold secrets.
 pub fn read(text: &str) -> Result<Document, Fault> {
+    read_as(text)
+}
+
+/// Reads a text as something else, as strictly.
+pub(super) fn read_as<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, Fault> {
     // As strict as the policy's own reader, for a policy may stand in this file.
     let options = serde_saphyr::options! {
         duplicate_keys: serde_saphyr::DuplicateKeyPolicy::Error,
