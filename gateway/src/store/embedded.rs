@@ -4,6 +4,8 @@
 mod ended;
 mod schema;
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -38,6 +40,11 @@ impl SqliteStore {
         let unusable = |what: &str| StoreError::Unusable { path: path.display().to_string(), what: what.to_owned() };
         let is_new = !path.exists();
         schema::before_opening(path).map_err(unusable)?;
+        if is_new {
+            // Of nobody else, whatever the process's umask says; what SQLite puts beside it gets the same mode.
+            let made = OpenOptions::new().create(true).append(true).mode(0o600).open(path);
+            made.map_err(|error| unusable(&format!("cannot be made ({error}); see its directory")))?;
+        }
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(is_new)
@@ -55,7 +62,7 @@ impl SqliteStore {
             schema::create(&pool).await?;
         }
         schema::check(&pool).await.map_err(unusable)?;
-        schema::migrate(&pool).await?;
+        schema::migrate(&pool, is_new).await?;
         // A file is one gateway's: whoever held a lease has died with the process before, and is not waited for. Where two
         // have it open, in an upgrade or with a command, the identity provider may be asked twice; a token has one successor
         // still.
@@ -411,5 +418,24 @@ impl Store for SqliteStore {
         );
         let query = query.bind(before(UNUSED_CLIENT)).bind(before(IDLE_CLIENT));
         Ok(gone + query.execute(&self.pool).await?.rows_affected())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_store_that_is_made_is_nobody_elses_to_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(&directory.path().join("a.db")).await.unwrap();
+        store.known_key("a").await.unwrap();
+        let modes: Vec<u32> = std::fs::read_dir(directory.path())
+            .unwrap()
+            .map(|file| file.unwrap().metadata().unwrap().permissions().mode() & 0o777)
+            .collect();
+        assert!(!modes.is_empty() && modes.iter().all(|mode| *mode == 0o600), "{modes:?}");
     }
 }

@@ -91,8 +91,8 @@ pub(super) async fn check(pool: &SqlitePool) -> Result<(), &'static str> {
     if verdict.is_ok_and(|verdict| verdict == "ok") { Ok(()) } else { Err(DAMAGED) }
 }
 
-/// Takes the steps that the file has not taken yet, all or none.
-pub(super) async fn migrate(pool: &SqlitePool) -> Result<(), StoreError> {
+/// Takes the steps that the file has not taken yet, all or none; of a file that was there before it is said.
+pub(super) async fn migrate(pool: &SqlitePool, is_new: bool) -> Result<(), StoreError> {
     // The version is read again once nobody else can write: another process may be at it.
     let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
     let version = sqlx::query_scalar::<_, i64>("PRAGMA user_version").fetch_one(&mut *transaction).await?;
@@ -104,7 +104,9 @@ pub(super) async fn migrate(pool: &SqlitePool) -> Result<(), StoreError> {
         let version = version + i64::try_from(steps.len()).unwrap_or_default();
         let mark = format!("PRAGMA user_version = {version};");
         sqlx::raw_sql(sqlx::AssertSqlSafe(mark)).execute(&mut *transaction).await?;
-        tracing::info!(version, "the store is of this version now; an older Portcullis does not read it any more");
+        if !is_new {
+            tracing::info!(version, "the store is of this version now; an older Portcullis does not read it any more");
+        }
     }
     transaction.commit().await?;
     Ok(())

@@ -127,6 +127,11 @@ impl Pool {
     }
 }
 
+/// Whether the connection ended, and not the act.
+pub(super) fn is_broken(error: &RedisError) -> bool {
+    error.is_connection_dropped() || error.is_io_error()
+}
+
 /// Keeps a connection for the next act if this one succeeded. When it broke, the others have broken, too.
 fn kept<T, M: managed::Manager>(
     pool: &managed::Pool<M>,
@@ -135,7 +140,7 @@ fn kept<T, M: managed::Manager>(
 ) -> Result<T, StoreError> {
     done.inspect_err(|error| {
         drop(managed::Object::take(held));
-        if matches!(error, StoreError::Redis(error) if error.is_connection_dropped() || error.is_io_error()) {
+        if matches!(error, StoreError::Redis(error) if is_broken(error)) {
             pool.retain(|_held, _metrics| false);
         }
     })

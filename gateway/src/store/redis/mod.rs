@@ -27,7 +27,7 @@ use super::{
 };
 use crate::clock::Timestamp;
 use crate::subject;
-use connection::Pool;
+use connection::{Pool, is_broken};
 use records::{Found, Records, name};
 
 /// What the mark begins with: whose store this is, and of which version. Then comes which store it is, by chance: one that
@@ -104,7 +104,12 @@ impl RedisStore {
     }
 
     async fn read<T: FromRedisValue>(&self, act: &ScriptInvocation<'_>) -> Result<T, StoreError> {
-        self.pool.run(act, 0).await.map_err(|error| self.told(error))
+        let read = match self.pool.run(act, 0).await {
+            // A connection is not looked at each time, and may have ended since; what only reads may be asked twice.
+            Err(StoreError::Redis(error)) if is_broken(&error) => self.pool.run(act, 0).await,
+            read => read,
+        };
+        read.map_err(|error| self.told(error))
     }
 
     async fn write<T: FromRedisValue>(&self, act: &ScriptInvocation<'_>) -> Result<T, StoreError> {
