@@ -1,5 +1,7 @@
 //! TLS towards clients: versions, protocols, clients' certificates, and a certificate that is renewed.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::sync::Arc;
 
@@ -154,6 +156,21 @@ async fn a_renewed_certificate_counts_for_new_connections_and_a_bad_one_never() 
         ends.is_some_and(|ends| ends.parse::<f64>().unwrap() > 1.9e9)
     }));
     assert_eq!(world.probe("/readyz").await, "ready\n");
+
+    // Refused for how it lies there; the rest of the configuration goes on changing, and the same bytes are taken later.
+    let (third, key) = pair();
+    let mode =
+        |mode| std::fs::set_permissions(world.directory().join("tls.key"), Permissions::from_mode(mode)).unwrap();
+    mode(0o644);
+    std::fs::write(world.directory().join("tls.key"), key).unwrap();
+    std::fs::write(world.directory().join("tls.crt"), &third).unwrap();
+    world.until_metric("portcullis_tls_refused 1").await;
+    world.configure(|text| text.replace("roles: {", "roles: { Newcomers: { opens: [read] },"));
+    world.until_metric("portcullis_config_reloads_total{result=\"applied\"} 1").await;
+    assert!(serves(&second).await && !serves(&third).await);
+    mode(0o600);
+    world.until_metric("portcullis_tls_refused 0").await;
+    assert!(serves(&third).await);
 }
 
 #[tokio::test]
@@ -169,6 +186,7 @@ async fn plain_http_over_a_network_is_refused_at_start() {
         (&open, ""),
         (&behind, ""),
         (&plain, "is open to the network without TLS"),
+        (&behind.replace("10.0.0.0/8", "127.0.0.0/8"), "is open to the network without TLS"),
         (&unencrypted, "write it with https"),
     ] {
         let file = world.directory().join("checked.yaml");

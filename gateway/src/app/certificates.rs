@@ -66,7 +66,8 @@ impl Certificates {
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
             let now = digest(&files);
-            if now != seen {
+            // What was refused for its time or its mode may be good by now, with the same bytes.
+            if now != seen || self.fault().is_some() {
                 seen = now;
                 self.reload(&live);
             }
@@ -75,6 +76,12 @@ impl Certificates {
 
     fn reload(&self, live: &Live) {
         let outcome = live.reload(self.clock.now());
+        let said = self.fault();
+        if said.is_some() && said == outcome.as_ref().err().map(ToString::to_string) {
+            return;
+        }
+        // Before the series: who sees that asks why.
+        *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = outcome.as_ref().err().map(ToString::to_string);
         self.metrics.configuration.certificate_reloaded(outcome.is_ok());
         match &outcome {
             Ok(()) => {
@@ -83,6 +90,5 @@ impl Certificates {
             }
             Err(error) => tracing::error!(%error, "the certificate is refused; the one before stays"),
         }
-        *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = outcome.err().map(|error| error.to_string());
     }
 }

@@ -180,6 +180,8 @@ impl Reloader {
         current.seen = digest(&current.files);
         let seen = current.seen;
         let applied = outcome.is_ok();
+        // Before the series: who sees that asks why.
+        *lock(&self.fault) = outcome.as_ref().err().cloned();
         self.running.lasting().metrics.configuration.reloaded(applied);
         if let Err(fault) = &outcome {
             for line in fault.lines() {
@@ -193,7 +195,6 @@ impl Reloader {
                 ..Reload::new("config_refused", hash)
             });
         }
-        *lock(&self.fault) = outcome.err();
     }
 
     fn reload(&self, current: &mut Current) -> Result<(), String> {
@@ -202,7 +203,7 @@ impl Reloader {
                 return Err(format!("`{}` is not a file any more; put one into its place", file.display()));
             }
         }
-        let new = config::load(&self.source.file, &self.source.environment).map_err(|error| {
+        let new = config::load_anew(&self.source.file, &self.source.environment).map_err(|error| {
             // So that the file that is to be mended is watched.
             current.files.extend(error.files().iter().cloned());
             error.to_string()

@@ -12,6 +12,7 @@ mod resolve;
 mod schema;
 pub mod secret;
 pub mod settings;
+mod shape;
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -30,8 +31,43 @@ pub use settings::Config;
 /// Returns every fault found: in the file's syntax, in its values, in the files and environment names that it
 /// refers to, and in the policy.
 pub fn load(path: &Path, environment: &Environment) -> Result<Config, ConfigError> {
+    loaded(path, environment, Pair::Checked)
+}
+
+/// As [`load`], for a gateway that runs: its certificate is read anew by itself, and one that cannot be used just now, or
+/// that has ended, keeps no change of the policy from counting.
+///
+/// # Errors
+///
+/// As [`load`].
+pub fn load_anew(path: &Path, environment: &Environment) -> Result<Config, ConfigError> {
+    loaded(path, environment, Pair::Named)
+}
+
+fn loaded(path: &Path, environment: &Environment, pair: Pair) -> Result<Config, ConfigError> {
     let text = read(path).map_err(|source| ConfigError::unreadable(path, &source))?;
-    parse(&text, path, environment)
+    parsed(&text, path, environment, pair)
+}
+
+fn parsed(text: &str, path: &Path, environment: &Environment, pair: Pair) -> Result<Config, ConfigError> {
+    let document = document::read(text).map_err(|first| {
+        let mut faults = shape::faults(text);
+        // What the walk does not know of, a key that is missing for instance.
+        if !faults.iter().any(|fault| fault.line == first.line) {
+            faults.push(first);
+        }
+        ConfigError::new(path, faults)
+    })?;
+    resolve::resolve(document, path, environment, pair)
+}
+
+/// What is asked of the listener's certificate and key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pair {
+    /// That they can be used now.
+    Checked,
+    /// That they are named.
+    Named,
 }
 
 /// Validates the text of a configuration file; `path` names it in messages and anchors relative file names.
@@ -40,8 +76,7 @@ pub fn load(path: &Path, environment: &Environment) -> Result<Config, ConfigErro
 ///
 /// As [`load`].
 pub fn parse(text: &str, path: &Path, environment: &Environment) -> Result<Config, ConfigError> {
-    let document = document::read(text).map_err(|fault| ConfigError::new(path, vec![fault]))?;
-    resolve::resolve(document, path, environment)
+    parsed(text, path, environment, Pair::Checked)
 }
 
 /// Bytes that a file of the configuration may have: more than anybody writes, and less than hurts.

@@ -30,7 +30,7 @@ use portcullis_policy::{BackendName, Policy, Setting, Severity};
 
 use super::document::{self, Document, PolicySource};
 use super::settings::{Config, OAuth, Server};
-use super::{ConfigError, Environment, names};
+use super::{ConfigError, Environment, Pair, names};
 use crate::oauth::Own;
 use values::Resolver;
 
@@ -44,11 +44,16 @@ const MIB: usize = 1 << 20;
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 
 /// Resolves a document; `path` is the file it came from.
-pub(super) fn resolve(mut document: Document, path: &Path, environment: &Environment) -> Result<Config, ConfigError> {
+pub(super) fn resolve(
+    mut document: Document,
+    path: &Path,
+    environment: &Environment,
+    pair: Pair,
+) -> Result<Config, ConfigError> {
     let mut resolver = Resolver::new(path, environment);
     let names::Found { faults, warnings } = names::apply(&mut document, environment);
     resolver.report(faults, warnings);
-    let server = server(&mut resolver, &document.server, &document.backends);
+    let server = server(&mut resolver, &document.server, &document.backends, pair);
     let entra = entra::resolve(&mut resolver, &document.entra);
     let oauth = oauth(&mut resolver, &document.oauth);
     let public_url = server.as_ref().map_or("", |server| server.public_url.as_str());
@@ -97,6 +102,7 @@ fn server(
     resolver: &mut Resolver<'_>,
     written: &document::Server,
     backends: &BTreeMap<String, document::Backend>,
+    pair: Pair,
 ) -> Option<Server> {
     let listen = resolver.address(written.listen.as_ref(), DEFAULT_LISTEN);
     let admin_listen = resolver.address(written.admin_listen.as_ref(), DEFAULT_ADMIN_LISTEN);
@@ -113,8 +119,8 @@ fn server(
     let admin_hosts = callers::names(resolver, &written.admin_hosts);
     let shutdown_grace = resolver.duration(written.shutdown_grace.as_ref(), SHUTDOWN_GRACE);
     let drain_delay = resolver.duration(written.drain_delay.as_ref(), Duration::ZERO);
-    let tls = tls::resolve(resolver, written, listen, &public_url);
     let trusted_proxies = limits::trusted_proxies(resolver, written, &public_url);
+    let tls = tls::resolve(resolver, written, (listen, &trusted_proxies), &public_url, pair);
     let default_backend = backends::default(resolver, written.default_backend.as_ref(), backends);
     Some(Server {
         listen,

@@ -11,7 +11,9 @@ pub struct Configuration {
     policy: IntGaugeVec,
     reloads: IntCounterVec,
     last_success: IntGauge,
+    refused: IntGauge,
     certificates: IntCounterVec,
+    certificate_refused: IntGauge,
     certificate_expiry: IntGauge,
 }
 
@@ -29,6 +31,10 @@ impl Configuration {
                 "Reloads of the configuration. `result` is applied or refused.",
                 &["result"],
             )?,
+            refused: registrar.gauge(
+                "portcullis_config_refused",
+                "Whether what is on the disk is refused (1), and a restart with it would not start.",
+            )?,
             last_success: registrar.gauge(
                 "portcullis_config_last_reload_success_timestamp_seconds",
                 "When the configuration that counts was taken, in seconds since the Unix epoch.",
@@ -37,6 +43,10 @@ impl Configuration {
                 "portcullis_tls_reloads_total",
                 "Reloads of the certificate. `result` is applied or refused.",
                 &["result"],
+            )?,
+            certificate_refused: registrar.gauge(
+                "portcullis_tls_refused",
+                "Whether the certificate on the disk is refused (1), and the one before counts.",
             )?,
             certificate_expiry: registrar.gauge(
                 "portcullis_tls_certificate_expiry_timestamp_seconds",
@@ -61,11 +71,13 @@ impl Configuration {
     /// A reload was applied, or refused.
     pub fn reloaded(&self, applied: bool) {
         self.reloads.with_label_values(&[result(applied)]).inc();
+        self.refused.set(i64::from(!applied));
     }
 
     /// A certificate was read anew and applied, or refused.
     pub fn certificate_reloaded(&self, applied: bool) {
         self.certificates.with_label_values(&[result(applied)]).inc();
+        self.certificate_refused.set(i64::from(!applied));
     }
 
     /// The certificate that counts ends then (seconds since the Unix epoch).

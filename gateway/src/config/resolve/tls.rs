@@ -4,17 +4,20 @@ use std::net::SocketAddr;
 
 use super::values::Resolver;
 use crate::clock::{Clock, SystemClock};
-use crate::config::document;
+use crate::config::{Pair, document};
+use crate::limit::TrustedProxies;
 use crate::tls::{self, Files};
 
 pub(super) fn resolve(
     resolver: &mut Resolver<'_>,
     server: &document::Server,
-    listen: SocketAddr,
+    (listen, trusted): (SocketAddr, &TrustedProxies),
     public_url: &str,
+    pair: Pair,
 ) -> Option<Files> {
     let Some(written) = &server.tls else {
-        if !listen.ip().is_loopback() && server.trusted_proxies.is_empty() {
+        // A proxy on this machine explains no address that others can reach.
+        if !listen.ip().is_loopback() && (server.trusted_proxies.is_empty() || trusted.are_of_this_machine()) {
             let message = format!(
                 "`{listen}` is open to the network without TLS, and tokens would cross it in the clear; name a certificate in `server.tls`, or in `server.trusted_proxies` the networks of what terminates TLS before it, or listen on `127.0.0.1`"
             );
@@ -36,7 +39,9 @@ pub(super) fn resolve(
         None => None,
     };
     let files = Files { certificate, key, client_ca };
-    if let Err(error) = tls::load(&files, SystemClock.now()) {
+    if pair == Pair::Checked
+        && let Err(error) = tls::load(&files, SystemClock.now())
+    {
         resolver.fault(Some(&written.certificate_file), error.to_string());
     }
     Some(files)
