@@ -269,6 +269,10 @@ fn data_plane(config: &Config) -> proxy::Settings {
         allowed_origins: config.server.allowed_origins.clone(),
         calls: config.limits.rates.calls,
         trusted_proxies: config.server.trusted_proxies.clone(),
+        // On a laptop the public URL is one of this machine, and whoever forwards ports there has any address.
+        plain_network: config.server.tls.is_none()
+            && config.server.public_url.starts_with("https:")
+            && !config.server.listen.ip().is_loopback(),
         auth_endpoints: config.server.auth_endpoints,
     }
 }

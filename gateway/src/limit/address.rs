@@ -60,6 +60,19 @@ impl TrustedProxies {
         Self(networks)
     }
 
+    /// Whether there are some, and all of them are on this machine.
+    #[must_use]
+    pub fn are_of_this_machine(&self) -> bool {
+        !self.0.is_empty() && self.0.iter().all(|network| network.network().is_loopback())
+    }
+
+    /// Whether a connection without TLS may come from here, where the network reaches the listener: from a proxy that
+    /// terminates TLS, or from this machine. Anybody else's tokens cross the network in the clear.
+    #[must_use]
+    pub fn may_be_plain(&self, peer: Option<IpAddr>) -> bool {
+        peer.is_some_and(|peer| peer.to_canonical().is_loopback() || self.is_trusted(peer))
+    }
+
     /// The client behind a connection from `peer`.
     #[must_use]
     pub fn client(&self, peer: Option<IpAddr>, headers: &HeaderMap) -> ClientAddress {
@@ -158,6 +171,29 @@ mod tests {
 
     fn is(address: &str) -> ClientAddress {
         ClientAddress::of(address.parse().unwrap())
+    }
+
+    #[test]
+    fn only_a_proxy_or_this_machine_may_speak_plain_http() {
+        let proxies =
+            |networks: &[&str]| TrustedProxies::new(networks.iter().map(|network| network.parse().unwrap()).collect());
+        let some = proxies(&["10.1.0.0/16", "fd00::/8"]);
+        for (peer, may) in [
+            ("10.1.2.3", true),
+            ("::ffff:10.1.2.3", true),
+            ("fd00::1", true),
+            ("127.0.0.1", true),
+            ("::1", true),
+            ("10.2.0.1", false),
+            ("203.0.113.5", false),
+            ("2001:db8::1", false),
+        ] {
+            assert_eq!(some.may_be_plain(Some(peer.parse().unwrap())), may, "{peer}");
+        }
+        assert!(!some.may_be_plain(None));
+        assert!(proxies(&["127.0.0.0/8", "::1/128"]).are_of_this_machine());
+        assert!(!some.are_of_this_machine() && !proxies(&[]).are_of_this_machine());
+        assert!(!proxies(&["127.0.0.0/8", "10.0.0.0/8"]).are_of_this_machine());
     }
 
     #[test]

@@ -127,6 +127,8 @@ pub struct Settings {
     pub calls: Option<Rate>,
     /// Proxies whose word on a client's address counts.
     pub trusted_proxies: TrustedProxies,
+    /// Whether a network reaches the listener, and there is no TLS on it: only proxies may speak to it then.
+    pub plain_network: bool,
     /// Whether callers may ask who they are (`plain`).
     pub auth_endpoints: bool,
 }
@@ -249,6 +251,13 @@ impl Handler for Door {
     async fn handle(&self, exchange: &mut Exchange) -> Result<(), Gone> {
         let id = RequestId::next();
         exchange.carry(named(id));
+        if self.settings.plain_network {
+            let peer = exchange.peer().map(|peer| peer.ip());
+            if !self.settings.trusted_proxies.may_be_plain(peer) {
+                tracing::warn!(request_id = %id, ?peer, "plain HTTP from an address that is none of `server.trusted_proxies` is refused");
+                return exchange.answer(status(StatusCode::FORBIDDEN)).await;
+            }
+        }
         match self.routes.find(exchange.host(), exchange.path()) {
             Route::Backend(mount) => self.serve(exchange, &Arc::clone(mount), id).await,
             // What is logged and recorded on the way says which request it was.
