@@ -16,6 +16,7 @@ mod running;
 mod shutdown;
 mod state;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 pub(crate) use catalogues::{client_of, lock_path};
@@ -79,7 +80,7 @@ pub fn run(config: Config, source: Source, options: Options) -> Result<Result<()
     lasting.start_background(runtime.handle());
     let certificates = Arc::new(Certificates::open(&config, &lasting, options.dev_tls)?);
     let running = Arc::new(Running::start(lasting, &config, runtime.handle().clone())?);
-    let signals = Signals::listen(Arc::clone(&lifecycle), config.server.drain_delay)?;
+    let signals = Signals::listen(Arc::clone(&lifecycle), config.server.drain_delay, handover(&config))?;
     let config = Arc::new(config);
     let reloader = Arc::new(Reloader::new(Arc::clone(&running), source, Arc::clone(&config)));
     runtime.spawn(reloader.watch()?);
@@ -134,12 +135,17 @@ fn server(
     Ok(server)
 }
 
+/// Where a process that is to take over waits for the sockets.
+fn handover(config: &Config) -> PathBuf {
+    config.state.directory.join("upgrade.sock")
+}
+
 fn server_conf(config: &Config) -> ServerConf {
     ServerConf {
         threads: config.server.threads,
         // A connection stays on its thread: nothing on the data path blocks, and stealing costs more than it evens out.
         work_stealing: false,
-        upgrade_sock: config.state.directory.join("upgrade.sock").display().to_string(),
+        upgrade_sock: handover(config).display().to_string(),
         pid_file: config.state.directory.join("portcullis.pid").display().to_string(),
         grace_period_seconds: Some(config.server.shutdown_grace.as_secs()),
         graceful_shutdown_timeout_seconds: Some(5),

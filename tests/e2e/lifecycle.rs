@@ -159,6 +159,9 @@ async fn a_new_process_takes_over_and_no_call_notices() {
     let mut world = WorldBuilder::new(&backend).start().await;
     let load = Load::start(&world, world.http(), MIXED);
     load.calls(100).await;
+    // Nobody waits for the sockets: a hand-over now would be an outage.
+    world.gateway.signal("QUIT").await;
+    load.calls(100).await;
     let mut old = world.upgrade();
     // It waits for the sockets from the moment that its end of the way is there.
     while !world.directory().join("state/upgrade.sock").exists() {

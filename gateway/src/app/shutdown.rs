@@ -1,5 +1,6 @@
 //! From a signal to the end: not ready, then closed, then drained, then gone; and the trail is whole.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,14 +25,20 @@ pub(super) struct Signals {
     received: Mutex<[Signal; 3]>,
     lifecycle: Arc<Lifecycle>,
     drain_delay: Duration,
+    handover: PathBuf,
 }
 
 impl Signals {
-    /// Listens for SIGTERM, SIGQUIT and SIGINT; call it where a runtime is entered.
-    pub(super) fn listen(lifecycle: Arc<Lifecycle>, drain_delay: Duration) -> Result<Self, StartError> {
+    /// Listens for SIGTERM, SIGQUIT and SIGINT; call it where a runtime is entered. `handover` is where a process waits that
+    /// was started to take the sockets over.
+    pub(super) fn listen(
+        lifecycle: Arc<Lifecycle>,
+        drain_delay: Duration,
+        handover: PathBuf,
+    ) -> Result<Self, StartError> {
         let on = |kind| signal(kind).map_err(start("the signals"));
         let received = [on(SignalKind::terminate())?, on(SignalKind::quit())?, on(SignalKind::interrupt())?];
-        Ok(Self { received: Mutex::new(received), lifecycle, drain_delay })
+        Ok(Self { received: Mutex::new(received), lifecycle, drain_delay, handover })
     }
 }
 
@@ -51,7 +58,8 @@ impl ShutdownSignalWatch for Signals {
                 }
                 ShutdownSignal::GracefulTerminate
             }
-            _ = quit.recv() => {
+            // Without a successor, ending would be an outage.
+            () = called(quit, &self.handover) => {
                 tracing::info!("the gateway hands its sockets to the process that was started with --upgrade");
                 ShutdownSignal::GracefulUpgrade
             }
@@ -59,6 +67,20 @@ impl ShutdownSignalWatch for Signals {
                 self.lifecycle.advance(Stage::LastCall);
                 ShutdownSignal::FastShutdown
             }
+        }
+    }
+}
+
+/// Waits for SIGQUIT while a process waits for the sockets.
+async fn called(quit: &mut Signal, handover: &Path) {
+    loop {
+        match quit.recv().await {
+            Some(()) if handover.exists() => return,
+            Some(()) => {
+                let at = handover.display();
+                tracing::error!(%at, "SIGQUIT hands the sockets over, but no process waits for them, and this one goes on; start the new one with --upgrade first, or end this one with SIGTERM");
+            }
+            None => std::future::pending().await,
         }
     }
 }
