@@ -25,7 +25,7 @@ setup:
 demo: setup-build
 	@examples/quickstart/demo.sh
 
-SCRIPTS := .ci/run deploy/image.sh deploy/entra/setup.sh deploy/postgres/init.sh examples/quickstart/demo.sh fuzz/run.sh fuzz/rustc.sh tests/setup.sh tests/interop/xdg-open tests/bench/run.sh
+SCRIPTS := .ci/run deploy/image.sh deploy/entra/setup.sh deploy/postgres/init.sh examples/quickstart/demo.sh fuzz/run.sh fuzz/rustc.sh tests/setup.sh tests/interop/xdg-open tests/bench/run.sh tests/idp/run.sh
 
 lint: setup-build
 	@if type -P shellcheck >/dev/null; then shellcheck $(SCRIPTS); fi
@@ -50,7 +50,7 @@ chaos: setup
 	CARGO=$(CARGO) target/debug/chaos $(ROWS)
 
 bench: setup-build
-	@tests/bench/run.sh
+	@tests/bench/run.sh tests/idp/run.sh
 
 fmt:
 	$(CARGO) fmt --all

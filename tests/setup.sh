@@ -50,6 +50,7 @@ have chromium chromium
 have promtool prometheus
 have faketime faketime
 have shellcheck shellcheck
+have systemd-analyze systemd
 have redis-server redis-server
 have sqlite3 sqlite3
 # Debian keeps its programs under /usr/lib/postgresql, away from the path.

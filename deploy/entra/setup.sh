@@ -33,19 +33,41 @@ role_id() {
   az ad app show --id "$1" --query "appRoles[?value=='$2'].id | [0]" --output tsv
 }
 
+# role_json ID ROLE ENABLED: one app role.
+role_json() {
+  printf '{"id":"%s","value":"%s","displayName":"%s","description":"Portcullis: %s","isEnabled":%s,"allowedMemberTypes":["User","Application"]}' \
+    "$1" "$2" "$2" "$2" "$3"
+}
+
 # roles APP_ID ROLE...: the registration's app roles as JSON; a role that is there keeps its ID.
 roles() {
-  local app_id=$1 separator='' id
+  local app_id=$1 separator='' id role
   shift
   printf '['
   for role in "$@"; do
-    [[ $role =~ ^[A-Za-z0-9._-]+$ ]] || fail "\`$role\` cannot be an app role; write letters, digits, dots, dashes and underscores"
     id=$(role_id "$app_id" "$role")
-    printf '%s{"id":"%s","value":"%s","displayName":"%s","description":"Portcullis: %s","isEnabled":true,"allowedMemberTypes":["User","Application"]}' \
-      "$separator" "${id:-$(guid)}" "$role" "$role" "$role"
+    printf '%s%s' "$separator" "$(role_json "${id:-$(guid)}" "$role" true)"
     separator=,
   done
   printf ']'
+}
+
+# retire APP_ID OBJECT ROLE...: disables the roles that are there and are not wanted, for Entra removes no enabled one.
+retire() {
+  local app_id=$1 object=$2 all='' separator='' goes='' id role enabled
+  shift 2
+  while IFS=$'\t' read -r id role; do
+    enabled=true
+    [[ " $* " == *" $role "* ]] || enabled=false goes=yes
+    all+=$separator$(role_json "$id" "$role" "$enabled")
+    separator=,
+  done < <(az ad app show --id "$app_id" --query 'appRoles[].[id,value]' --output tsv)
+  [ -z "$goes" ] || patch "$object" "{ \"appRoles\": [$all] }"
+}
+
+# patch OBJECT JSON: changes the registration.
+patch() {
+  az rest --method PATCH --url "$GRAPH/v1.0/applications/$1" --headers Content-Type=application/json --body "$2" >/dev/null
 }
 
 # scope_id APP_ID: the ID of the delegated permission `access_as_user`, a new one where it is not there yet.
@@ -68,18 +90,22 @@ permissions() {
 }
 
 create() {
-  local name=$1 public_url=${2%/} app_id object
+  local name=$1 public_url=${2%/} app_id object role
   shift 2
   [[ $public_url =~ ^https://[^/]+$ || $public_url =~ ^http://(localhost|127\.0\.0\.1)(:[0-9]+)?$ ]] ||
     fail "\`$public_url\` cannot be the public URL; write https:// and a host, without a path"
   [ $# -gt 0 ] || fail 'name at least one app role, as in Task.Read'
+  for role in "$@"; do
+    [[ $role =~ ^[A-Za-z0-9._-]+$ ]] || fail "\`$role\` cannot be an app role; write letters, digits, dots, dashes and underscores"
+  done
   app_id=$(az ad app list --filter "displayName eq '$name'" --query '[0].appId' --output tsv)
   if [ -z "$app_id" ]; then
     app_id=$(az ad app create --display-name "$name" --sign-in-audience AzureADMyOrg --query appId --output tsv)
   fi
   object=$(object_of "$app_id")
+  retire "$app_id" "$object" "$@"
   # requestedAccessTokenVersion 2: without it Entra issues tokens of version 1, which the gateway refuses.
-  az rest --method PATCH --url "$GRAPH/v1.0/applications/$object" --headers Content-Type=application/json --body "{
+  patch "$object" "{
     \"web\": { \"redirectUris\": [\"$public_url/auth/callback\"] },
     \"identifierUris\": [\"api://$app_id\"],
     \"api\": {
@@ -93,10 +119,9 @@ create() {
     \"appRoles\": $(roles "$app_id" "$@"),
     \"optionalClaims\": { \"accessToken\": [{ \"name\": \"idtyp\" }, { \"name\": \"acct\" }, { \"name\": \"auth_time\" }, { \"name\": \"acrs\" }],
       \"idToken\": [{ \"name\": \"acct\" }, { \"name\": \"auth_time\" }, { \"name\": \"acrs\" }] }
-  }" >/dev/null
+  }"
   # Apart, for it names the scope that has to be there by then.
-  az rest --method PATCH --url "$GRAPH/v1.0/applications/$object" --headers Content-Type=application/json \
-    --body "{ \"requiredResourceAccess\": $(permissions "$app_id") }" >/dev/null
+  patch "$object" "{ \"requiredResourceAccess\": $(permissions "$app_id") }"
   az ad sp show --id "$app_id" >/dev/null 2>&1 || az ad sp create --id "$app_id" >/dev/null
   # Only who was given a role can sign in; the others are told so by Entra.
   az ad sp update --id "$app_id" --set appRoleAssignmentRequired=true >/dev/null
@@ -121,17 +146,25 @@ certificate() {
 }
 
 federated() {
-  local parameters
+  local parameters known
   parameters=$(printf '{"name":"%s","issuer":"%s","subject":"%s","audiences":["%s"]}' "$2" "$3" "$4" "$AUDIENCE")
-  az ad app federated-credential create --id "$1" --parameters "$parameters" >/dev/null
+  known=$(az ad app federated-credential list --id "$1" --query "[?name=='$2'].id | [0]" --output tsv)
+  if [ -n "$known" ]; then
+    az ad app federated-credential update --id "$1" --federated-credential-id "$known" --parameters "$parameters" >/dev/null
+  else
+    az ad app federated-credential create --id "$1" --parameters "$parameters" >/dev/null
+  fi
 }
 
 assign() {
-  local role resource
+  local role resource url known
   role=$(role_id "$1" "$2")
   [ -n "$role" ] || fail "the registration $1 has no app role \`$2\`"
   resource=$(az ad sp show --id "$1" --query id --output tsv)
-  az rest --method POST --url "$GRAPH/v1.0/servicePrincipals/$resource/appRoleAssignedTo" --headers Content-Type=application/json \
+  url="$GRAPH/v1.0/servicePrincipals/$resource/appRoleAssignedTo"
+  known=$(az rest --method GET --url "$url?\$top=999" --query "value[?principalId=='$3' && appRoleId=='$role'].id | [0]" --output tsv)
+  [ -z "$known" ] || return 0
+  az rest --method POST --url "$url" --headers Content-Type=application/json \
     --body "{\"principalId\":\"$3\",\"resourceId\":\"$resource\",\"appRoleId\":\"$role\"}" >/dev/null
 }
 

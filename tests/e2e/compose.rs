@@ -138,7 +138,7 @@ fn what_it_names_is_there() {
     let wanted = variables(&read("compose.yaml"));
     assert!(wanted.is_subset(&offered), "{wanted:?} of the compose file, {offered:?} of the example");
     let handed: BTreeSet<String> = texts(&services(&compose)["gateway"]["environment"]).into_iter().collect();
-    let read_by_gateway = variables(&read("gateway.yaml"));
+    let read_by_gateway = variables(&read("config/gateway.yaml"));
     assert!(
         read_by_gateway.is_subset(&handed),
         "the container has {handed:?}, the configuration wants {read_by_gateway:?}"
@@ -206,7 +206,7 @@ impl Stack {
             assert!(made.success());
         }
         let config = swap(
-            &read("gateway.yaml"),
+            &read("config/gateway.yaml"),
             &[
                 ("0.0.0.0:8080", format!("127.0.0.1:{client}")),
                 ("0.0.0.0:9090", format!("127.0.0.1:{admin}")),

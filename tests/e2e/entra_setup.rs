@@ -45,6 +45,12 @@ fn the_registration_is_what_the_gateway_needs_and_stays_so_when_run_again() {
     let again = asked(directory.path());
     assert_eq!(again["requests"][2]["body"], *body, "the IDs of what is there must stay");
     assert_eq!(again["requests"][3], first["requests"][1]);
+    // One role fewer: it is disabled first, or Entra would refuse.
+    let fewer = setup(directory.path(), &CREATE[..4]);
+    assert!(fewer.status.success(), "{}", String::from_utf8_lossy(&fewer.stderr));
+    let fewer = asked(directory.path());
+    let roles = fewer["applications"][0]["appRoles"].as_array().unwrap();
+    assert_eq!((roles.len(), &roles[0]["id"]), (1, &body["appRoles"][0]["id"]));
 }
 
 #[test]
@@ -61,8 +67,17 @@ fn credentials_and_roles_are_added_to_it() {
     assert!(setup(directory.path(), &["federated", app, "cluster", "https://oidc.example/", subject]).status.success());
     assert!(setup(directory.path(), &["assign", app, "Task.All", "a-group"]).status.success());
     assert!(setup(directory.path(), &["consent", app]).status.success());
+    // Each can be run again, and changes what is there to what is wanted.
+    let other = "system:serviceaccount:portcullis:other";
+    for step in
+        [&["federated", app, "cluster", "https://oidc.example/", other][..], &["assign", app, "Task.All", "a-group"]]
+    {
+        let again = setup(directory.path(), step);
+        assert!(again.status.success(), "{step:?}: {}", String::from_utf8_lossy(&again.stderr));
+    }
     let state = asked(directory.path());
-    assert_eq!(state["federated"]["subject"], subject);
+    assert_eq!(state["requests"].as_array().unwrap().len(), 3, "one assignment");
+    assert_eq!(state["federated"]["subject"], other);
     assert_eq!(state["consented"], state["applications"][0]["requiredResourceAccess"]);
     let assigned = &state["requests"][2];
     assert_eq!(assigned["url"], "https://graph.microsoft.com/v1.0/servicePrincipals/the-principal/appRoleAssignedTo");
@@ -76,6 +91,7 @@ fn what_cannot_be_right_is_refused_before_anything_is_asked() {
         &["create", "Portcullis", "http://mcp.example.com", "Task.Read"][..],
         &["create", "Portcullis", "https://mcp.example.com/mcp", "Task.Read"],
         &["create", "Portcullis", "https://mcp.example.com"],
+        &["create", "Portcullis", "https://mcp.example.com", "Task.Read", "a role"],
         &["secret", "app"],
         &["remove", "app"],
         &[],
@@ -83,5 +99,4 @@ fn what_cannot_be_right_is_refused_before_anything_is_asked() {
         assert!(!setup(directory.path(), bad).status.success(), "{bad:?}");
         assert!(!directory.path().join("az.json").exists(), "{bad:?}");
     }
-    assert!(!setup(directory.path(), &["create", "P", "https://mcp.example.com", "a role"]).status.success());
 }
