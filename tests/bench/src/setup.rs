@@ -198,7 +198,7 @@ fn configure(
          state: {{ path: '{state}' }}\n\
          entra: {{ tenant_id: '{tenant_id}', client_id: '{client_id}', client_secret: '{client_secret}', authority_host: '{origin}', allow_unlisted_authority: true }}\n\
          audit: {{ path: '{}'{trail} }}\n\
-         backends:\n  bench: {{ url: 'http://{backend}/mcp', accept_entra_tokens: true }}\n{limits}{POLICY}",
+         backends:\n  bench: {{ url: 'http://{backend}/mcp', accept_entra_tokens: true, max_concurrent: 10000 }}\n{limits}{POLICY}",
         audit.display()
     );
     std::fs::write(&file, yaml)?;
