@@ -11,6 +11,7 @@ mod identity;
 mod revocations;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http::{HeaderMap, header};
@@ -150,6 +151,8 @@ pub struct Authenticator {
     cache: Tokens,
     revocations: Arc<Revocations>,
     clock: Arc<dyn Clock>,
+    /// Whether it was said that somebody is in too many groups.
+    overage: AtomicBool,
 }
 
 impl Authenticator {
@@ -157,7 +160,8 @@ impl Authenticator {
     #[must_use]
     pub fn new(settings: Settings, clock: Arc<dyn Clock>) -> Self {
         let cache = Tokens::new(settings.cache_capacity, settings.cache_for);
-        Self { own: settings.own, entra: settings.entra, cache, revocations: settings.revocations, clock }
+        let overage = AtomicBool::new(false);
+        Self { own: settings.own, entra: settings.entra, cache, revocations: settings.revocations, clock, overage }
     }
 
     /// As [`Authenticator::authenticate`], where a backend with public access lets in who brings no token. A token that
@@ -256,9 +260,19 @@ impl Authenticator {
     ) -> Result<Verified, AuthnError> {
         let identity = entra.access_token(jws, now).await?;
         if identity.groups_overage {
-            tracing::debug!(oid = identity.oid, "the token names too many groups to list them; none of them counts");
+            self.too_many_groups(&identity.oid);
         }
         Ok(entras(identity, now))
+    }
+
+    /// Said once for everybody: the operator has to act, and each token of such a person would say it again.
+    fn too_many_groups(&self, oid: &str) {
+        if !self.overage.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                subject = oid,
+                "a person is in too many groups for a token to list them, and none of them counts; use app roles"
+            );
+        }
     }
 
     /// A token of nobody we know; for the log, the commonest first-run mistake is told apart.
