@@ -494,7 +494,21 @@ async fn a_redis_that_may_drop_grants_is_refused_and_a_client_that_was_dropped_r
     let started = fleet.world.command(&["serve", "--config", "gateway.yaml"]).await;
     let said = String::from_utf8(started.stderr).unwrap();
     assert!(!started.status.success() && said.contains("noeviction"), "{said}");
+    // Those that serve go on, and say so until it is set right.
+    let noted = async |wanted: bool| {
+        for _ in 0..800 {
+            if fleet.world.probe("/readyz").await.contains("noeviction") == wanted {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+        panic!("the note does not come or go: {}", fleet.world.probe("/readyz").await);
+    };
+    noted(true).await;
+    assert!(fleet.world.gateway.said().contains("drops grants when it is full"));
+    assert!(fleet.world.probe("/readyz").await.starts_with("ready"));
     assert!(fleet.redis.ask(&["config", "set", "maxmemory-policy", "noeviction"]).contains("OK"));
+    noted(false).await;
     Node::start(&fleet.world).await;
     let renewed = there.refreshed(&tokens.refresh).await;
     // What an eviction would have done.

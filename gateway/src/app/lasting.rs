@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::identity_provider::IdentityProvider;
 use super::mounts::{mount, scopes};
-use super::revocations::{Feed, Replaced};
+use super::revocations::{Fault, Feed};
 use super::{StartError, budgets, keys, start, state};
 use crate::audit::{self, Auditor, Digester, Signer};
 use crate::authn::{self, Authenticator, Revocations};
@@ -53,7 +53,9 @@ pub(super) struct Lasting {
     pub(super) lifecycle: Arc<Lifecycle>,
     pub(super) budgets: Arc<Budgets>,
     pub(super) revocations: Arc<Revocations>,
-    pub(super) replaced: Arc<Replaced>,
+    pub(super) replaced: Arc<Fault>,
+    /// Whether the store may be trusted still.
+    pub(super) untrusted: Arc<Fault>,
     store: Arc<dyn Store>,
     sealer: Sealer,
     keys: Mutex<Keys>,
@@ -107,6 +109,7 @@ impl Lasting {
             lifecycle: Arc::default(),
             revocations,
             replaced: feed.replaced(),
+            untrusted: feed.untrusted(),
             store,
             sealer,
             keys: Mutex::new(keys),

@@ -41,7 +41,7 @@ impl Readiness for Ready {
             missing.push(format!("{what}; see the log and `oauth.revocation_staleness`"));
         }
         // The others serve from what is there now; this one knows nothing of what they end.
-        missing.extend(lasting.replaced.fault().map(|fault| format!("the store {fault}")));
+        missing.extend(lasting.replaced.told().map(|fault| format!("the store {fault}")));
         // A listener that cannot bind ends its thread and nothing else: only a connection proves that it is there.
         if std::net::TcpStream::connect_timeout(&reachable(self.listen), PROBE).is_err() {
             missing.push(format!("nothing listens on `{}`; see whether the port is taken", self.listen));
@@ -60,6 +60,7 @@ impl Readiness for Ready {
         let lasting = self.running.lasting();
         let age = lasting.revocations.age();
         let unread = (age > NOTABLE).then(|| format!("the log of revocations was last read {} s ago", age.as_secs()));
+        let untrusted = lasting.untrusted.told().map(|what| format!("the store {what}"));
         let refused = self.reloader.fault().map(|fault| {
             let first = fault.lines().next().unwrap_or_default();
             format!("the configuration on the disk is refused, and what ran before goes on: {first}")
@@ -78,6 +79,7 @@ impl Readiness for Ready {
             .chain(further)
             .chain(self.running.catalogues().notes())
             .chain(unread)
+            .chain(untrusted)
             .chain(refused)
             .chain(certificate)
             .collect()

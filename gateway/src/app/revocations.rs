@@ -16,18 +16,26 @@ const DEADLINE: Duration = Duration::from_secs(2);
 /// An age from which on the operator is told.
 pub(super) const NOTABLE: Duration = Duration::from_secs(5);
 
-/// Why the store is not the one that this gateway was started on, if it is not.
-#[derive(Debug, Default)]
-pub(super) struct Replaced(Mutex<Option<String>>);
+/// A reading of the log in so many: the store is asked whether it may be trusted still.
+const VOUCH_EVERY: u32 = 25;
 
-impl Replaced {
-    /// In words for the operator.
-    pub(super) fn fault(&self) -> Option<String> {
+/// A fault of the store, if it has one, in words for the operator: that it is not the one that this gateway was started on,
+/// or may not be trusted any more.
+#[derive(Debug, Default)]
+pub(super) struct Fault(Mutex<Option<String>>);
+
+impl Fault {
+    /// The words.
+    pub(super) fn told(&self) -> Option<String> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn learn(&self, fault: Option<String>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = fault;
+    /// Whether this is news.
+    fn learn(&self, fault: Option<String>) -> bool {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let news = *known != fault;
+        *known = fault;
+        news
     }
 }
 
@@ -37,7 +45,8 @@ pub(super) struct Feed {
     revocations: Arc<Revocations>,
     auditor: Arc<Auditor>,
     clock: Arc<dyn Clock>,
-    replaced: Arc<Replaced>,
+    replaced: Arc<Fault>,
+    untrusted: Arc<Fault>,
     seen: u64,
     /// Whether what was there at the start has been read.
     caught_up: bool,
@@ -51,12 +60,32 @@ impl Feed {
         auditor: Arc<Auditor>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { store, revocations, auditor, clock, replaced: Arc::default(), seen: 0, caught_up: false }
+        let (replaced, untrusted) = (Arc::default(), Arc::default());
+        Self { store, revocations, auditor, clock, replaced, untrusted, seen: 0, caught_up: false }
     }
 
     /// What it learns of whether the store is still the same.
-    pub(super) fn replaced(&self) -> Arc<Replaced> {
+    pub(super) fn replaced(&self) -> Arc<Fault> {
         Arc::clone(&self.replaced)
+    }
+
+    /// What it learns of whether the store may be trusted still.
+    pub(super) fn untrusted(&self) -> Arc<Fault> {
+        Arc::clone(&self.untrusted)
+    }
+
+    /// Asks whether the store may be trusted still. Silence says nothing of it.
+    async fn vouch(&self) {
+        let fault = match tokio::time::timeout(DEADLINE, self.store.vouch()).await {
+            Ok(Err(StoreError::Unusable { what, .. })) => Some(what),
+            Ok(Ok(())) => None,
+            Ok(Err(_)) | Err(_) => return,
+        };
+        match (self.untrusted.learn(fault.clone()), fault) {
+            (true, Some(what)) => tracing::error!("the store {what}"),
+            (true, None) => tracing::info!("the store may be trusted again"),
+            (false, _) => {}
+        }
     }
 
     /// Reads what is new.
@@ -94,8 +123,11 @@ impl Feed {
     /// Reads again and again.
     pub(super) async fn follow(mut self) {
         let mut failing = false;
-        loop {
+        for number in (0..VOUCH_EVERY).cycle() {
             tokio::time::sleep(EVERY).await;
+            if number == 0 {
+                self.vouch().await;
+            }
             let outcome = tokio::time::timeout(DEADLINE, self.read()).await;
             if let Ok(answer) = &outcome {
                 let replaced = answer.as_ref().err().filter(|error| matches!(error, StoreError::Replaced { .. }));

@@ -249,6 +249,11 @@ pub trait Store: Send + Sync + std::fmt::Debug {
         Ok(Counted::Elsewhere)
     }
 
+    /// Whether the store may be trusted still with what it is given: somebody may have set it otherwise since it was opened.
+    async fn vouch(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// Forgets what is over; gives the number of records.
     async fn purge(&self, now: Timestamp) -> Result<u64, StoreError>;
 }

@@ -73,6 +73,7 @@ acts! {
     lease(of: &str, holder: Digest256, now: Timestamp, until: Timestamp) -> bool;
     release(of: &str, holder: Digest256) -> ();
     count(of: Digest256, period: Duration, burst: u32) -> Counted;
+    vouch() -> ();
     purge(now: Timestamp) -> u64;
 }
 

@@ -1,4 +1,4 @@
-//! Whether a Redis can be trusted with grants: asked when the gateway starts.
+//! Whether a Redis can be trusted with grants: asked when the gateway starts, and now and then while it serves.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -42,32 +42,40 @@ impl RedisStore {
     }
 
     async fn check_servers(&self) -> Result<(), StoreError> {
-        let mut info = Cmd::new();
-        info.arg("INFO").arg("everything");
-        let told = match self.pool.ask::<Value>(&info).await {
-            Ok(told) => lines(&told),
-            Err(StoreError::Redis(error)) if error.code() == Some("NOPERM") => {
-                tracing::warn!(
-                    redis = self.shown,
-                    "INFO is not permitted: see yourself that its policy is `noeviction`"
-                );
-                return Ok(());
-            }
-            Err(error) => return Err(error),
+        let Some(told) = self.settings_of_servers().await? else {
+            tracing::warn!(redis = self.shown, "INFO is not permitted: see yourself that its policy is `noeviction`");
+            return Ok(());
         };
-        let value = |name: &str| {
-            let value = move |line: &String| line.strip_prefix(name)?.strip_prefix(':').map(str::to_owned);
-            told.iter().filter_map(value).collect::<Vec<_>>()
-        };
-        if let Some(policy) = value("maxmemory_policy").into_iter().find(|policy| policy.starts_with("allkeys")) {
-            let what = format!("drops grants when it is full (`maxmemory-policy {policy}`); set it to `noeviction`");
-            return Err(StoreError::Unusable { path: self.shown.clone(), what });
-        }
-        if value("aof_enabled").iter().any(|enabled| enabled == "0") {
+        self.check_eviction(&told)?;
+        if value(&told, "aof_enabled").any(|enabled| enabled == "0") {
             let what = "it does not log to its disk (`appendonly yes`): what was written last is lost when it stops";
             tracing::warn!(redis = self.shown, "{what}");
         }
         Ok(())
+    }
+
+    /// Whether no server was set since then to drop what it is given.
+    pub(super) async fn keeps_everything(&self) -> Result<(), StoreError> {
+        self.settings_of_servers().await?.map_or(Ok(()), |told| self.check_eviction(&told))
+    }
+
+    /// What the servers tell of themselves; nothing where the gateway's user may not ask.
+    async fn settings_of_servers(&self) -> Result<Option<Vec<String>>, StoreError> {
+        let mut info = Cmd::new();
+        info.arg("INFO").arg("everything");
+        match self.pool.ask::<Value>(&info).await {
+            Ok(told) => Ok(Some(lines(&told))),
+            Err(StoreError::Redis(error)) if error.code() == Some("NOPERM") => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn check_eviction(&self, told: &[String]) -> Result<(), StoreError> {
+        let Some(policy) = value(told, "maxmemory_policy").find(|policy| policy.starts_with("allkeys")) else {
+            return Ok(());
+        };
+        let what = format!("drops grants when it is full (`maxmemory-policy {policy}`); set it to `noeviction`");
+        Err(StoreError::Unusable { path: self.shown.clone(), what })
     }
 
     /// An error with what it means.
@@ -85,6 +93,11 @@ impl RedisStore {
             other => other,
         }
     }
+}
+
+/// The values of this name.
+fn value<'t>(told: &'t [String], name: &'t str) -> impl Iterator<Item = &'t str> {
+    told.iter().filter_map(move |line| line.strip_prefix(name)?.strip_prefix(':'))
 }
 
 /// The lines of one answer or of the answers of all nodes.
