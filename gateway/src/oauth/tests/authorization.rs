@@ -190,3 +190,24 @@ async fn nobody_gets_a_login_by_asking_for_headers_only() {
     let head = Request::head(query("/authorize", &authorize(&client_id))).body(Body::empty()).unwrap();
     assert_eq!(world.send(head).await.status, 405);
 }
+
+#[tokio::test]
+async fn parameters_are_in_one_place_or_the_link_cannot_be_used() {
+    let world = World::new().await;
+    let client_id = world.register(REDIRECT).await;
+    let good = authorize(&client_id);
+    let pairs: Vec<(&str, &str)> = good.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    assert_eq!(world.send(form("/authorize", &pairs)).await.status, 200, "the control");
+    for path in ["/authorize?client_id=x", &query("/authorize", &good)] {
+        assert_page(&world.send(form(path, &pairs)).await, 400);
+    }
+    // A body has no meaning in a GET (RFC 9110 section 9.3.1): what it says of another client changes nothing.
+    let mut with_body =
+        form(&query("/authorize", &good), &[("client_id", "another"), ("redirect_uri", "https://e.example")]);
+    *with_body.method_mut() = Method::GET;
+    let page = world.send(with_body).await;
+    assert!(page.status == 200 && page.body.contains("Test client"), "{}", page.body);
+    let mut alone = form("/authorize", &pairs);
+    *alone.method_mut() = Method::GET;
+    assert_page(&world.send(alone).await, 400);
+}

@@ -172,3 +172,45 @@ async fn the_file_holds_nothing_that_could_be_presented() {
         assert!(!holds(&secret), "{secret}");
     }
 }
+
+#[tokio::test]
+async fn nothing_that_is_secret_or_a_refusal_is_kept_by_a_cache() {
+    let world = World::new().await;
+    let client_id = world.register(REDIRECT).await;
+    let code = world.code(&client_id).await;
+    let tokens = world.redeem(&client_id, &code).await;
+    let refresh = tokens.json()["refresh_token"].as_str().unwrap().to_owned();
+    let device = metadata_of(REDIRECT);
+    let answers = [
+        ("tokens", 200, tokens),
+        ("a code twice", 400, world.redeem(&client_id, &code).await),
+        ("tokens of a grant that is over", 400, world.refresh(&client_id, &refresh).await),
+        ("an unknown client", 401, world.redeem("nobody", "x").await),
+        ("no form", 400, world.post_json("/token", "{}").await),
+        ("a registration", 201, world.post_json("/register", device).await),
+        ("a refused one", 400, world.post_json("/register", "{}").await),
+        ("a refused revocation", 401, world.post("/revoke", &[("client_id", "nobody"), ("token", "x")]).await),
+        ("a page", 400, world.get("/authorize").await),
+    ];
+    for (what, status, answer) in answers {
+        assert_eq!((answer.status, answer.header(header::CACHE_CONTROL)), (status, "no-store"), "{what}");
+    }
+}
+
+#[test]
+fn what_is_issued_cannot_be_guessed() {
+    const COUNT: usize = 10_000;
+    let mut ones = [0_usize; 256];
+    let mut seen = std::collections::HashSet::new();
+    for _ in 0..COUNT {
+        let bytes = URL_SAFE_NO_PAD.decode(secret()).unwrap();
+        assert_eq!(bytes.len(), 32);
+        for (bit, count) in ones.iter_mut().enumerate() {
+            *count += usize::from(bytes[bit / 8] >> (bit % 8) & 1);
+        }
+        assert!(seen.insert(bytes), "twice");
+    }
+    // Ten standard deviations: a generator that works never gets there.
+    let (least, most) = (ones.iter().min().unwrap(), ones.iter().max().unwrap());
+    assert!(*least > COUNT * 45 / 100 && *most < COUNT * 55 / 100, "{least} to {most} of {COUNT}");
+}
