@@ -1,14 +1,18 @@
 //! What is kept of the documents and keys of clients, for how long, and what a crowd of them costs.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use portcullis_tests::documents::{Documents, Page};
 use portcullis_tests::{Backend, Calendar, Flow, World, WorldBuilder};
+use rcgen::{KeyPair, PublicKeyData, SigningKey};
 use reqwest::Response;
 use serde_json::{Value, json};
 
 const APP: &str = "https://client.example/oauth/app.json";
 const OTHER: &str = "https://other.example/oauth/app.json";
+const KEYS: &str = "https://keys.example/keys.json";
 const MINUTE: i64 = 60;
 const HOUR: i64 = 60 * MINUTE;
 
@@ -119,4 +123,98 @@ async fn whoever_names_any_number_of_urls_of_a_host_shuts_nobody_out_for_longer_
     assert!((4..=12).contains(&fetched()), "a few at a time: {}", fetched());
     // Whatever came of it then, nobody was told that this client is none.
     assert_eq!(begin(&world, APP).await.status(), 200, "during the rush it was {during}");
+}
+
+/// A client's key pair under a name.
+struct ClientKey {
+    kid: &'static str,
+    pair: KeyPair,
+}
+
+impl ClientKey {
+    fn new(kid: &'static str) -> Self {
+        Self { kid, pair: KeyPair::generate().unwrap() }
+    }
+
+    /// Its public half as a set of one.
+    fn set(&self) -> Value {
+        let (x, y) = self.pair.der_bytes()[1..].split_at(32);
+        let (x, y) = (URL_SAFE_NO_PAD.encode(x), URL_SAFE_NO_PAD.encode(y));
+        json!({ "keys": [{ "kty": "EC", "crv": "P-256", "use": "sig", "alg": "ES256", "kid": self.kid, "x": x, "y": y }] })
+    }
+
+    /// An assertion of the client for this server (RFC 7523 section 3), so many seconds from now.
+    #[expect(clippy::disallowed_methods, reason = "the gateway's calendar is set by how far it is from the machine's")]
+    fn assertion(&self, world: &World, offset: i64) -> String {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let claims = json!({ "iss": APP, "sub": APP, "aud": world.url(), "jti": rand::random::<u64>().to_string(),
+            "exp": now.checked_add_signed(offset).unwrap() + 200 });
+        let header = json!({ "alg": "ES256", "typ": "JWT", "kid": self.kid });
+        let message = [header, claims].map(|part| URL_SAFE_NO_PAD.encode(part.to_string())).join(".");
+        let signature = fixed(&self.pair.sign(message.as_bytes()).unwrap());
+        format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))
+    }
+}
+
+/// The two numbers of a DER signature, each in 32 bytes (RFC 7518 section 3.4).
+fn fixed(der: &[u8]) -> Vec<u8> {
+    let mut rest = &der[2..];
+    let mut out = Vec::new();
+    for _ in 0..2 {
+        let (number, after) = rest[2..].split_at(rest[1].into());
+        let number = &number[number.iter().take_while(|byte| **byte == 0).count()..];
+        out.extend(std::iter::repeat_n(0, 32 - number.len()).chain(number.iter().copied()));
+        rest = after;
+    }
+    out
+}
+
+#[tokio::test]
+async fn a_client_shows_itself_by_the_keys_that_it_publishes_and_replaces_them() {
+    let (documents, calendar) = (Documents::start().await, Calendar::new());
+    let (first, second, foreign) = (ClientKey::new("1"), ClientKey::new("2"), ClientKey::new("1"));
+    let mut with_keys = document(APP);
+    with_keys["token_endpoint_auth_method"] = json!("private_key_jwt");
+    with_keys["jwks_uri"] = json!(KEYS);
+    documents.put(APP, Page::json(&with_keys));
+    documents.put(KEYS, Page::json(&first.set()).named("\"keys\""));
+    let world = world(&documents, &calendar).await;
+    let flow = flow(&world, APP);
+    let send = async |form: &std::collections::BTreeMap<String, String>, assertion: Option<String>| {
+        let mut form = form.clone();
+        if let Some(assertion) = assertion {
+            let kind = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+            form.insert("client_assertion_type".to_owned(), kind.to_owned());
+            form.insert("client_assertion".to_owned(), assertion);
+        }
+        let response = flow.token(&form).await;
+        (response.status().as_u16(), response.json::<Value>().await.unwrap())
+    };
+    let form = flow.code_form(&flow.code("rita").await);
+    for wrong in [None, Some(foreign.assertion(&world, 0)), Some(second.assertion(&world, 0))] {
+        let (status, body) = send(&form, wrong).await;
+        assert_eq!((status, &body["error"]), (401, &json!("invalid_client")));
+    }
+    let own = first.assertion(&world, 0);
+    let (status, tokens) = send(&form, Some(own.clone())).await;
+    assert_eq!(status, 200, "the client itself; what others tried spent nothing: {tokens}");
+    let refresh = |tokens: &Value| flow.refresh_form(tokens["refresh_token"].as_str().unwrap());
+    let form = refresh(&tokens);
+    assert_eq!(send(&form, Some(own)).await.0, 401, "an assertion is good once");
+    // Another key in place of the first: it is looked for when it is shown.
+    documents.put(KEYS, Page::json(&second.set()).named("\"others\""));
+    calendar.set(45);
+    let (status, tokens) = send(&form, Some(second.assertion(&world, 45))).await;
+    assert_eq!(status, 200, "{tokens}");
+    let form = refresh(&tokens);
+    assert_eq!(send(&form, Some(first.assertion(&world, 45))).await.0, 401, "what was replaced is over");
+    // Their host may be out, and is not asked for everything.
+    documents.take_down();
+    for minutes in [3, 5] {
+        calendar.set(minutes * MINUTE);
+        let (status, _) = send(&form, Some(foreign.assertion(&world, minutes * MINUTE))).await;
+        assert_eq!(status, 401);
+    }
+    let (status, tokens) = send(&form, Some(second.assertion(&world, 5 * MINUTE))).await;
+    assert_eq!(status, 200, "keys that were good go on for their day: {tokens}");
 }
