@@ -2,11 +2,12 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use identity::{Endpoint, Fault};
+use identity::{Certificate, Endpoint, Fault, Options, User};
 use portcullis_tests::flow::{location, parameter};
 use portcullis_tests::{Backend, Flow, Tokens, World, WorldBuilder};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 const SCOPE: &str = "api://weather-api/.default";
 
@@ -97,4 +98,162 @@ async fn without_that_token_the_call_does_not_go() {
     world.identity.set_exchange_refusal(None);
     assert!(works(&world, &tokens).await, "a control");
     assert_eq!(backend.requests().len(), 1);
+}
+
+/// What the client is told at the end of a login: the code, or the error and its words.
+async fn outcome(flow: &Flow<'_>, person: &str, scope: Option<&str>) -> Result<String, (String, String)> {
+    let mut parameters = flow.parameters(person);
+    parameters.extend(scope.map(|scope| ("scope".to_owned(), scope.to_owned())));
+    let page = portcullis_tests::flow::Consent::read(flow.authorize(&parameters).await).await;
+    let approved = flow.decide(&page, "approve").await;
+    let cookie = portcullis_tests::flow::cookie(&approved);
+    let signed_in = flow.world.http().get(location(&approved)).send().await.unwrap();
+    let back = location(&flow.arrive(&location(&signed_in), &cookie).await);
+    let told = |name| parameter(&back, name).unwrap_or_default();
+    parameter(&back, "code").ok_or_else(|| (told("error"), told("error_description")))
+}
+
+async fn names(world: &World, tokens: &Tokens) -> Vec<String> {
+    let list = world.ask(&tokens.access, "tools/list", json!({})).await;
+    let tools = list["result"]["tools"].as_array().unwrap_or_else(|| panic!("{list}"));
+    tools.iter().map(|tool| tool["name"].as_str().unwrap().to_owned()).collect()
+}
+
+const PARTNER: &str = "22222222-2222-4222-8222-222222222222";
+const STRANGER: &str = "33333333-3333-4333-8333-333333333333";
+
+#[tokio::test]
+async fn people_of_a_listed_directory_come_in_under_its_ceiling_and_others_are_told_to_take_another_account() {
+    let options = Options::default();
+    let home = options.tenant_id.clone();
+    let person = |name: &str, number: u32, tenant: &str| User {
+        name: name.to_owned(),
+        oid: format!("0a11ce00-0000-4000-8000-0000000001{number:02}"),
+        roles: vec!["Task.All".to_owned()],
+        tenant: Some(tenant.to_owned()),
+        guest: false,
+    };
+    let mut users = User::examples();
+    users.extend([person("pat", 1, PARTNER), person("sam", 2, STRANGER)]);
+    let policy = format!(
+        "\n  tenants: {{ {home}: {{}}, {PARTNER}: {{ roles: [Task.Read] }} }}\
+         \n  roles: {{ Task.Read: {{ opens: [read] }}, Task.All: {{ opens: [read, delete] }} }}\
+         \n  tools: {{ weather: {{ read: ['get_*'], delete: ['delete_*'] }} }}"
+    );
+    let world = WorldBuilder::new(&Backend::plain().await)
+        .identity(Options { several_tenants: true, users, ..options })
+        .entra(&format!("tenants: [{PARTNER}]"))
+        .policy(&policy)
+        .own_tokens_only()
+        .start()
+        .await;
+    let (alice, pat) = (world.sign_in("alice").await, world.sign_in("pat").await);
+    assert_eq!(names(&world, &alice).await, ["get_forecast", "delete_station"], "the control");
+    assert_eq!(claims(&format!("Bearer {}", pat.access))["tid"], PARTNER);
+    assert_eq!(names(&world, &pat).await, ["get_forecast"]);
+    let flow = Flow::register(&world).await;
+    let (error, words) = outcome(&flow, "sam", None).await.unwrap_err();
+    assert_eq!(error, "access_denied");
+    assert!(words.contains("another organization"), "{words}");
+    let said = world.gateway.said();
+    assert!(said.contains(STRANGER) && said.contains("entra.tenants"), "{said}");
+}
+
+#[tokio::test]
+async fn a_scope_with_step_up_is_granted_to_a_strong_and_fresh_sign_in_only() {
+    let policy = "
+  tags: { read: { title: Look }, delete: { title: Remove stations, step_up: { acr: c1, max_age: 10m } } }
+  roles: { Task.All: { opens: [read, delete] } }
+  tools: { weather: { read: ['get_*'], delete: ['delete_*'] } }
+";
+    let backend = Backend::plain().await;
+    let world = WorldBuilder::new(&backend).policy(policy).own_tokens_only().start().await;
+    // A session of an hour is no proof of anybody's being there.
+    world.identity.set_session("alice", Some(3600));
+    let delete = |id: u32| json!({ "jsonrpc": "2.0", "id": id, "method": "tools/call", "params": { "name": "delete_station", "arguments": {} } });
+    let usual = world.sign_in("alice").await;
+    assert!(!usual.scope.contains("delete"), "{}", usual.scope);
+    let refused = world.post(&usual.access, &delete(1)).await;
+    assert_eq!(refused.status(), StatusCode::FORBIDDEN);
+    let challenge = refused.headers()["www-authenticate"].to_str().unwrap().to_owned();
+    assert!(challenge.contains("insufficient_scope") && challenge.contains("delete"), "{challenge}");
+    let flow = Flow::register(&world).await;
+    let code = outcome(&flow, "alice", Some("read delete")).await.expect("a code");
+    let strong = flow.tokens(&code).await;
+    let claims = claims(&format!("Bearer {}", strong.access));
+    assert_eq!(claims["acrs"], json!(["c1"]));
+    let answer: Value = world.post(&strong.access, &delete(2)).await.json().await.unwrap();
+    assert!(answer["result"].is_object(), "{answer}");
+    let asked = world.identity.requests().into_iter().rev().find(|request| request.starts_with("authorize?")).unwrap();
+    assert!(asked.contains("max_age=600") && asked.contains("prompt=login") && asked.contains("acrs"), "{asked}");
+    let before = backend.requests().len();
+    world.identity.set_weak("alice", true);
+    let (error, words) = outcome(&flow, "alice", Some("read delete")).await.unwrap_err();
+    assert_eq!(error, "access_denied");
+    assert!(words.contains("not strong"), "{words}");
+    assert!(outcome(&flow, "alice", Some("read")).await.is_ok(), "the control: reading wants nothing");
+    assert_eq!(backend.requests().len(), before);
+}
+
+#[tokio::test]
+async fn a_token_of_the_platform_is_a_credential_and_is_read_anew_each_time() {
+    let files = tempfile::tempdir().unwrap();
+    let file = files.path().join("token");
+    std::fs::write(&file, "a.first.token").unwrap();
+    let world = WorldBuilder::new(&Backend::plain().await)
+        .credential(&format!("federated_token_file: '{}'", file.display()))
+        .own_tokens_only()
+        .start()
+        .await;
+    let flow = Flow::register(&world).await;
+    for token in ["a.first.token", "a.second.token"] {
+        world.identity.set_federated_token(token);
+        std::fs::write(&file, token).unwrap();
+        assert!(works(&world, &flow.tokens(&flow.code("rita").await).await).await, "{token}");
+    }
+    std::fs::write(&file, "a.first.token").unwrap();
+    assert_eq!(outcome(&flow, "rita", None).await.unwrap_err().0, "server_error", "a token that is over");
+    assert!(world.gateway.said().contains("AADSTS700027"), "{}", world.gateway.said());
+}
+
+/// Runs `openssl`, which makes the RSA keys that Entra wants.
+fn openssl(directory: &std::path::Path, arguments: &[&str]) {
+    let output = std::process::Command::new("openssl").args(arguments).current_dir(directory).output().unwrap();
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[tokio::test]
+async fn a_certificate_is_a_credential_as_long_as_the_registration_has_it() {
+    let files = tempfile::tempdir().unwrap();
+    let pair = |name: &str| {
+        let (key, certificate) = (format!("{name}.key"), format!("{name}.pem"));
+        let of = ["-keyout", &key, "-out", &certificate, "-subj", "/CN=gateway"];
+        openssl(files.path(), &[&["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"][..], &of].concat());
+        openssl(files.path(), &["x509", "-in", &certificate, "-outform", "DER", "-out", "der"]);
+        openssl(files.path(), &["rsa", "-in", &key, "-pubout", "-outform", "DER", "-out", "public"]);
+        let read = |file: &str| std::fs::read(files.path().join(file)).unwrap();
+        Certificate { thumbprint: URL_SAFE_NO_PAD.encode(Sha256::digest(read("der"))), public_key: read("public") }
+    };
+    let (known, _other) = (pair("known"), pair("other"));
+    let put = |name: &str| {
+        for (from, to) in [("key", "gateway.key"), ("pem", "gateway.pem")] {
+            std::fs::copy(files.path().join(format!("{name}.{from}")), files.path().join(to)).unwrap();
+        }
+    };
+    put("known");
+    let at = files.path().display();
+    let world = WorldBuilder::new(&Backend::plain().await)
+        .identity(Options { certificate: Some(known), ..Options::default() })
+        .credential(&format!("certificate: {{ key_file: '{at}/gateway.key', certificate_file: '{at}/gateway.pem' }}"))
+        .own_tokens_only()
+        .start()
+        .await;
+    let flow = Flow::register(&world).await;
+    assert!(works(&world, &flow.tokens(&flow.code("rita").await).await).await);
+    put("other");
+    assert_eq!(outcome(&flow, "rita", None).await.unwrap_err().0, "server_error");
+    let said = world.gateway.said();
+    assert!(said.contains("upload `entra.certificate` to the app registration"), "{said}");
+    put("known");
+    assert!(outcome(&flow, "rita", None).await.is_ok(), "and is looked at each time");
 }

@@ -190,6 +190,8 @@ async fn cli(world: &World, arguments: &[&str], person: Option<&str>) -> (bool, 
     while let Some(line) = lines.next_line().await.unwrap() {
         if let (Some(shown), Some(person)) = (line.trim().strip_prefix("http"), person) {
             let mut link = Url::parse(&format!("http{shown}")).unwrap();
+            let challenge = link.query_pairs().find(|(name, _)| name == "code_challenge").map(|(_, value)| value.len());
+            assert_eq!(challenge, Some(43), "the code is bound to who asks for it: {link}");
             link.query_pairs_mut().append_pair("login_hint", person);
             let code = world.code_by_link(link).await;
             input.as_mut().unwrap().write_all(format!("{code}\n").as_bytes()).await.unwrap();

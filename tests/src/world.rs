@@ -46,6 +46,8 @@ pub struct WorldBuilder {
     redis: String,
     server: String,
     authority: Option<(String, u16, String)>,
+    identity: Options,
+    credential: String,
     tls: Option<(String, String)>,
     before: Vec<Vec<String>>,
     environment: Vec<(String, String)>,
@@ -94,6 +96,8 @@ impl WorldBuilder {
             redis: String::new(),
             server: String::new(),
             authority: None,
+            identity: Options::default(),
+            credential: "client_secret_file: secret".to_owned(),
             tls: None,
             before: Vec::new(),
             environment: Vec::new(),
@@ -222,6 +226,20 @@ impl WorldBuilder {
         self
     }
 
+    /// With an identity provider that is told this; where it listens and leads back to is the world's own affair.
+    #[must_use]
+    pub fn identity(mut self, options: Options) -> Self {
+        self.identity = options;
+        self
+    }
+
+    /// With another credential at the identity provider than its secret, as in `federated_token_file: token`.
+    #[must_use]
+    pub fn credential(mut self, line: &str) -> Self {
+        line.clone_into(&mut self.credential);
+        self
+    }
+
     /// With a command of the gateway's that is run before it starts, and must succeed.
     #[must_use]
     pub fn before(mut self, arguments: &[&str]) -> Self {
@@ -249,7 +267,7 @@ impl WorldBuilder {
         let scheme = if self.tls.is_some() { "https" } else { "http" };
         let url = format!("{scheme}://127.0.0.1:{port}");
         let listen = ([127, 0, 0, 1], 0).into();
-        let options = Options { listen, redirect_uris: vec![format!("{url}/auth/callback")], ..Options::default() };
+        let options = Options { listen, redirect_uris: vec![format!("{url}/auth/callback")], ..self.identity.clone() };
         let secret = options.client_secret.clone();
         let identity = Running::start(options).await.unwrap();
         let (authority, secret) = match &self.authority {
@@ -299,11 +317,19 @@ impl WorldBuilder {
         format!(
             "server: {{ listen: '127.0.0.1:{port}', public_url: '{url}', admin_listen: '127.0.0.1:{admin_port}', threads: 2, shutdown_grace: {grace}{tls}{} }}\n\
              state: {{ path: {}{} }}\n\
-             entra: {{ tenant_id: '{tenant_id}', client_id: '{client_id}', client_secret_file: secret, authority_host: '{authority}', allow_unlisted_authority: true{} }}\n\
+             entra: {{ tenant_id: '{tenant_id}', client_id: '{client_id}', {}, authority_host: '{authority}', allow_unlisted_authority: true{} }}\n\
              audit: {{ {}{} }}\n\
              backends:\n{backends}{}\n{limits}\
              policy:\n{}\n",
-            self.server, self.state, self.redis, self.entra, self.trail, self.audit, self.more, self.policy
+            self.server,
+            self.state,
+            self.redis,
+            self.credential,
+            self.entra,
+            self.trail,
+            self.audit,
+            self.more,
+            self.policy
         )
     }
 }
