@@ -3,7 +3,8 @@
 //!
 //! The digest is HMAC-SHA-256 over the arguments in canonical form (RFC 8785): two calls with the same arguments have the
 //! same digest, and who does not hold the key cannot find small arguments by trying. Done on the writer's thread.
-//! Numbers are those of ECMAScript; an integer that no double holds stays as it is, so that two ids are not one.
+//! Numbers are those of ECMAScript; an integer that no double holds stays as it is, so that two ids are not one, and a
+//! fraction of more digits than a double holds may be off by one in the last place.
 
 use std::collections::BTreeSet;
 
@@ -196,7 +197,9 @@ mod tests {
             ("9007199254740993", "9007199254740993"),
             ("18446744073709551615", "18446744073709551615"),
         ] {
-            let number: Number = serde_json::from_str(written).unwrap();
+            // Not by serde_json, whose reading of long fractions may be off by one in the last place.
+            let whole = written.parse::<u64>().map(Number::from);
+            let number = whole.unwrap_or_else(|_| Number::from_f64(written.parse().unwrap()).unwrap());
             assert_eq!(spelt_number(&number), canonical, "{written}");
         }
     }
