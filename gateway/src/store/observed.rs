@@ -42,6 +42,10 @@ macro_rules! acts {
     ($($name:ident($($argument:ident: $of:ty),*) -> $gives:ty;)*) => {
         #[async_trait]
         impl Store for Observed {
+            // No act: what it finds is in the log and in `/readyz`.
+            async fn vouch(&self) -> Result<(), StoreError> {
+                self.inner.vouch().await
+            }
             $(async fn $name(&self, $($argument: $of),*) -> Result<$gives, StoreError> {
                 self.timed(stringify!($name), self.inner.$name($($argument),*)).await
             })*
@@ -73,7 +77,6 @@ acts! {
     lease(of: &str, holder: Digest256, now: Timestamp, until: Timestamp) -> bool;
     release(of: &str, holder: Digest256) -> ();
     count(of: Digest256, period: Duration, burst: u32) -> Counted;
-    vouch() -> ();
     purge(now: Timestamp) -> u64;
 }
 

@@ -86,14 +86,6 @@ pub struct Revocations {
     pub lines: Vec<Revocation>,
 }
 
-impl Revocation {
-    /// Whether a token that the line ends can live still.
-    #[must_use]
-    pub fn is_of_tokens(&self, now: Timestamp) -> bool {
-        now < self.issued_before.plus(KEPT)
-    }
-}
-
 /// When a line of now can be forgotten.
 pub(super) fn kept_until(whose: &Whose, now: Timestamp) -> Timestamp {
     match whose {
