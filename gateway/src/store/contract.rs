@@ -20,6 +20,8 @@ const VERIFIER: &str = "a-verifier-that-is-long-enough-to-be-one-of-them";
 enum Make {
     Sqlite,
     Redis,
+    Guarded,
+    Sentinel,
     Cluster,
 }
 
@@ -36,13 +38,17 @@ impl Make {
                 let store = SqliteStore::open(&directory.path().join("portcullis.db")).await.unwrap();
                 Arc::new(store.with_bounds(logins, clients))
             }
-            Self::Redis | Self::Cluster => {
-                let servers = if matches!(self, Self::Redis) { servers::single() } else { servers::cluster() };
-                let store = RedisStore::open(&servers.settings(), Sealer::new([7; 32])).await.unwrap();
-                Arc::new(store.with_bounds(logins, clients))
-            }
+            Self::Redis => Self::on(servers::single(), logins, clients).await,
+            Self::Guarded => Self::on(servers::guarded(), logins, clients).await,
+            Self::Sentinel => Self::on(servers::sentinel(), logins, clients).await,
+            Self::Cluster => Self::on(servers::cluster(), logins, clients).await,
         };
         (directory, store)
+    }
+
+    async fn on(servers: &servers::Servers, logins: i64, clients: i64) -> Arc<dyn Store> {
+        let store = RedisStore::open(&servers.settings(), Sealer::new([7; 32])).await.unwrap();
+        Arc::new(store.with_bounds(logins, clients))
     }
 }
 
@@ -67,6 +73,9 @@ macro_rules! contract {
     ($($name:ident),* $(,)?) => {
         mod sqlite { use super::Make; $(#[tokio::test] async fn $name() { super::$name(Make::Sqlite).await; })* }
         mod redis { use super::Make; $(#[tokio::test] async fn $name() { super::$name(Make::Redis).await; })* }
+        /// With TLS, and a user with a password.
+        mod guarded { use super::Make; $(#[tokio::test] async fn $name() { super::$name(Make::Guarded).await; })* }
+        mod sentinel { use super::Make; $(#[tokio::test] async fn $name() { super::$name(Make::Sentinel).await; })* }
         mod cluster { use super::Make; $(#[tokio::test] async fn $name() { super::$name(Make::Cluster).await; })* }
     };
 }

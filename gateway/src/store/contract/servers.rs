@@ -15,22 +15,31 @@ use crate::store::{RedisKind, RedisSettings};
 pub(super) struct Servers {
     pub(super) ports: Vec<u16>,
     kind: RedisKind,
+    /// Who says where they are; nobody, and they are asked themselves.
+    sentinels: Vec<u16>,
+    /// The certificate of servers that speak TLS alone, to [`USER`] alone.
+    certificate: Option<PathBuf>,
     pub(super) running: Vec<Launched>,
-    pub(super) directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
+
+/// Who may use a server that is guarded, and the password.
+const USER: (&str, &str) = ("portcullis", "secret");
 
 impl Servers {
     /// Where they are, with a prefix that nobody has used.
     pub(super) fn settings(&self) -> RedisSettings {
         static STORES: AtomicU32 = AtomicU32::new(0);
-        let urls = self.ports.iter().map(|port| Secret::new(format!("redis://127.0.0.1:{port}"))).collect();
+        let (ca_file, guarded) = (self.certificate.clone(), self.certificate.is_some());
+        let scheme = if guarded { "rediss" } else { "redis" };
+        let asked = if self.sentinels.is_empty() { &self.ports } else { &self.sentinels };
+        let urls = asked.iter().map(|port| Secret::new(format!("{scheme}://127.0.0.1:{port}"))).collect();
         let prefix = format!("test-{}", STORES.fetch_add(1, Ordering::Relaxed));
-        let (username, password, ca_file) = (None, None, None);
         RedisSettings {
             urls,
             kind: self.kind.clone(),
-            username,
-            password,
+            username: guarded.then(|| USER.0.to_owned()),
+            password: guarded.then(|| Secret::new(USER.1)),
             ca_file,
             prefix,
             wait_replicas: 0,
@@ -78,6 +87,55 @@ pub(super) fn cluster() -> &'static Servers {
     })
 }
 
+/// One server that speaks TLS alone, to one user alone.
+pub(super) fn guarded() -> &'static Servers {
+    static GUARDED: OnceLock<Servers> = OnceLock::new();
+    GUARDED.get_or_init(|| {
+        let directory = tempfile::tempdir().unwrap();
+        let names = vec!["127.0.0.1".to_owned(), "localhost".to_owned()];
+        let made = rcgen::generate_simple_self_signed(names).unwrap();
+        let (certificate, key) = (directory.path().join("tls.crt"), directory.path().join("tls.key"));
+        std::fs::write(&certificate, made.cert.pem()).unwrap();
+        std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+        let port = free_port();
+        let (user, password) = USER;
+        let arguments = format!(
+            "--port 0 --tls-port {port} --bind 127.0.0.1 --tls-auth-clients no --tls-cert-file {} --tls-key-file {} --user default off --user {user} on >{password} ~* +@all",
+            certificate.display(),
+            key.display()
+        );
+        let running = vec![launch(&words(&arguments), directory.path().to_owned())];
+        wait_for("redis-server", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+        let certificate = Some(certificate);
+        Servers { ports: vec![port], kind: RedisKind::Single, sentinels: Vec::new(), certificate, running, directory }
+    })
+}
+
+/// What a sentinel watches, for as long as the process lives.
+pub(super) fn sentinel() -> &'static Servers {
+    static WATCHED: OnceLock<Servers> = OnceLock::new();
+    WATCHED.get_or_init(watched)
+}
+
+/// A primary, which is the first, with a replica, and a sentinel that watches them.
+pub(super) fn watched() -> Servers {
+    let mut data = start(RedisKind::Sentinel("main".to_owned()), 2, |_port| words("--repl-diskless-sync-delay 0"));
+    let (primary, replica) = (data.ports[0], data.ports[1]);
+    ask(replica, &["replicaof", "127.0.0.1", &primary.to_string()]);
+    wait_for("the replica", || ask(primary, &["info", "replication"]).contains("state=online"));
+    let port = free_port();
+    let file = data.directory.path().join("sentinel.conf");
+    let content = format!(
+        "port {port}\nbind 127.0.0.1\nsentinel monitor main 127.0.0.1 {primary} 1\nsentinel down-after-milliseconds main 500\nsentinel failover-timeout main 2000\n"
+    );
+    std::fs::write(&file, content).unwrap();
+    let arguments = [file.display().to_string(), "--sentinel".to_owned()];
+    data.running.push(launch(&arguments, data.directory.path().to_owned()));
+    wait_for("the sentinel", || ask(port, &["sentinel", "replicas", "main"]).contains(&replica.to_string()));
+    data.sentinels.push(port);
+    data
+}
+
 /// Starts servers with further arguments, and waits until they answer.
 pub(super) fn start(kind: RedisKind, count: usize, more: impl Fn(u16) -> Vec<String>) -> Servers {
     let directory = tempfile::tempdir().unwrap();
@@ -92,7 +150,7 @@ pub(super) fn start(kind: RedisKind, count: usize, more: impl Fn(u16) -> Vec<Str
     for port in &ports {
         wait_for("redis-server", || ask(*port, &["ping"]).contains("PONG") || ask(*port, &["ping"]).contains("NOAUTH"));
     }
-    Servers { ports, kind, running, directory }
+    Servers { ports, kind, sentinels: Vec::new(), certificate: None, running, directory }
 }
 
 /// Starts a `redis-server`.

@@ -1,6 +1,6 @@
 //! What a Redis must be to be trusted with grants, and what whoever can write to it cannot do.
 
-use super::servers::{Launched, Servers, ask, launch, single, start, wait_for, words};
+use super::servers::{ask, guarded, single, start, watched, words};
 use super::*;
 
 const SEALER: [u8; 32] = [7; 32];
@@ -201,63 +201,21 @@ async fn a_registration_that_is_used_outlives_the_key_that_sealed_it() {
 
 #[tokio::test]
 async fn a_user_with_a_password_is_let_in_over_tls_and_nobody_else() {
-    let directory = tempfile::tempdir().unwrap();
-    let certificate = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned(), "localhost".to_owned()]).unwrap();
-    let (cert, key) = (directory.path().join("tls.crt"), directory.path().join("tls.key"));
-    std::fs::write(&cert, certificate.cert.pem()).unwrap();
-    std::fs::write(&key, certificate.signing_key.serialize_pem()).unwrap();
-    let port = super::servers::free_port();
-    let arguments = format!(
-        "--port 0 --tls-port {port} --bind 127.0.0.1 --tls-auth-clients no --tls-cert-file {} --tls-key-file {} --user default off --user portcullis on >secret ~* +@all",
-        cert.display(),
-        key.display()
-    );
-    let _running = launch(&words(&arguments), directory.path().to_owned());
-    wait_for("redis-server", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
-    let good = RedisSettings {
-        urls: vec![crate::config::Secret::new(format!("rediss://127.0.0.1:{port}"))],
-        username: Some("portcullis".to_owned()),
-        password: Some(crate::config::Secret::new("secret")),
-        ca_file: Some(cert.clone()),
-        ..single().settings()
-    };
+    let good = guarded().settings();
     open(&good).await.unwrap();
     let wrong = RedisSettings { password: Some(crate::config::Secret::new("guess")), ..good.clone() };
     let error = open(&wrong).await.unwrap_err().to_string();
     assert!(!error.contains("guess"), "{error}");
     let unknown_authority = RedisSettings { ca_file: None, ..good.clone() };
     assert!(open(&unknown_authority).await.is_err());
-    let plain = crate::config::Secret::new(format!("redis://127.0.0.1:{port}"));
+    let plain = crate::config::Secret::new(format!("redis://127.0.0.1:{}", guarded().ports[0]));
     assert!(open(&RedisSettings { urls: vec![plain], ca_file: None, ..good }).await.is_err());
-}
-
-/// A primary with a replica, and a sentinel that watches them.
-fn watched() -> (Servers, u16, Launched) {
-    let data = start(RedisKind::Single, 2, |_port| words("--repl-diskless-sync-delay 0"));
-    let (primary, replica) = (data.ports[0], data.ports[1]);
-    ask(replica, &["replicaof", "127.0.0.1", &primary.to_string()]);
-    wait_for("the replica", || ask(primary, &["info", "replication"]).contains("state=online"));
-    let port = super::servers::free_port();
-    let file = data.directory.path().join("sentinel.conf");
-    let content = format!(
-        "port {port}\nbind 127.0.0.1\nsentinel monitor main 127.0.0.1 {primary} 1\nsentinel down-after-milliseconds main 500\nsentinel failover-timeout main 2000\n"
-    );
-    std::fs::write(&file, content).unwrap();
-    let arguments = [file.display().to_string(), "--sentinel".to_owned()];
-    let sentinel = launch(&arguments, data.directory.path().to_owned());
-    wait_for("the sentinel", || ask(port, &["sentinel", "replicas", "main"]).contains(&replica.to_string()));
-    (data, port, sentinel)
 }
 
 #[tokio::test]
 async fn a_failover_loses_nothing_that_a_replica_acknowledged() {
-    let (mut data, sentinel, _watching) = watched();
-    let settings = RedisSettings {
-        urls: vec![crate::config::Secret::new(format!("redis://127.0.0.1:{sentinel}"))],
-        kind: RedisKind::Sentinel("main".to_owned()),
-        wait_replicas: 1,
-        ..single().settings()
-    };
+    let mut data = watched();
+    let settings = RedisSettings { wait_replicas: 1, ..data.settings() };
     let store: Arc<dyn Store> = Arc::new(open(&settings).await.unwrap());
     let code = with_code(&store).await;
     assert!(matches!(store.redeem_code(code, &presented(), NOW).await.unwrap(), Redemption::Spent(_)));
