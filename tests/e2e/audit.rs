@@ -1,4 +1,5 @@
-//! The audit trail in every place it can go, and what becomes of requests when a place fails.
+//! The audit trail in every place it can go, and what becomes of requests when a place fails. Longer than other
+//! files here because each place has its walk.
 
 use std::collections::BTreeSet;
 use std::io::Write;

@@ -1,4 +1,5 @@
-//! The tools of a server that change while the gateway runs: what callers see of them, and what the operator is told.
+//! The tools of a server that change while the gateway runs: what callers see of them, and what the operator
+//! is told. Longer than other files here because each test is one walk over several lists.
 
 use std::process::Output;
 use std::sync::{Arc, Mutex};

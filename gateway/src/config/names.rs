@@ -1,7 +1,8 @@
 //! Environment names that people bring along from FastMCP set-ups and Azure guides: what each stands for, in one table.
 //!
 //! A name stands in for one key of the file, or the gateway does not start and says what to write instead. The file
-//! counts where both speak; two names that disagree are a fault. `docs/environment.md` holds the same table.
+//! counts where both speak; two names that disagree are a fault. `docs/environment.md` holds the same table. Longer than other
+//! files here because the table is.
 
 mod redis;
 

@@ -1,4 +1,4 @@
-//! Every key of the language, once.
+//! Every key of the language, once. Longer than other files here because it is one list.
 //!
 //! The reader knows no other key, and the JSON Schema for editors is made of the same table (`schema`): a key that is
 //! added here is read, completed and checked, and one that is not is refused by both.
