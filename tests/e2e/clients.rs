@@ -8,7 +8,6 @@ use base64::engine::general_purpose::STANDARD;
 use portcullis_tests::documents::{Documents, Page};
 use portcullis_tests::flow::REDIRECT;
 use portcullis_tests::{Backend, Flow, World, WorldBuilder};
-use reqwest::Response;
 use reqwest::header::{AUTHORIZATION, COOKIE, LOCATION};
 use serde_json::{Value, json};
 
@@ -31,20 +30,6 @@ async fn world(documents: &Documents) -> World {
     WorldBuilder::new(&Backend::plain().await).more(&oauth).start().await
 }
 
-fn flow<'w>(world: &'w World, client_id: &str) -> Flow<'w> {
-    Flow {
-        world,
-        client_id: client_id.to_owned(),
-        verifier: "a-verifier-that-is-long-enough-to-be-one-of-them".to_owned(),
-        at: world.url(),
-    }
-}
-
-async fn begin(world: &World, client_id: &str) -> Response {
-    let flow = flow(world, client_id);
-    flow.authorize(&flow.parameters("rita")).await
-}
-
 #[tokio::test]
 async fn a_client_with_a_document_signs_in_and_refreshes_when_its_host_is_gone() {
     let documents = Documents::start().await;
@@ -54,7 +39,7 @@ async fn a_client_with_a_document_signs_in_and_refreshes_when_its_host_is_gone()
     let metadata: Value = world.http().get(metadata).send().await.unwrap().json().await.unwrap();
     assert_eq!(metadata["client_id_metadata_document_supported"], true);
     let tokens = {
-        let flow = flow(&world, APP);
+        let flow = Flow::of(&world, APP);
         let page = flow.consent("rita").await.page;
         assert!(page.contains("A documented app") && page.contains("<strong>client.example</strong>"), "{page}");
         assert!(page.contains("127.0.0.1:33418") && page.contains("on this device"));
@@ -64,8 +49,8 @@ async fn a_client_with_a_document_signs_in_and_refreshes_when_its_host_is_gone()
     assert!(list["result"]["tools"].is_array(), "{list}");
     documents.take_down();
     world.restart().await;
-    assert_eq!(begin(&world, APP).await.status(), 400, "nobody says any more who it is");
-    let again = flow(&world, APP).refreshed(&tokens.refresh).await;
+    assert_eq!(Flow::of(&world, APP).begin("rita").await.status(), 400, "nobody says any more who it is");
+    let again = Flow::of(&world, APP).refreshed(&tokens.refresh).await;
     assert_ne!(again.access, tokens.access);
 }
 
@@ -75,16 +60,16 @@ async fn a_document_that_changed_is_asked_about_as_it_is_now() {
     documents.put(APP, Page::json(&document(APP)));
     let mut world = world(&documents).await;
     {
-        let flow = flow(&world, APP);
+        let flow = Flow::of(&world, APP);
         let _ = flow.tokens(&flow.code("rita").await).await;
     }
     documents.put(APP, Page::json(&changed(APP, "client_name", json!("Another name"))));
     world.restart().await;
-    let page = begin(&world, APP).await.text().await.unwrap();
+    let page = Flow::of(&world, APP).begin("rita").await.text().await.unwrap();
     assert!(page.contains("Another name") && page.contains("Allow and sign in"), "consent is asked again: {page}");
     documents.put(APP, Page::json(&changed(APP, "redirect_uris", json!(["http://127.0.0.1/elsewhere"]))));
     world.restart().await;
-    let response = begin(&world, APP).await;
+    let response = Flow::of(&world, APP).begin("rita").await;
     assert_eq!((response.status().as_u16(), response.headers().contains_key(LOCATION)), (400, false));
 }
 
@@ -128,20 +113,20 @@ async fn a_document_that_is_not_as_it_must_be_names_nobody_and_nobody_learns_why
     let documents = Documents::start().await;
     documents.put(APP, Page::json(&document(APP)));
     let world = world(&documents).await;
-    assert_eq!(begin(&world, APP).await.status(), 200, "the control");
-    let unknown = begin(&world, "an-unknown-client").await.text().await.unwrap();
+    assert_eq!(Flow::of(&world, APP).begin("rita").await.status(), 200, "the control");
+    let unknown = Flow::of(&world, "an-unknown-client").begin("rita").await.text().await.unwrap();
     for (number, what) in broken("").iter().map(|(what, _)| *what).enumerate() {
         let url = format!("https://client.example/broken/{number}.json");
         let (_, page) = broken(&url).swap_remove(number);
         documents.put(&url, page);
-        let response = begin(&world, &url).await;
+        let response = Flow::of(&world, &url).begin("rita").await;
         assert_eq!((response.status().as_u16(), response.headers().contains_key(LOCATION)), (400, false), "{what}");
         assert_eq!(response.text().await.unwrap(), unknown, "{what}");
     }
     // Nor whether a host is not there, not trusted, or not who it says it is.
     for url in ["https://client.example/nothing", "https://untrusted.example/app.json", "https://keys.example/app.json"]
     {
-        assert_eq!(begin(&world, url).await.text().await.unwrap(), unknown, "{url}");
+        assert_eq!(Flow::of(&world, url).begin("rita").await.text().await.unwrap(), unknown, "{url}");
     }
 }
 
@@ -152,10 +137,11 @@ async fn a_document_that_drips_is_given_up_within_seconds() {
     documents.put(slow, Page::json(&document(slow)).slowly(Duration::from_millis(300)));
     documents.put(APP, Page::json(&document(APP)));
     let world = world(&documents).await;
-    let both = async { tokio::join!(begin(&world, slow), begin(&world, APP)) };
+    let (held, free) = (Flow::of(&world, slow), Flow::of(&world, APP));
+    let both = async { tokio::join!(held.begin("rita"), free.begin("rita")) };
     let (refused, fine) = tokio::time::timeout(Duration::from_secs(30), both).await.expect("it is given up");
     assert_eq!((refused.status().as_u16(), fine.status().as_u16()), (400, 200));
-    assert_eq!(begin(&world, slow).await.status(), 400, "and is not tried again at once");
+    assert_eq!(Flow::of(&world, slow).begin("rita").await.status(), 400, "and is not tried again at once");
     assert_eq!(documents.seen().iter().filter(|head| head.contains("slow.json")).count(), 1);
 }
 
@@ -191,12 +177,12 @@ async fn nothing_is_fetched_for_what_cannot_name_a_client() {
         "file://client.example/etc/passwd",
         "gopher://client.example/x",
     ] {
-        let response = begin(&world, url).await;
+        let response = Flow::of(&world, url).begin("rita").await;
         assert_eq!((response.status().as_u16(), response.headers().contains_key(LOCATION)), (400, false), "{url}");
     }
     assert_eq!(documents.seen(), Vec::<String>::new());
     documents.put(APP, Page::json(&document(APP)));
-    assert_eq!(begin(&world, APP).await.status(), 200, "the control");
+    assert_eq!(Flow::of(&world, APP).begin("rita").await.status(), 200, "the control");
     assert_eq!(documents.seen().len(), 1);
 }
 
@@ -205,7 +191,7 @@ async fn a_crowd_causes_one_fetch_and_it_carries_nothing_of_anybody() {
     let documents = Documents::start().await;
     documents.put(APP, Page::json(&document(APP)));
     let world = world(&documents).await;
-    let flow = flow(&world, APP);
+    let flow = Flow::of(&world, APP);
     let url = url::Url::parse_with_params(&format!("{}/authorize", world.url()), flow.parameters("rita")).unwrap();
     let visit =
         || world.http().get(url.clone()).header(COOKIE, "session=s3cret").header(AUTHORIZATION, "Bearer s3cret").send();
@@ -301,13 +287,13 @@ async fn a_job_gets_a_token_for_itself_with_the_roles_of_the_configuration_and_n
         let (got, body) = token(&world, header, pairs).await;
         assert_eq!((got, body["error"].as_str()), (status, Some(error)), "{what}: {body}");
     }
-    assert_eq!(begin(&world, "report").await.status(), 400, "it signs nobody in");
+    assert_eq!(Flow::of(&world, "report").begin("rita").await.status(), 400, "it signs nobody in");
 }
 
 #[tokio::test]
 async fn a_client_of_the_configuration_signs_people_in_and_shows_its_secret_each_time() {
     let (world, _backend, _files) = with_configured().await;
-    let flow = flow(&world, "portal");
+    let flow = Flow::of(&world, "portal");
     let page = flow.consent("rita").await.page;
     assert!(page.contains("The portal") && page.contains("your administrator"), "{page}");
     let code = flow.code("rita").await;

@@ -7,7 +7,6 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use portcullis_tests::documents::{Documents, Page};
 use portcullis_tests::{Backend, Calendar, Flow, World, WorldBuilder};
 use rcgen::{KeyPair, PublicKeyData, SigningKey};
-use reqwest::Response;
 use serde_json::{Value, json};
 
 const APP: &str = "https://client.example/oauth/app.json";
@@ -26,20 +25,6 @@ async fn world(documents: &Documents, calendar: &Calendar) -> World {
     WorldBuilder::new(&Backend::plain().await).more(&oauth).calendar(calendar).start().await
 }
 
-fn flow<'w>(world: &'w World, client_id: &str) -> Flow<'w> {
-    Flow {
-        world,
-        client_id: client_id.to_owned(),
-        verifier: "a-verifier-that-is-long-enough-to-be-one-of-them".to_owned(),
-        at: world.url(),
-    }
-}
-
-async fn begin(world: &World, client_id: &str) -> Response {
-    let flow = flow(world, client_id);
-    flow.authorize(&flow.parameters("rita")).await
-}
-
 /// The requests so far for what is at this URL.
 fn asked(documents: &Documents, url: &str) -> Vec<String> {
     let url = url::Url::parse(url).unwrap();
@@ -53,7 +38,7 @@ async fn a_document_is_asked_for_again_when_it_is_stale_and_not_sent_again_when_
     let (documents, calendar) = (Documents::start().await, Calendar::new());
     documents.put(APP, Page::json(&document(APP)).named("\"first\""));
     let world = world(&documents, &calendar).await;
-    let page = async || begin(&world, APP).await.text().await.unwrap();
+    let page = async || Flow::of(&world, APP).begin("rita").await.text().await.unwrap();
     assert!(page().await.contains("A documented app"));
     assert!(page().await.contains("A documented app"));
     assert_eq!(asked(&documents, APP).len(), 1, "it is fresh");
@@ -80,20 +65,20 @@ async fn a_document_goes_on_for_a_day_while_its_host_is_out_and_ends_when_its_ho
     documents.put(OTHER, Page::json(&document(OTHER)));
     let world = world(&documents, &calendar).await;
     for url in [APP, OTHER] {
-        assert_eq!(begin(&world, url).await.status(), 200, "the control");
+        assert_eq!(Flow::of(&world, url).begin("rita").await.status(), 200, "the control");
     }
     documents.take_down();
     calendar.set(2 * MINUTE);
-    assert_eq!(begin(&world, APP).await.status(), 200);
-    assert_eq!(begin(&world, APP).await.status(), 200);
+    assert_eq!(Flow::of(&world, APP).begin("rita").await.status(), 200);
+    assert_eq!(Flow::of(&world, APP).begin("rita").await.status(), 200);
     assert_eq!(asked(&documents, APP).len(), 2, "and its host is not asked each time");
     calendar.set(23 * HOUR);
-    assert_eq!(begin(&world, APP).await.status(), 200);
+    assert_eq!(Flow::of(&world, APP).begin("rita").await.status(), 200);
     documents.put(APP, Page::with("404 Not Found", "", ""));
     calendar.set(23 * HOUR + 2 * MINUTE);
-    assert_eq!(begin(&world, APP).await.status(), 400, "it is gone");
+    assert_eq!(Flow::of(&world, APP).begin("rita").await.status(), 400, "it is gone");
     calendar.set(25 * HOUR);
-    assert_eq!(begin(&world, OTHER).await.status(), 400, "after a day nobody knows");
+    assert_eq!(Flow::of(&world, OTHER).begin("rita").await.status(), 400, "after a day nobody knows");
 }
 
 #[tokio::test]
@@ -109,20 +94,20 @@ async fn whoever_names_any_number_of_urls_of_a_host_shuts_nobody_out_for_longer_
     let mut crowd = tokio::task::JoinSet::new();
     for number in 0..60 {
         let world = std::sync::Arc::clone(&world);
-        crowd.spawn(async move { begin(&world, &junk(number)).await.status().as_u16() });
+        crowd.spawn(async move { Flow::of(&world, &junk(number)).begin("rita").await.status().as_u16() });
     }
     let fetched = || documents.seen().iter().filter(|head| head.contains("/junk/")).count();
     while fetched() < 4 {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    assert_eq!(begin(&world, OTHER).await.status(), 200, "another host's clients do not notice");
-    let during = begin(&world, APP).await.status();
+    assert_eq!(Flow::of(&world, OTHER).begin("rita").await.status(), 200, "another host's clients do not notice");
+    let during = Flow::of(&world, APP).begin("rita").await.status();
     while let Some(status) = crowd.join_next().await {
         assert_eq!(status.unwrap(), 400);
     }
     assert!((4..=12).contains(&fetched()), "a few at a time: {}", fetched());
     // Whatever came of it then, nobody was told that this client is none.
-    assert_eq!(begin(&world, APP).await.status(), 200, "during the rush it was {during}");
+    assert_eq!(Flow::of(&world, APP).begin("rita").await.status(), 200, "during the rush it was {during}");
 }
 
 /// A client's key pair under a name.
@@ -179,7 +164,7 @@ async fn a_client_shows_itself_by_the_keys_that_it_publishes_and_replaces_them()
     documents.put(APP, Page::json(&with_keys));
     documents.put(KEYS, Page::json(&first.set()).named("\"keys\""));
     let world = world(&documents, &calendar).await;
-    let flow = flow(&world, APP);
+    let flow = Flow::of(&world, APP);
     let send = async |form: &std::collections::BTreeMap<String, String>, assertion: Option<String>| {
         let mut form = form.clone();
         if let Some(assertion) = assertion {

@@ -110,7 +110,19 @@ impl<'w> Flow<'w> {
         assert_eq!(response.status(), StatusCode::CREATED);
         let registered: Value = response.json().await.unwrap();
         let client_id = registered["client_id"].as_str().unwrap().to_owned();
-        Self { world, client_id, verifier: URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>()), at: world.url() }
+        Self::of(world, &client_id)
+    }
+
+    /// Of a client that is known already, or says by its document who it is.
+    #[must_use]
+    pub fn of(world: &'w World, client_id: &str) -> Self {
+        let verifier = URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>());
+        Self { world, client_id: client_id.to_owned(), verifier, at: world.url() }
+    }
+
+    /// Sends an honest authorization request.
+    pub async fn begin(&self, person: &str) -> Response {
+        self.authorize(&self.parameters(person)).await
     }
 
     /// The parameters of an honest authorization request.
