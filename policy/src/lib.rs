@@ -85,3 +85,4 @@ pub use subject::{Kind, Scopes, Subject};
 pub use universe::{Item, Kind as ItemKind, Universe};
 pub use view::View;
 pub use who::{Holder, Terms};
+pub use written::suggestion;

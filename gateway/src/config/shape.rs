@@ -139,12 +139,8 @@ impl<'s> Walk<'s> {
             (Some(of), _) => self.value(value, of, &full),
             (None, Some(Value::Bool(false))) => {
                 let names = known.into_iter().flat_map(|known| known.keys()).map(String::as_str);
-                let close = names.map(|known| (strsim::damerau_levenshtein(name, known), known)).min();
-                let close = close.filter(|(distance, known)| *distance <= 1 + known.len() / 4);
-                let remedy = close.map_or_else(
-                    || "see gateway.yaml for the keys that there are".to_owned(),
-                    |(_, known)| format!("did you mean `{known}`?"),
-                );
+                let remedy = portcullis_policy::suggestion(name, names)
+                    .unwrap_or_else(|| "see gateway.yaml for the keys that there are".to_owned());
                 self.faults.push(Fault::at(key.referenced, format!("`{full}` is no key; {remedy}")));
             }
             (None, Some(each)) => self.value(value, each, &full),

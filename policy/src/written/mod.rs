@@ -15,7 +15,7 @@ use serde_saphyr::Location;
 pub(crate) use cases::{Call, Case, CatalogueEntry, Expect, Never, Target, Tests};
 pub(crate) use extras::{Import, Pin, PinHow, PinItems, PinValue, Trust, Unknown};
 pub(crate) use keys::{Form, Key, POLICY, Shape};
-pub(crate) use reader::suggestion;
+pub use reader::suggestion;
 use reader::{Fields, Reader};
 
 use crate::document::{Document, Node, Value};

@@ -252,7 +252,8 @@ impl Reader {
 }
 
 /// «did you mean», when one of the known names is close.
-pub(crate) fn suggestion<'a>(text: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
+#[must_use]
+pub fn suggestion<'a>(text: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
     let close = known.map(|name| (strsim::damerau_levenshtein(text, name), name)).min();
     close.filter(|(distance, name)| *distance <= 1 + name.len() / 4).map(|(_, name)| format!("did you mean `{name}`?"))
 }
