@@ -76,12 +76,13 @@ impl Certificates {
 
     fn reload(&self, live: &Live) {
         let outcome = live.reload(self.clock.now());
-        let said = self.fault();
-        if said.is_some() && said == outcome.as_ref().err().map(ToString::to_string) {
+        let fault = outcome.as_ref().err().map(ToString::to_string);
+        // What is refused for the same reason as a second ago was said then.
+        if fault.is_some() && fault == self.fault() {
             return;
         }
         // Before the series: who sees that asks why.
-        *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = outcome.as_ref().err().map(ToString::to_string);
+        *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = fault;
         self.metrics.configuration.certificate_reloaded(outcome.is_ok());
         match &outcome {
             Ok(()) => {

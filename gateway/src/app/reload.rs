@@ -103,12 +103,11 @@ impl Reloader {
         let reloader = Arc::clone(self);
         let taken = tokio::task::spawn_blocking(move || {
             let current = lock(&reloader.current);
-            reloader.running.swap(&current.config, true, || true)
+            reloader.running.swap(&current.config, true, || true).map(|()| current.config.policy.hash().to_string())
         });
-        taken.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+        let hash = taken.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
         let keys = self.running.lasting().key_names();
         tracing::info!(?keys, "other signing keys count from now on");
-        let hash = lock(&self.current).config.policy.hash().to_string();
         // They count whether that is recorded or not: a key that somebody else may have must not go on.
         self.record(Reload { keys, ..Reload::new("keys_replaced", hash) });
         Ok(())
@@ -219,8 +218,9 @@ impl Reloader {
         }
         let backends = self.running.differing(&new);
         let (hash, before) = (new.policy.hash().to_string(), current.config.policy.hash().to_string());
+        let taken = digest(&current.files);
         let (config_hash, config_before) =
-            (Some(URL_SAFE_NO_PAD.encode(digest(&current.files))), Some(URL_SAFE_NO_PAD.encode(current.taken)));
+            (Some(URL_SAFE_NO_PAD.encode(taken)), Some(URL_SAFE_NO_PAD.encode(current.taken)));
         let reload = Reload::new("config_reloaded", hash);
         let reload = Reload { before: Some(before), backends, config_hash, config_before, ..reload };
         let same_policy = reload.before.as_ref() == Some(&reload.policy_hash);
@@ -229,7 +229,7 @@ impl Reloader {
         lasting.metrics.configuration.taken(&reload.policy_hash, lasting.clock.now().as_secs());
         tracing::info!(policy = reload.policy_hash, before = reload.before, backends = ?reload.backends, "the configuration is reloaded");
         current.config = Arc::new(new);
-        current.taken = digest(&current.files);
+        current.taken = taken;
         Ok(())
     }
 
