@@ -227,10 +227,15 @@ async fn a_server_that_breaks_calls_is_left_alone_by_the_one_whose_calls_it_brea
         assert_eq!(world.post(&rita, &call()).await.status(), 200, "{how}");
         assert!(!left(&world.probe("/metrics").await));
 
-        // What fails for two of them is left alone by all.
+        // What fails for the one, and once for the other, is left alone by the one.
         broken_now.store(true, Ordering::Relaxed);
-        for token in [&rita, &walt, &rita] {
+        for token in [&walt, &rita, &rita, &rita] {
             assert_eq!(world.post(token, &call()).await.status(), status, "{how}");
+        }
+        is_turned_away(&world.post(&rita, &call()).await);
+        // What fails for both is left alone by all.
+        for _ in 0..2 {
+            assert_eq!(world.post(&walt, &call()).await.status(), status, "{how}: it is open to the other");
         }
         let before = calls(&backend);
         for user in ["rita", "walt", "alice"] {
