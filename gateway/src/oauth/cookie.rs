@@ -29,6 +29,7 @@ pub(super) enum Purpose {
 #[derive(Debug)]
 pub(super) struct Cookie {
     name: String,
+    same_site: &'static str,
     is_secure: bool,
 }
 
@@ -38,13 +39,14 @@ impl Cookie {
         let is_secure = server.is_secure();
         // `__Host-` needs https, which a gateway on one's own machine does not have.
         let prefix = if is_secure { "__Host-" } else { "" };
-        let purpose = match purpose {
-            Purpose::Consent => "consent",
-            Purpose::Login => "login",
-            Purpose::Remembered => "agreed",
+        // A login comes back from the identity provider, which is another site; what was agreed to is never another's to use.
+        let (purpose, same_site) = match purpose {
+            Purpose::Consent => ("consent", "Lax"),
+            Purpose::Login => ("login", "Lax"),
+            Purpose::Remembered => ("agreed", "Strict"),
         };
         let tag: String = fingerprint(login).chars().take(16).collect();
-        Self { name: format!("{prefix}portcullis-{purpose}-{tag}"), is_secure }
+        Self { name: format!("{prefix}portcullis-{purpose}-{tag}"), same_site, is_secure }
     }
 
     /// Its name.
@@ -85,7 +87,8 @@ impl Cookie {
 
     fn append(&self, response: &mut Response, value: &str, max_age: u64) {
         let secure = if self.is_secure { "; Secure" } else { "" };
-        let cookie = format!("{}={value}; Path=/; Max-Age={max_age}; HttpOnly; SameSite=Lax{secure}", self.name);
+        let (name, same_site) = (&self.name, self.same_site);
+        let cookie = format!("{name}={value}; Path=/; Max-Age={max_age}; HttpOnly; SameSite={same_site}{secure}");
         // Names and values are base64url of our own making; were one not, the login would end at the next step.
         if let Ok(cookie) = HeaderValue::from_str(&cookie) {
             response.headers_mut().append(header::SET_COOKIE, cookie);
