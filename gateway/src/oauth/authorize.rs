@@ -19,7 +19,7 @@ use super::form::{self, Parameters};
 use super::page::{self, Consent};
 use super::refused::{self, Refusal};
 use super::{LOGIN_LIFETIME, Resource, State as Server, client_name, outcome, redirect_uri, remembered, scope, secret};
-use crate::store::{Client, Digest256, Login, StoreError, Way};
+use crate::store::{Digest256, Login, StoreError, Way};
 
 const MAX_STATE: usize = 2048;
 const MAX_HINT: usize = 256;
@@ -59,9 +59,8 @@ async fn authorize(server: &Server, parameters: &Parameters, headers: &HeaderMap
     if matches!(&known.source, Source::Configured(configured) if !configured.grants.code) {
         return Err(unknown);
     }
-    let client = &known.client;
     let requested = parameters.get("redirect_uri").ok_or(PageError::BadRequest("The redirect URI is missing."))?;
-    if !redirect_uri::is_registered(requested, &client.redirect_uris, &server.settings.own()) {
+    if !redirect_uri::is_registered(requested, &known.client.redirect_uris, &server.settings.own()) {
         return Err(PageError::BadRequest("The redirect URI is not one that the application registered."));
     }
     // The rules may have been narrowed since it registered; what the operator wrote into them needs no other.
@@ -74,7 +73,7 @@ async fn authorize(server: &Server, parameters: &Parameters, headers: &HeaderMap
         return Err(MALFORMED);
     }
     match login(server, parameters, &known, requested) {
-        Ok((login, resource)) => match remembered(server, parameters, headers, client, &login).await? {
+        Ok((login, resource)) => match remembered(server, parameters, headers, &known, &login).await? {
             Some(account) => depart(server, Login { remembered_of: Some(account), ..login }).await,
             None => ask(server, login, &known, resource).await,
         },
@@ -151,11 +150,11 @@ async fn remembered(
     server: &Server,
     parameters: &Parameters,
     headers: &HeaderMap,
-    client: &Client,
+    known: &Known,
     login: &Login,
 ) -> Result<Option<String>, StoreError> {
     let asks = parameters.get("prompt").is_some_and(|prompt| prompt.split(' ').any(|one| one == "consent"));
-    if asks { Ok(None) } else { remembered::account(server, headers, client, login).await }
+    if asks { Ok(None) } else { remembered::account(server, headers, known, login).await }
 }
 
 /// A SHA-256 as base64url (RFC 7636 section 4.2): 43 characters.
@@ -203,7 +202,7 @@ pub(super) async fn ask(
         waiting: outcome::asked(&login, server.clock.now()),
         resource: &resource.url,
         scopes: asked.collect(),
-        remember: server.settings.remember_consent.filter(|_| login.way == Way::Redirect).map(remembered::shown),
+        remember: remembered::lifetime(server, known).filter(|_| login.way == Way::Redirect).map(remembered::shown),
         transaction: &transaction,
         csrf: &csrf,
     };

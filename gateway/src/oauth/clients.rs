@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::configured::Configured;
+use super::configured::{Configured, Credential};
 use super::hosts::{CLIENT_DOMAINS, Hosts, REDIRECT_HOSTS};
 use super::redirect_uri::Own;
 use super::remote::{NotAvailable, Remote};
@@ -67,6 +67,20 @@ impl Source {
             Self::Configured(_) => Some("your administrator"),
             Self::Document { host } => Some(host),
             Self::Registered | Self::Own => None,
+        }
+    }
+}
+
+impl Known {
+    /// Whether nobody else gets anything by a request under its id: the program that registered it alone knows it, or a
+    /// code is of use with the client's secret or key alone. Any other id is everybody's to say.
+    #[must_use]
+    pub(super) fn is_unmistakable(&self) -> bool {
+        match &self.source {
+            Source::Registered => true,
+            Source::Document { .. } => self.client.keys.is_some(),
+            Source::Configured(configured) => !matches!(configured.credential, Credential::Public),
+            Source::Own => false,
         }
     }
 }

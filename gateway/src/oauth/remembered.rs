@@ -3,7 +3,8 @@
 //! What was agreed to is sealed in a cookie of the browser that agreed: which client, as it was then; where answers go;
 //! for which resource and scopes; and who signed in afterwards. It stands for the consent page only when the person began
 //! the login themselves, not another site, and only if the same account signs in again: that is known at the callback,
-//! and anybody else is asked there. Nothing is remembered of a consent that the person did not want remembered, and what an
+//! and anybody else is asked there. A browser that a program opens does not say by whose redirects it came, so nothing is
+//! remembered of clients whose id anybody can say. Nor of a consent that the person did not want remembered, and what an
 //! operator ended since then (`portcullis sessions revoke`) is agreed to no longer.
 
 use std::time::Duration;
@@ -13,6 +14,7 @@ use http::{HeaderMap, HeaderName};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::clients::Known;
 use super::cookie::{Cookie, Purpose};
 use super::{State as Server, redirect_uri};
 use crate::clock::Timestamp;
@@ -33,6 +35,11 @@ struct Agreed {
     at: u64,
 }
 
+/// How long a consent to this client is remembered, where the operator allows it and nobody else can pass for the client.
+pub(super) fn lifetime(server: &Server, known: &Known) -> Option<Duration> {
+    server.settings.remember_consent.filter(|_| known.is_unmistakable())
+}
+
 /// Whose remembered consent covers this login, if the browser has one, the person began the login themselves, and nobody
 /// ended what they agreed to.
 ///
@@ -42,11 +49,11 @@ struct Agreed {
 pub(super) async fn account(
     server: &Server,
     headers: &HeaderMap,
-    client: &Client,
+    known: &Known,
     login: &Login,
 ) -> Result<Option<String>, StoreError> {
-    match covering(server, headers, client, login) {
-        Some(agreed) if !is_over(server, &agreed, &client.client_id).await? => Ok(Some(agreed.account)),
+    match covering(server, headers, known, login) {
+        Some(agreed) if !is_over(server, &agreed, &login.client_id).await? => Ok(Some(agreed.account)),
         _ => Ok(None),
     }
 }
@@ -62,8 +69,8 @@ async fn is_over(server: &Server, agreed: &Agreed, client_id: &str) -> Result<bo
     Ok(log.lines.iter().any(|line| at < line.issued_before && keys.contains(&line.key)))
 }
 
-fn covering(server: &Server, headers: &HeaderMap, client: &Client, login: &Login) -> Option<Agreed> {
-    let longest = server.settings.remember_consent?;
+fn covering(server: &Server, headers: &HeaderMap, known: &Known, login: &Login) -> Option<Agreed> {
+    let longest = lifetime(server, known)?;
     // A browser that does not say where a request comes from is asked.
     let site = headers.get(HeaderName::from_static("sec-fetch-site"))?;
     if site != "none" {
@@ -72,7 +79,7 @@ fn covering(server: &Server, headers: &HeaderMap, client: &Client, login: &Login
     let cookie = cookie(server, login);
     let agreed = server.sealer.open(&binding(&cookie), cookie.value(headers)?).ok()?;
     let agreed: Agreed = serde_json::from_slice(&agreed).ok()?;
-    let holds = agreed.client == fingerprint(client)
+    let holds = agreed.client == fingerprint(&known.client)
         && agreed.redirect_uri == redirect_uri::canonical(&login.redirect_uri)
         && agreed.resource == login.resource
         && login.scopes.iter().all(|scope| agreed.scopes.contains(scope))

@@ -19,7 +19,8 @@ struct Trust {
     partner: SigningKey,
 }
 
-fn configured(id: &str, credential: Credential, assertion: bool) -> Configured {
+/// A client of the configuration that people sign in at.
+pub(super) fn configured(id: &str, credential: Credential, assertion: bool) -> Configured {
     Configured {
         id: id.to_owned(),
         name: None,

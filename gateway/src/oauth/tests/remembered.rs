@@ -1,7 +1,9 @@
 //! Remembered consent: for whom, from where, for how long, and what ends it.
 
+use super::assertions::configured;
 use super::*;
-use crate::store::Whose;
+use crate::jose::client_assertion::ClientKeys;
+use crate::store::{Digest256, Whose};
 
 const LIFETIME: Duration = Duration::from_hours(24 * 30);
 
@@ -84,6 +86,23 @@ async fn another_site_cannot_use_what_a_person_remembers() {
     posted.headers_mut().insert("sec-fetch-site", "none".parse().unwrap());
     assert!(!is_silent(&browser.send(posted).await));
     assert!(is_silent(&browser.send(opened(&asking(&client_id), "none")).await), "a control");
+}
+
+#[tokio::test]
+async fn a_client_that_anybody_can_pass_for_is_asked_about_each_time() {
+    let key = SigningKey::generate().unwrap();
+    let keys = Credential::Keys(ClientKeys::parse(&json!({ "keys": [key.public_jwk()] })).unwrap());
+    let secret = Credential::Secret(Digest256::of("a secret"));
+    let clients = [("public", Credential::Public), ("secret", secret), ("keys", keys)];
+    let clients = Clients::any().with_configured(clients.map(|(id, credential)| configured(id, credential, false)));
+    let world = World::with_all(ISSUER, vec![weather(), crm()], Some(LIFETIME), clients).await;
+    for (id, remembers) in [("public", false), ("secret", true), ("keys", true)] {
+        let page = Browser::new(&world).open(&asking(id)).await;
+        assert_eq!(page.body.contains("name=\"remember\""), remembers, "{id}");
+        // Ticked where it is not offered, it is nothing.
+        let mut browser = agreed(&world, id, true, identity::ALICE).await;
+        assert_eq!(is_silent(&browser.send(opened(&asking(id), "none")).await), remembers, "{id}");
+    }
 }
 
 #[tokio::test]
