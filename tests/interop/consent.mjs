@@ -1,20 +1,12 @@
 // The consent page in headless Chromium: node consent.mjs AUTHORIZE_URL REDIRECT_URI DOCS CALLBACK_URL -> one JSON object
-import { createServer } from 'node:http';
-import { chromium } from 'playwright-core';
+import { attribute, launch, serve, until } from './chromium.mjs';
 
 const [authorize, redirect, docs, callback] = process.argv.slice(2);
 const updates = process.env.UPDATE_SCREENSHOTS === '1';
-const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
-  args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'],
-});
+const browser = await launch();
 
 // The client, where the redirect leads.
-const client = createServer((request, response) => {
-  response.setHeader('content-type', 'text/html');
-  response.end('<p>done</p>');
-});
-await new Promise((listening) => client.listen(new URL(redirect).port, '127.0.0.1', listening));
+const client = await serve(() => '<p>done</p>', Number(new URL(redirect).port));
 
 // A browser of its own, without scripts; `landed` collects where the client's redirect led.
 async function person(options = {}) {
@@ -22,10 +14,6 @@ async function person(options = {}) {
   const landed = [];
   context.on('request', (request) => { if (request.url().startsWith(redirect)) landed.push(request.url()); });
   return { context, landed, end: () => context.close() };
-}
-
-async function until(condition) {
-  for (let wait = 0; wait < 100 && !condition(); wait += 1) await new Promise((done) => setTimeout(done, 50));
 }
 
 // Goes to a button with the keyboard alone: 1 approves, 2 declines.
@@ -94,15 +82,10 @@ async function secondBrowser() {
 
 // A page of another origin that puts the consent page into one frame, and a form of its own into another: the control.
 async function inFrames() {
-  const server = createServer((request, response) => {
-    response.setHeader('content-type', 'text/html');
-    const frames = `<iframe src="${authorize.replaceAll('&', '&amp;')}"></iframe><iframe src="/form"></iframe>`;
-    response.end(request.url === '/form' ? '<form></form>' : frames);
-  });
-  await new Promise((listening) => server.listen(0, '127.0.0.1', listening));
+  const frames = `<iframe src="${attribute(authorize)}"></iframe><iframe src="/form"></iframe>`;
+  const server = await serve((url) => (url === '/form' ? '<form></form>' : frames));
   const page = await (await browser.newContext()).newPage();
-  const origin = `http://127.0.0.1:${server.address().port}/`;
-  await page.goto(origin);
+  await page.goto(`http://127.0.0.1:${server.port}/`);
   const forms = await Promise.all(page.frames().slice(1).map((frame) => frame.locator('form').count().catch(() => 0)));
   await page.context().close();
   server.close();

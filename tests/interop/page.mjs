@@ -1,17 +1,12 @@
 // Pages of other origins in headless Chromium: node page.mjs MCP_URL TOKEN LISTED_PORT FOREIGN_PORT -> one JSON object
-import { createServer } from 'node:http';
-import { chromium } from 'playwright-core';
+import { launch, serve } from './chromium.mjs';
 
 const [mcp, token, listed, foreign] = process.argv.slice(2);
-const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
-  args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'],
-});
+const browser = await launch();
 
 // What a script of a page sees of three requests; a request that the browser keeps from it is an `error`.
 async function visit(port) {
-  const server = createServer((_, response) => response.setHeader('content-type', 'text/html').end('<title>page</title>'));
-  await new Promise((listening) => server.listen(Number(port), '127.0.0.1', listening));
+  const server = await serve(() => '<title>page</title>', Number(port));
   const page = await (await browser.newContext()).newPage();
   await page.goto(`http://127.0.0.1:${port}/`);
   const seen = await page.evaluate(async ([url, bearer]) => {

@@ -1,16 +1,12 @@
 // The pages of logins without a client's redirect, in headless Chromium: the one-time code, the entering of a device's code, and
 // the end of a device's login.
 // node pages.mjs '{"links":[URL, URL],"verifiers":[null, VERIFIER],"device":URL,"filled":URL,"codes":[CODE, CODE],"person":NAME,"docs":FOLDER}' -> one JSON object
-import { createServer } from 'node:http';
-import { chromium } from 'playwright-core';
+import { attribute, launch, serve, tab } from './chromium.mjs';
 
 const { links, verifiers, device, filled, codes, person, docs } = JSON.parse(process.argv[2]);
 const updates = process.env.UPDATE_SCREENSHOTS === '1';
 const SCHEMES = ['light', 'dark'];
-const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
-  args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'],
-});
+const browser = await launch();
 
 // A browser of its own, without scripts.
 async function open(colorScheme, options = {}) {
@@ -26,15 +22,6 @@ async function seen(page, name, colorScheme) {
   const code = page.locator('#auth_code');
   const code_text = await code.count() > 0 ? await code.innerText() : null;
   return { title: await page.title(), text: await main.innerText(), scripts: await page.locator('script').count(), colour, code: code_text };
-}
-
-// Goes to a control with the keyboard alone, as often as it takes, and says what has the focus then.
-async function tab(page, selector) {
-  for (let tabs = 0; tabs < 30; tabs += 1) {
-    if (await page.locator(`${selector}:focus`).count() > 0) return tabs;
-    await page.keyboard.press('Tab');
-  }
-  throw new Error(`${selector} is not reached by the keyboard on ${page.url()}`);
 }
 
 // Allows what the consent page asks for, by keyboard, and signs in where the identity provider asks who it is.
@@ -104,14 +91,10 @@ async function byFilledLink() {
 async function inFrames() {
   const context = await browser.newContext();
   const addresses = [device, links[0], await callback(context, links[0])];
-  const server = createServer((request, response) => {
-    response.setHeader('content-type', 'text/html');
-    const frames = [...addresses, '/form'].map((address) => `<iframe src="${address.replaceAll('&', '&amp;')}"></iframe>`);
-    response.end(request.url === '/form' ? '<main><form></form></main>' : frames.join(''));
-  });
-  await new Promise((listening) => server.listen(0, '127.0.0.1', listening));
+  const frames = [...addresses, '/form'].map((address) => `<iframe src="${attribute(address)}"></iframe>`).join('');
+  const server = await serve((url) => (url === '/form' ? '<main><form></form></main>' : frames));
   const page = await context.newPage();
-  await page.goto(`http://127.0.0.1:${server.address().port}/`);
+  await page.goto(`http://127.0.0.1:${server.port}/`);
   const shown = await Promise.all(page.frames().slice(1).map((frame) => frame.locator('main').count().catch(() => 0)));
   await context.close();
   server.close();
