@@ -3,21 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use portcullis_tests::backend::{Backend, Request, json_answer, mcp};
-use portcullis_tests::flow::Flow;
+use portcullis_tests::flow::{Flow, user};
 use portcullis_tests::world::{World, WorldBuilder};
 use serde_json::{Value, json};
 
 const HELD: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nx-held: 1\r\n\r\n";
-
-/// Directory and object of who a token is about, as operators write it.
-fn user(token: &str) -> String {
-    let payload = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap();
-    let claims: Value = serde_json::from_slice(&payload).unwrap();
-    format!("{}:{}", claims["tid"].as_str().unwrap(), claims["oid"].as_str().unwrap())
-}
 
 fn list() -> Value {
     json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/list" })

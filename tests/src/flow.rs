@@ -228,6 +228,14 @@ async fn tokens(response: Response) -> Tokens {
     Tokens { access: text("access_token"), refresh: text("refresh_token"), scope: text("scope") }
 }
 
+/// Directory and object of who a token is about, as operators write it.
+#[must_use]
+pub fn user(token: &str) -> String {
+    let payload = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap();
+    let claims: Value = serde_json::from_slice(&payload).unwrap();
+    format!("{}:{}", claims["tid"].as_str().unwrap(), claims["oid"].as_str().unwrap())
+}
+
 /// The names of the boxes on a page that are ticked.
 #[must_use]
 pub fn boxes(page: &str) -> Vec<String> {

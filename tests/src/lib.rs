@@ -5,6 +5,7 @@
 
 pub mod backend;
 pub mod calendar;
+pub mod certificate;
 pub mod documents;
 pub mod flow;
 pub mod load;
