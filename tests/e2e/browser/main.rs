@@ -1,6 +1,9 @@
 //! A real browser: what a person sees of the pages and can do by keyboard alone, and what pages of other origins can do
 //! with a backend's path.
 
+mod person;
+mod remembered;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use portcullis_tests::flow::{REDIRECT, parameter};
