@@ -20,10 +20,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::budget::{Budgets, Spent};
-use super::exchange::{Exchange, Gone, answer_unread};
+use super::exchange::{Exchange, Gone};
 use super::head_gate::{self, Fault};
 use super::http2::Http2;
-use super::secure;
+use super::{secure, written};
 use crate::tls::Live;
 
 /// The HTTP/2 preface (RFC 9113 section 3.4); no request that would be served is shorter.
@@ -162,7 +162,7 @@ impl<H: Handler> Serving<H> {
             Ok(Ok(false)) | Err(_) => return (Err(Gone), None),
             Ok(Err(error)) => {
                 if let Some(fault) = unreadable(&error) {
-                    answer_unread(&mut session, refusal(fault)).await;
+                    written::answer_unread(&mut session, refusal(fault)).await;
                 }
                 return (Err(Gone), None);
             }

@@ -50,6 +50,7 @@ mod secure;
 mod session;
 pub mod standing;
 mod verdict;
+mod written;
 
 use std::net::IpAddr;
 use std::sync::Arc;
