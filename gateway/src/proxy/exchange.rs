@@ -22,6 +22,8 @@ use super::{body, head_gate};
 /// An unread body up to here is read to keep the connection.
 const SMALL_BODY: usize = 64 * 1024;
 const SMALL_BODY_DEADLINE: Duration = Duration::from_secs(1);
+/// What a client may send behind its request while it waits for the answer; it is thrown away.
+const AHEAD: usize = 64 * 1024;
 
 /// The client is gone, or its connection is broken: there is nobody to answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -273,8 +275,13 @@ impl Exchange {
     }
 
     /// Waits until the client goes away; for use beside whatever the client is waiting for, once its body was read.
+    ///
+    /// A client that sends on meanwhile is watched still, and gone once it has sent more than anybody keeps.
     pub async fn gone(&mut self) -> Gone {
-        if self.body_read && !self.ahead {
+        if !self.body_read {
+            return std::future::pending().await;
+        }
+        for _ in 0..AHEAD {
             match self.session.read_body_or_idle(true).await {
                 Err(error) if body::is_ahead(&error) => {
                     self.ahead = true;
@@ -283,8 +290,7 @@ impl Exchange {
                 _ => return Gone,
             }
         }
-        // A client that is ahead may well be gone too; the write tells.
-        std::future::pending().await
+        Gone
     }
 
     /// Gives the connection back when it is in step, and ends it otherwise.
@@ -302,9 +308,13 @@ impl Exchange {
     }
 }
 
-/// Whether another request may come on the connection of this one.
+/// Whether another request may come on the connection of this one. None does after a chunked body: Pingora reads chunk
+/// extensions, sizes and trailers that another reader frames apart, and must not be the second to read what follows.
 pub(super) fn keeps_connection(head: &RequestHeader) -> bool {
-    head.version == Version::HTTP_11 && !wants_close(&head.headers) && !head_gate::has_control(head.raw_path())
+    head.version == Version::HTTP_11
+        && !wants_close(&head.headers)
+        && !head.headers.contains_key(header::TRANSFER_ENCODING)
+        && !head_gate::has_control(head.raw_path())
 }
 
 fn wants_close(fields: &HeaderMap) -> bool {
