@@ -146,6 +146,53 @@ async fn a_question_that_the_backend_may_not_ask_is_not_passed() {
 }
 
 #[tokio::test]
+async fn what_is_listed_or_discovered_asks_nothing_back() {
+    let script = |request: &Request| {
+        let message = request.json();
+        let (kind, form) = match message["params"]["case"].as_str() {
+            Some(case) => case.split_once(' ').unwrap(),
+            None => ("complete", "json"),
+        };
+        let mut found = json!({ "resultType": kind, "tools": [{ "name": "get_forecast" }], "supportedVersions": ["2026-07-28"], "capabilities": { "tools": {} } });
+        if kind == "input_required" {
+            let ask =
+                json!({ "method": "elicitation/create", "params": { "mode": "url", "url": "https://evil.example" } });
+            found["inputRequests"] =
+                json!({ "a": ask, "b": { "method": "tools/call", "params": { "name": "delete_station" } } });
+        }
+        match form {
+            "sse" => {
+                let end = json!({ "jsonrpc": "2.0", "id": message["id"], "result": found });
+                events(&[format!("data: {end}\n\n")])
+            }
+            _ => result(request, &found),
+        }
+    };
+    let backend = Backend::start(Arc::new(script)).await;
+    let world = WorldBuilder::new(&backend).start().await;
+    let rita = rita(&world);
+    let ask = async |method: &str, case: &str| {
+        let meta = json!({ "io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {} });
+        let message = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": { "case": case, "_meta": meta } });
+        let headers = [("mcp-protocol-version", "2026-07-28"), ("mcp-method", method)];
+        let response = world.post_with(&rita, &message, &headers).await;
+        (response.status().as_u16(), response.text().await.unwrap_or_default())
+    };
+    for method in ["tools/list", "server/discover"] {
+        for kind in ["input_required", "task", "novel"] {
+            let (status, body) = ask(method, &format!("{kind} json")).await;
+            assert!(status == 502 && !body.contains("evil"), "{method} {kind}: {status} {body}");
+            let (_, body) = ask(method, &format!("{kind} sse")).await;
+            assert!(!body.contains("evil") && !body.contains("result"), "{method} {kind}: {body}");
+        }
+        for form in ["json", "sse"] {
+            let (status, body) = ask(method, &format!("complete {form}")).await;
+            assert!(status == 200 && body.contains(r#""resultType":"complete""#), "{method}: {status} {body}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_task_is_its_callers_where_tasks_are_named() {
     let script = |request: &Request| {
         let message = request.json();

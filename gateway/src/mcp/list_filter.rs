@@ -2,8 +2,9 @@
 //! as they were, byte for byte.
 //!
 //! One pass finds the items as slices, a second reads each item's name. From 2026-07-28 on, a list that depends on
-//! the caller is marked `cacheScope: "private"` (server/utilities/caching), whatever the backend said. A list that
-//! can be read in more than one way is unreadable, and an unreadable list is never passed on.
+//! the caller is marked `cacheScope: "private"` (server/utilities/caching), whatever the backend said; and it is
+//! complete: a list asks nothing back. One that does, or that can be read in more than one way, is unreadable, and an
+//! unreadable list is never passed on.
 
 mod visit;
 
@@ -170,6 +171,9 @@ fn rewrite(
     era: Era,
     keep: &mut dyn FnMut(&str, &str) -> Fate,
 ) -> Result<Filtered, Unreadable> {
+    if era == Era::Modern && found.is_incomplete {
+        return Err(Unreadable);
+    }
     let items = match (&found.items, kind) {
         (Some(items), _) => items.as_slice(),
         (None, ListKind::Nothing) => &[],

@@ -99,6 +99,33 @@ fn lists_that_could_be_read_in_two_ways_are_unreadable() {
 }
 
 #[test]
+fn from_2026_on_a_list_asks_nothing_back() {
+    let with = |member: &str| format!(r#"{{"jsonrpc":"2.0","id":7,"result":{{{member}"tools":[{{"name":"a"}}]}}}}"#);
+    let url = r#"{"a":{"method":"elicitation/create","params":{"mode":"url","url":"https://x"}}}"#;
+    for bad in [
+        r#""resultType":"input_required","#.to_owned(),
+        r#""resultType":"task","taskId":"1","#.to_owned(),
+        r#""resultType":"novel","#.to_owned(),
+        r#""resultType":null,"#.to_owned(),
+        r#""resultType":["complete"],"#.to_owned(),
+        r#""ResultType":"input_required","#.to_owned(),
+        r#""requestState":"x","#.to_owned(),
+        format!(r#""inputRequests":{url},"#),
+        format!(r#""InputRequests":{url},"#),
+        r#""resultType":"complete","inputRequests":{},"#.to_owned(),
+    ] {
+        assert_eq!(tools(&with(&bad), Era::Modern, &["a"]), Err(Unreadable), "{bad}");
+        let discovered = Bytes::from(with(&bad));
+        let discovered = filter(&discovered, ListKind::Nothing, &id(), Era::Modern, &mut |_| true);
+        assert_eq!(discovered.map(|filtered| filtered.body), Err(Unreadable), "{bad}");
+        assert!(tools(&with(&bad), Era::Legacy, &["a"]).is_ok(), "{bad}: it means nothing there");
+    }
+    for good in ["", r#""resultType":"complete","#, r#""resultType":"comp\u006cete","#, r#""resultKind":"x","#] {
+        assert!(tools(&with(good), Era::Modern, &["a"]).is_ok(), "{good}");
+    }
+}
+
+#[test]
 fn an_error_answer_passes_as_it_is() {
     let body = r#"{"jsonrpc":"2.0","id":7,"error":{"code":-1,"message":"x"}}"#;
     assert_eq!(tools(body, Era::Modern, &[]).unwrap(), body);

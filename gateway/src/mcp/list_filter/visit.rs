@@ -9,6 +9,9 @@ use serde_json::value::RawValue;
 use super::ListKind;
 use crate::json::{Key, Seen, resembles};
 
+/// What a list does not have: to ask back is for other methods (2026-07-28, basic/patterns/mrtr).
+const OF_ROUNDS: [&str; 2] = ["inputRequests", "requestState"];
+
 /// A range of bytes of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Span {
@@ -41,6 +44,9 @@ pub(super) struct Found<'a> {
     pub(super) items: Option<Vec<&'a str>>,
     /// Whether the result has a list of another kind too.
     pub(super) has_other_list: bool,
+    /// Whether the result is, or may be taken for, something else than the whole of what was asked for: it asks back,
+    /// or its `resultType` is not `complete`.
+    pub(super) is_incomplete: bool,
     /// The value of the result's `cacheScope`, as JSON.
     pub(super) cache_scope: Option<&'a str>,
     /// The name of the result's first member, without its quotation marks.
@@ -132,9 +138,15 @@ impl<'de> Visitor<'de> for ResultSeed<'_, 'de, '_> {
                 self.found.items = Some(map.next_value_seed(Items)?);
             } else if name == "cacheScope" {
                 self.found.cache_scope = Some(map.next_value::<&RawValue>()?.get());
+            } else if name == "resultType" {
+                let kind = map.next_value::<&RawValue>()?.get();
+                self.found.is_incomplete |=
+                    serde_json::from_str::<Cow<'_, str>>(kind).ok().as_deref() != Some("complete");
             } else if resembles(name, &[self.member, "cacheScope"]) {
                 return Err(de::Error::custom("a member of the result resembles a known one"));
             } else {
+                self.found.is_incomplete |=
+                    OF_ROUNDS.contains(&name) || resembles(name, &OF_ROUNDS) || resembles(name, &["resultType"]);
                 self.found.has_other_list |= ListKind::WITH_ITEMS.iter().any(|kind| kind.member() == name);
                 map.next_value::<IgnoredAny>()?;
             }
