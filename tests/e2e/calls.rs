@@ -242,6 +242,47 @@ async fn the_modern_era_is_served_with_its_own_rules() {
 }
 
 #[tokio::test]
+async fn what_a_caller_gets_is_kept_by_nobody_else_and_not_for_long() {
+    let backend = Backend::start(Arc::new(|request: &Request| {
+        let message = request.json();
+        let ttl = &message["params"]["ttl"];
+        let result = json!({ "resultType": "complete", "tools": [{ "name": "get_forecast" }], "contents": [], "cacheScope": "public", "ttlMs": ttl });
+        let answer = json!({ "jsonrpc": "2.0", "id": message["id"], "result": result });
+        if message["params"]["form"] == "sse" {
+            answer_of_events(&answer)
+        } else {
+            json_answer(&answer)
+        }
+    }))
+    .await;
+    let world = WorldBuilder::new(&backend).start().await;
+    let rita = world.identity.mint("rita", &Value::Null);
+    for form in ["json", "sse"] {
+        for (ttl, kept) in [(json!(1000), 1000), (json!(99_999_999), 300_000), (json!("1000"), 0), (json!(-1), 0)] {
+            // Twice, for a list that was seen before is served from memory.
+            for _ in 0..2 {
+                let list = world.ask_modern(&rita, "tools/list", None, json!({ "ttl": ttl, "form": form })).await;
+                assert_eq!(names(&list), ["get_forecast"]);
+                assert_eq!(
+                    (&list["result"]["cacheScope"], &list["result"]["ttlMs"]),
+                    (&json!("private"), &json!(kept))
+                );
+            }
+            let uri = "weather://stations/oslo";
+            let params = json!({ "uri": uri, "ttl": ttl, "form": form });
+            let read = world.ask_modern(&rita, "resources/read", Some(uri), params).await;
+            assert_eq!((&read["result"]["cacheScope"], &read["result"]["ttlMs"]), (&json!("private"), &json!(kept)));
+        }
+    }
+    let legacy = world.ask(&rita, "resources/read", json!({ "uri": "weather://stations/oslo", "ttl": 1 })).await;
+    assert_eq!(legacy["result"]["cacheScope"], "public", "it means nothing there");
+}
+
+fn answer_of_events(message: &Value) -> Vec<u8> {
+    answer("200 OK", "text/event-stream", &format!("data: {message}\n\n"))
+}
+
+#[tokio::test]
 async fn a_list_in_an_event_stream_is_filtered_like_any_other() {
     let backend = Backend::start(Arc::new(|request: &Request| {
         let list = mcp(&request.json()).to_string();

@@ -1,9 +1,8 @@
 //! Takes out of a list what the caller may not see, and nothing else: cursor, `_meta`, unknown members and order stay
 //! as they were, byte for byte.
 //!
-//! One pass finds the items as slices, a second reads each item's name. From 2026-07-28 on, a list that depends on
-//! the caller is marked `cacheScope: "private"` (server/utilities/caching), whatever the backend said; and it is
-//! complete: a list asks nothing back. One that does, or that can be read in more than one way, is unreadable, and an
+//! One pass finds the items as slices, a second reads each item's name. From 2026-07-28 on, a list is its caller's
+//! alone, and not for long (`caching`), whatever the backend said; and it is complete: a list asks nothing back. One that does, or that can be read in more than one way, is unreadable, and an
 //! unreadable list is never passed on.
 
 mod visit;
@@ -13,6 +12,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 
 use super::answer;
+use super::caching::{self, PRIVATE, SCOPE};
 use super::jsonrpc::RequestId;
 use super::version::Era;
 use visit::{Found, Span};
@@ -192,13 +192,16 @@ fn rewrite(
             }
         }
     }
-    let mut edits: Vec<(Span, String)> = Vec::with_capacity(2);
+    let mut edits: Vec<(Span, String)> = Vec::with_capacity(3);
     if kept.len() < items.len() || changed {
         let span = Span::around(text, items).ok_or(Unreadable)?;
         edits.push((span, kept.join(",")));
     }
     if era == Era::Modern {
         edits.extend(private(text, found).ok_or(Unreadable)?);
+        if let Some((ttl, capped)) = found.ttl.and_then(|ttl| Some((ttl, caching::capped(ttl)?))) {
+            edits.push((Span::of(text, ttl).ok_or(Unreadable)?, capped));
+        }
     }
     let (shown, hidden) = (kept.len(), items.len() - kept.len());
     edits.sort_by_key(|(span, _)| span.start);
@@ -223,14 +226,13 @@ fn moved(part: Span, edits: &[(Span, String)], before: usize, after: usize) -> O
 /// The edit that makes a result private; `Some(None)` when it is already.
 #[expect(clippy::option_option, reason = "outer: can it be read; inner: is there anything to change")]
 fn private(text: &str, found: &Found<'_>) -> Option<Option<(Span, String)>> {
-    const PRIVATE: &str = "\"private\"";
     match (found.cache_scope, found.first_member) {
         (Some(PRIVATE), _) => Some(None),
         (Some(value), _) => Some(Some((Span::of(text, value)?, PRIVATE.to_owned()))),
         // The text before the first member's name ends with its opening quotation mark.
         (None, Some(name)) => {
             let start = Span::of(text, name)?.start.checked_sub(1)?;
-            Some(Some((Span { start, end: start }, format!("\"cacheScope\":{PRIVATE},"))))
+            Some(Some((Span { start, end: start }, format!("\"{SCOPE}\":{PRIVATE},"))))
         }
         (None, None) => None,
     }

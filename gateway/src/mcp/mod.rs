@@ -7,6 +7,7 @@
 mod act;
 pub mod answer;
 mod batch;
+mod caching;
 pub mod capabilities;
 mod client_message;
 mod edit;

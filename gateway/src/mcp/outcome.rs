@@ -1,8 +1,10 @@
 //! What an answer hands the client beside its content: states and tasks, sealed for the caller, and questions, which
-//! the backend's features have to cover. Everything else stays as it was.
+//! the backend's features have to cover; and what may be kept of it, which is the caller's alone. Everything else stays
+//! as it was.
 
 use bytes::Bytes;
 
+use super::caching::{self, PRIVATE, SCOPE, TTL};
 use super::edit::{Edit, Uneditable, edit, quoted, text};
 use super::jsonrpc::members;
 use super::list_filter::Unreadable;
@@ -15,6 +17,9 @@ use crate::json::{MAX_DEPTH, check, resembles};
 
 /// Members that something is decided by.
 const KNOWN: [&str; 6] = ["resultType", "requestState", "inputRequests", "task", "taskId", "_meta"];
+
+/// Those that say what may be kept, from 2026-07-28 on.
+const OF_CACHES: [&str; 2] = [SCOPE, TTL];
 
 /// What was asked.
 #[derive(Clone, Copy, Debug)]
@@ -50,13 +55,23 @@ pub fn settle_answer(body: &Bytes, question: &Question<'_>, terms: &Terms<'_>) -
 fn has_more(body: &[u8], question: &Question<'_>, terms: &Terms<'_>) -> bool {
     let has = |needle: &str| memchr::memmem::find(body, needle.as_bytes()).is_some();
     let tasks = terms.features.tasks && (has("task") || has("Task"));
-    let is_modern = question.era == Era::Modern;
-    tasks || (is_modern && (has("requestState") || has("inputRequests") || has("resultType"))) || has("\\u")
+    if question.era == Era::Modern {
+        let known = ["requestState", "inputRequests", "resultType", SCOPE];
+        return tasks || is_kept(question.method) || known.into_iter().any(has) || has("\\u");
+    }
+    tasks || has("\\u")
+}
+
+/// Whether clients may keep a result of this method that is no list.
+fn is_kept(method: Method) -> bool {
+    method == Method::ResourcesRead
 }
 
 fn result(json: &str, question: &Question<'_>, terms: &Terms<'_>) -> Result<Option<String>, Uneditable> {
     let found = members(json).ok_or(Uneditable)?;
-    if found.iter().any(|(name, _)| resembles(name, &KNOWN)) {
+    let legacy = question.era == Era::Legacy;
+    let is_respelt = |name: &str| resembles(name, &KNOWN) || (!legacy && resembles(name, &OF_CACHES));
+    if found.iter().any(|(name, _)| is_respelt(name)) {
         return Err(Uneditable);
     }
     let kind = found.iter().find(|(name, _)| name == "resultType").map(|(_, value)| text(value.get()));
@@ -72,11 +87,13 @@ fn result(json: &str, question: &Question<'_>, terms: &Terms<'_>) -> Result<Opti
     if kind == Some(Some("task".to_owned())) && !is_task {
         return Err(Uneditable);
     }
-    let legacy = question.era == Era::Legacy;
-    edit(json, &mut |name, value| match name {
+    let edited = edit(json, &mut |name, value| match name {
         "requestState" if rounds => state(value, question, terms).map(Edit::Replace),
         "inputRequests" if rounds || governed => questions(value, terms).map(|()| Edit::Keep),
         "requestState" | "inputRequests" if !legacy => Err(Uneditable),
+        SCOPE if !legacy => Ok(if value == PRIVATE { Edit::Keep } else { Edit::Replace(PRIVATE.to_owned()) }),
+        // A task's is the time that it lives.
+        TTL if !legacy && is_kept(question.method) => Ok(Edit::to(caching::capped(value))),
         "task" if legacy && creates => {
             edit(value, &mut |name, value| issue(name == "taskId", value, question, terms)).map(Edit::to)
         }
@@ -90,7 +107,11 @@ fn result(json: &str, question: &Question<'_>, terms: &Terms<'_>) -> Result<Opti
         })
         .map(Edit::to),
         _ => Ok(Edit::Keep),
-    })
+    })?;
+    if legacy || !is_kept(question.method) || found.iter().any(|(name, _)| name == SCOPE) {
+        return Ok(edited);
+    }
+    caching::private(edited.as_deref().unwrap_or(json)).map(Some).ok_or(Uneditable)
 }
 
 fn state(value: &str, question: &Question<'_>, terms: &Terms<'_>) -> Result<String, Uneditable> {

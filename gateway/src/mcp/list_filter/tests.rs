@@ -36,12 +36,22 @@ fn from_2026_on_a_list_is_private_whatever_the_backend_said() {
             r#"{"jsonrpc":"2.0","id":7,"result":{"cacheScope": "private","tools":[{"name":"a"}]}}"#,
         ),
         (
+            r#"{"jsonrpc":"2.0","id":7,"result":{"ttlMs":99999999,"tools":[{"name":"b"}],"cacheScope":"public"}}"#,
+            r#"{"jsonrpc":"2.0","id":7,"result":{"ttlMs":300000,"tools":[],"cacheScope":"private"}}"#,
+        ),
+        (
+            r#"{"result":{"ttlMs": -1 ,"tools":[]},"jsonrpc":"2.0","id":7}"#,
+            r#"{"result":{"cacheScope":"private","ttlMs": 0 ,"tools":[]},"jsonrpc":"2.0","id":7}"#,
+        ),
+        (
             r#"{"jsonrpc":"2.0","id":7,"result":{ "tools":[]}}"#,
             r#"{"jsonrpc":"2.0","id":7,"result":{ "cacheScope":"private","tools":[]}}"#,
         ),
     ] {
         assert_eq!(tools(body, Era::Modern, &["a"]).unwrap(), want);
     }
+    let kept = r#"{"jsonrpc":"2.0","id":7,"result":{"tools":[],"cacheScope":"public","ttlMs":99999999}}"#;
+    assert_eq!(tools(kept, Era::Legacy, &["a"]).unwrap(), kept);
 }
 
 #[test]

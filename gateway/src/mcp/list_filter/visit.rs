@@ -6,6 +6,7 @@ use std::fmt;
 use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::super::caching::{SCOPE, TTL};
 use super::ListKind;
 use crate::json::{Key, Seen, resembles};
 
@@ -49,6 +50,8 @@ pub(super) struct Found<'a> {
     pub(super) is_incomplete: bool,
     /// The value of the result's `cacheScope`, as JSON.
     pub(super) cache_scope: Option<&'a str>,
+    /// The value of the result's `ttlMs`, as JSON.
+    pub(super) ttl: Option<&'a str>,
     /// The name of the result's first member, without its quotation marks.
     pub(super) first_member: Option<&'a str>,
 }
@@ -136,13 +139,15 @@ impl<'de> Visitor<'de> for ResultSeed<'_, 'de, '_> {
             self.found.first_member.get_or_insert(name);
             if name == self.member {
                 self.found.items = Some(map.next_value_seed(Items)?);
-            } else if name == "cacheScope" {
+            } else if name == SCOPE {
                 self.found.cache_scope = Some(map.next_value::<&RawValue>()?.get());
+            } else if name == TTL {
+                self.found.ttl = Some(map.next_value::<&RawValue>()?.get());
             } else if name == "resultType" {
                 let kind = map.next_value::<&RawValue>()?.get();
                 self.found.is_incomplete |=
                     serde_json::from_str::<Cow<'_, str>>(kind).ok().as_deref() != Some("complete");
-            } else if resembles(name, &[self.member, "cacheScope"]) {
+            } else if resembles(name, &[self.member, SCOPE, TTL]) {
                 return Err(de::Error::custom("a member of the result resembles a known one"));
             } else {
                 self.found.is_incomplete |=

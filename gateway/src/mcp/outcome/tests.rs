@@ -95,6 +95,31 @@ fn a_round_asks_what_the_features_cover() {
 }
 
 #[test]
+fn what_a_client_may_keep_is_its_callers_and_not_for_long() {
+    let (notes, resource) = (Notes::default(), Target::Resource("file:///open".to_owned()));
+    let terms = terms(&notes, all());
+    let read = |result: &str, method, era| settled(result, method, era, &resource, &terms).unwrap();
+    let public = r#"{"contents":[{"text":"\"cacheScope\":\"public\""}],"cacheScope":"public","ttlMs":99999999}"#;
+    let (kept, wants) =
+        (Method::ResourcesRead, public.replace(r#""public","ttlMs":99999999"#, r#""private","ttlMs":300000"#));
+    assert_eq!(read(public, kept, Era::Modern), wants);
+    assert_eq!(read(&wants, kept, Era::Modern), wants);
+    assert_eq!(read(public, kept, Era::Legacy), public);
+    assert_eq!(read(r#"{"contents":[]}"#, kept, Era::Modern), r#"{"cacheScope":"private","contents":[]}"#);
+    let asks = r#"{"resultType":"input_required","inputRequests":{}}"#;
+    assert_eq!(read(asks, kept, Era::Modern), asks.replacen('{', r#"{"cacheScope":"private","#, 1));
+    for method in [Method::PromptsGet, Method::ToolsCall, Method::Complete] {
+        let want = public.replace(r#""public","ttl"#, r#""private","ttl"#);
+        assert_eq!(read(public, method, Era::Modern), want, "{method:?}");
+        let plain = r#"{"resultType":"complete","content":[]}"#;
+        assert_eq!(read(plain, method, Era::Modern), plain, "{method:?}");
+    }
+    for bad in [r#"{"contents":[],"CacheScope":"public"}"#, r#"{"contents":[],"ttlMS":99999999}"#] {
+        assert_eq!(settled(bad, kept, Era::Modern, &resource, &terms), Err(Unreadable), "{bad}");
+    }
+}
+
+#[test]
 fn what_a_method_does_not_have_is_refused() {
     let (notes, tool) = (Notes::default(), Target::Tool("t".to_owned()));
     let refused = |result: &str, method, features| {
