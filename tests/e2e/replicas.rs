@@ -96,6 +96,79 @@ async fn a_server_that_is_gone_loses_no_call_and_ends_its_sessions() {
     assert!(up(&other).unwrap().ends_with(" 0"), "{metrics}");
 }
 
+/// A server without sessions that asks every caller something, under the same id, before it does what it is told.
+async fn asking(name: &'static str) -> Backend {
+    let script = move |request: &Request| {
+        let message = request.json();
+        if message["method"] != "tools/call" {
+            return answer("202 Accepted", "text/plain", "");
+        }
+        let ask = json!({ "jsonrpc": "2.0", "id": 1, "method": "elicitation/create", "params": { "message": name, "requestedSchema": { "type": "object" } } });
+        let event = format!("data: {ask}\n\n");
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nx-held: 1\r\ntransfer-encoding: chunked";
+        format!("{head}\r\n\r\n{:x}\r\n{event}\r\n", event.len()).into_bytes()
+    };
+    Backend::start(Arc::new(script)).await
+}
+
+/// A call that is asked something back; who asks.
+async fn asked(world: &World, token: &str) -> (reqwest::Response, String) {
+    let mut stream = world.post(token, &call()).await;
+    let event = stream.chunk().await.unwrap().unwrap();
+    let data = std::str::from_utf8(&event).unwrap().trim().strip_prefix("data: ").unwrap();
+    let ask: Value = serde_json::from_str(data).unwrap();
+    assert_eq!(ask["id"], 1);
+    (stream, ask["params"]["message"].as_str().unwrap().to_owned())
+}
+
+fn answers(backend: &Backend) -> Vec<Value> {
+    let bodies = backend.requests().into_iter().map(|request| request.json());
+    bodies.filter(|body| body["id"] == 1 && body["result"].is_object()).map(|body| body["result"].clone()).collect()
+}
+
+#[tokio::test]
+async fn an_answer_goes_to_the_server_that_asked_and_to_nobody_else() {
+    let (one, other) = (asking("one").await, asking("other").await);
+    let world = WorldBuilder::new(&one).replica(&other.url()).start().await;
+    let [alice, rita] = ["alice", "rita"].map(|user| world.identity.mint(user, &Value::Null));
+    let of =
+        |who: &str| json!({ "jsonrpc": "2.0", "id": 1, "result": { "action": "accept", "content": { "of": who } } });
+    let told = json!({ "jsonrpc": "2.0", "method": "notifications/initialized" });
+    for turn in 0..4 {
+        let (first, asks_alice) = asked(&world, &alice).await;
+        let (second, asks_rita) = asked(&world, &rita).await;
+        assert_ne!(asks_alice, asks_rita, "each is asked by another");
+        // Whose turn it is decides nothing.
+        for _ in 0..turn % 2 {
+            assert_eq!(world.post(&alice, &told).await.status(), 202);
+        }
+        assert_eq!(world.post(&alice, &of("alice")).await.status(), 202);
+        assert_eq!(world.post(&rita, &of("rita")).await.status(), 202);
+        for (token, who) in [(&alice, "alice"), (&rita, "rita")] {
+            assert_eq!(world.post(token, &of(who)).await.status(), 404, "once");
+        }
+        let got = |name: &str| answers(if name == "one" { &one } else { &other });
+        assert_eq!(got(&asks_alice).last().unwrap()["content"]["of"], "alice");
+        assert_eq!(got(&asks_rita).last().unwrap()["content"]["of"], "rita");
+        drop((first, second));
+    }
+    assert_eq!(answers(&one).len() + answers(&other).len(), 8);
+
+    // What a server asked that is gone, nobody else is told.
+    let (_stream, gone) = asked(&world, &alice).await;
+    let (stopped, left) = if gone == "one" { (&one, &other) } else { (&other, &one) };
+    stopped.stop().await;
+    for _ in 0..20 {
+        let (_stream, asks) = asked(&world, &rita).await;
+        assert_ne!(asks, gone);
+    }
+    let before = answers(left).len();
+    assert_eq!(world.post(&alice, &of("alice")).await.status(), 404);
+    assert_eq!(answers(left).len(), before);
+    assert_eq!(world.post(&rita, &of("rita")).await.status(), 202, "the control");
+    assert_eq!(answers(left).len(), before + 1);
+}
+
 #[tokio::test]
 async fn a_call_that_a_server_took_is_never_given_to_another() {
     let one = server("session-one").await;

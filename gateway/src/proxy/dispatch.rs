@@ -20,6 +20,8 @@ pub(super) struct Errand<'a> {
     pub(super) identity: &'a VerifiedIdentity,
     pub(super) session: &'a Session,
     pub(super) id: Option<mcp::RequestId>,
+    /// The server that gave the state or task which it names, or asked what it answers (see `Replicas::mark`).
+    pub(super) given_by: Option<Box<str>>,
     /// Whether it only waits for news, for as long as that takes.
     pub(super) news: bool,
 }
@@ -28,7 +30,7 @@ impl<'d> Visit<'d> {
     /// Sends the request, unless the client goes away first.
     ///
     /// INVARIANT: another server gets it only after no connection to the one before could be made, so that not one
-    /// byte of it was written; and never when it belongs to a session, a state or a task.
+    /// byte of it was written; and never when it belongs to a session, a state, a task or a question.
     pub(super) async fn forward(
         &mut self,
         exchange: &mut Exchange,
@@ -84,7 +86,7 @@ impl<'d> Visit<'d> {
     /// The servers that may get it, in order.
     fn candidates(&mut self, errand: &Errand<'_>) -> Result<Candidates<'d>, Failure> {
         let replicas = &self.mount.replicas;
-        match (&errand.session.raw, self.given_by.as_deref()) {
+        match (&errand.session.raw, errand.given_by.as_deref()) {
             (Some(_), _) => {
                 replicas.of_session(errand.session.replica.as_deref()).ok_or_else(|| Rejection::UnknownSession.into())
             }

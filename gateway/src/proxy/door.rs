@@ -217,11 +217,7 @@ impl<'d> Visit<'d> {
         message: ClientMessage,
         session: &Session,
     ) -> Result<Option<(Permitted<ClientMessage>, BackendAnswer<'d>)>, Failure> {
-        if message.kind() == mcp::Kind::Response
-            && !message.id().is_some_and(|id| self.door.asked.answer(&session.key, id))
-        {
-            return Err(self.refuse(Some(identity), "response", Rejection::UnknownSession));
-        }
+        let given_by = self.addressee(identity, &message, session)?;
         let permitted = self.authorize(identity, message).await?;
         self.opened(permitted.act());
         if session.raw.is_none() && permitted.act().is_of_session() {
@@ -232,9 +228,28 @@ impl<'d> Visit<'d> {
             UpstreamRequest::message(upstream, &permitted, sent, session.raw.as_deref()).with_fields(&fields)
         };
         let news = permitted.act().method() == Some(mcp::Method::SubscriptionsListen);
-        let errand = Errand { identity, session, id: permitted.act().id().cloned(), news };
+        let errand = Errand { identity, session, id: permitted.act().id().cloned(), given_by, news };
         let answer = self.forward(exchange, &errand, request).await?;
         Ok(Some((permitted, answer)))
+    }
+
+    /// The server that a message without a session is for, if it is for one: that gave the state or task which it
+    /// names, or asked what it answers.
+    fn addressee(
+        &self,
+        identity: &VerifiedIdentity,
+        message: &ClientMessage,
+        session: &Session,
+    ) -> Result<Option<Box<str>>, Failure> {
+        if message.kind() != mcp::Kind::Response {
+            return Ok(self.given_by.as_deref().map(Box::from));
+        }
+        let question = message.id().and_then(|id| self.door.asked.answer(&session.key, id));
+        let is_there = |server: Option<&str>| session.raw.is_some() || self.mount.replicas.of_session(server).is_some();
+        match question.filter(|question| is_there(question.server.as_deref())) {
+            Some(question) => Ok(question.server),
+            None => Err(self.refuse(Some(identity), "response", Rejection::UnknownSession)),
+        }
     }
 
     /// The body, whole, as messages that can be decided.
@@ -280,9 +295,10 @@ impl<'d> Visit<'d> {
         let request = |upstream: &Upstream, sent: Sent<'_>| {
             UpstreamRequest::stream(upstream, &permitted, sent, raw, last_event).with_fields(&fields)
         };
-        let errand = Errand { identity, session: &session, id: None, news: true };
+        let errand = Errand { identity, session: &session, id: None, given_by: None, news: true };
         let answer = self.forward(exchange, &errand, request).await?;
         let reader = Reader::of_stream((self.door, self.mount), identity, &session);
+        let reader = reader.answered_by(answer.upstream());
         self.deliver(exchange, answer, &reader).await
     }
 
@@ -307,7 +323,7 @@ impl<'d> Visit<'d> {
         let request = |upstream: &Upstream, sent: Sent<'_>| {
             UpstreamRequest::end(upstream, &permitted, sent, raw).with_fields(&fields)
         };
-        let errand = Errand { identity, session: &session, id: None, news: false };
+        let errand = Errand { identity, session: &session, id: None, given_by: None, news: false };
         let answer = self.forward(exchange, &errand, request).await?;
         let reader = Reader::of_stream((self.door, self.mount), identity, &session);
         self.deliver(exchange, answer, &reader).await

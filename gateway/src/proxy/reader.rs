@@ -1,7 +1,7 @@
 //! Who an answer is for, and what becomes of it on the way: lists filtered, introductions trimmed, states, tasks and
 //! event ids sealed, questions that the backend's features do not cover left out.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
@@ -33,6 +33,8 @@ pub(super) struct Reader<'a> {
     target: Option<&'a Target>,
     /// The server that answers, where there are several.
     server: Option<&'a str>,
+    /// The stream of events, once something is asked on it.
+    stream: OnceLock<Arc<()>>,
     /// What the answer says went wrong.
     pub(super) told: Told,
 }
@@ -65,7 +67,8 @@ impl<'a> Reader<'a> {
     ) -> Self {
         let id = if message.kind() == Kind::Request { message.id().cloned() } else { None };
         let (method, era, target) = (message.method(), message.era(), message.target());
-        Self { door, mount, identity, session, id, method, era, target, server: None, told: Told::new() }
+        let (server, stream, told) = (None, OnceLock::new(), Told::new());
+        Self { door, mount, identity, session, id, method, era, target, server, stream, told }
     }
 
     /// The answer is this server's: what it gives comes back to it.
@@ -80,8 +83,9 @@ impl<'a> Reader<'a> {
         identity: &'a VerifiedIdentity,
         session: &'a Session,
     ) -> Self {
-        let (id, method, target, server) = (None, None, None, None);
-        Self { door, mount, identity, session, id, method, era: Era::Legacy, target, server, told: Told::new() }
+        let (id, method, era, target, server) = (None, None, Era::Legacy, None, None);
+        let (stream, told) = (OnceLock::new(), Told::new());
+        Self { door, mount, identity, session, id, method, era, target, server, stream, told }
     }
 
     /// The list that the answer holds, if it is one that is filtered.
@@ -204,10 +208,19 @@ impl<'a> Reader<'a> {
         }
         match answer {
             Answer::Response { .. } => return self.rewrite_response(event, &data.into()),
-            Answer::Request { id, .. } => self.door.asked.ask(&self.session.key, id),
+            Answer::Request { id, .. } => {
+                if !self.ask(id) {
+                    return Ok(Passed::Dropped);
+                }
+            }
             Answer::Notification { method } => return self.rewrite_notification(event, &method, data.as_bytes()),
         }
         Ok(Passed::On(self.sealed(event, None)?))
+    }
+
+    /// Notes what the server asks; whether it may.
+    fn ask(&self, id: RequestId) -> bool {
+        self.door.asked.ask(&self.session.key, id, self.server, self.stream.get_or_init(Arc::default))
     }
 
     fn rewrite_notification(&self, event: &Event, method: &str, data: &[u8]) -> Result<Passed, Unreadable> {
