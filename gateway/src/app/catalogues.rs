@@ -190,11 +190,7 @@ impl Catalogues {
 
     fn record(&self, drift: ToolDrift) {
         self.metrics.catalogue.drifted(&drift.backend, drift.change);
-        let event =
-            Event { time: self.clock.moment(), request_id: None, trace_id: None, kind: Kind::Drift(Box::new(drift)) };
-        if let Err(error) = self.auditor.record(event) {
-            tracing::error!(%error, "an audit event was not taken");
-        }
+        self.auditor.note(self.clock.moment(), Kind::Drift(Box::new(drift)));
     }
 
     /// What the operator should know of each, in words.

@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 
 use super::running::Running;
 use super::{StartError, fixed, keys, start};
-use crate::audit::{Event, Kind, Reload};
+use crate::audit::{Kind, Reload};
 use crate::config::{self, Config, Environment, LARGEST_FILE};
 
 /// A file that is being written is left alone for so long.
@@ -236,17 +236,7 @@ impl Reloader {
     /// Whether the trail has taken it.
     fn record(&self, reload: Reload) -> bool {
         let lasting = self.running.lasting();
-        let event = Event {
-            time: lasting.clock.moment(),
-            request_id: None,
-            trace_id: None,
-            kind: Kind::Reload(Box::new(reload)),
-        };
-        let taken = lasting.auditor.record(event);
-        if let Err(error) = &taken {
-            tracing::error!(%error, "an audit event was not taken");
-        }
-        taken.is_ok()
+        lasting.auditor.note(lasting.clock.moment(), Kind::Reload(Box::new(reload)))
     }
 }
 

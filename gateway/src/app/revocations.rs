@@ -111,11 +111,7 @@ impl Feed {
             recorded || self.auditor.before().is_some_and(|until| revoked_at(line) >= until.as_secs())
         };
         for step in log.lines.iter().filter(is_new).filter_map(by_operator) {
-            let time = self.clock.moment();
-            let event = Event { time, request_id: None, trace_id: None, kind: Kind::OAuth(Box::new(step)) };
-            if let Err(error) = self.auditor.record(event) {
-                tracing::error!(%error, "an audit event was not taken");
-            }
+            self.auditor.note(self.clock.moment(), Kind::OAuth(Box::new(step)));
         }
         Ok(())
     }

@@ -33,7 +33,7 @@ pub use sink::{Collector, Destination, Rotation, sqlite_lines};
 pub use writer::Signer;
 use writer::{Item, Writer};
 
-use crate::clock::Timestamp;
+use crate::clock::{Moment, Timestamp};
 use crate::metrics::Metrics;
 
 /// Lines that may wait for the disk; beyond that, requests are refused.
@@ -144,6 +144,16 @@ impl Auditor {
     /// Returns [`NotRecorded`] when the event could not be taken.
     pub fn record(&self, event: Event) -> Result<(), NotRecorded> {
         self.send(Item { event: Some(event), written: None })
+    }
+
+    /// As [`Auditor::record`], for what happens now and is no part of a request; whether it was taken, and if not, the log
+    /// says so.
+    pub fn note(&self, time: Moment, kind: Kind) -> bool {
+        let taken = self.record(Event { time, request_id: None, trace_id: None, kind });
+        if let Err(error) = &taken {
+            tracing::error!(%error, "an audit event was not taken");
+        }
+        taken.is_ok()
     }
 
     /// Hands over an event that must be there before it is acted upon: taken by the queue, and, where the trail is
