@@ -166,6 +166,38 @@ async fn a_renewed_certificate_counts_for_new_connections_and_a_bad_one_never() 
     mode(0o600);
     world.until_metric("portcullis_tls_refused 0").await;
     assert!(serves(&third).await);
+
+    // And all of it is in the trail, in this order.
+    let [first, second, third] = [&first, &second, &third].map(|certificate| fingerprint(certificate));
+    let lines = world.audit(6).await;
+    let told: Vec<_> = lines
+        .iter()
+        .filter(|line| line["certificate"].is_string())
+        .map(|line| {
+            let text = |name: &str| line[name].as_str().map(str::to_owned);
+            assert!(line["type"] == "config" && line["ends"].as_i64().unwrap() > 1_900_000_000, "{line}");
+            (text("event").unwrap(), text("certificate").unwrap(), text("before"), text("reason").unwrap_or_default())
+        })
+        .collect();
+    let expected = [
+        ("certificate_refused", &first, None, "is not the key of"),
+        ("certificate_refused", &first, None, "holds no certificate"),
+        ("certificate_reloaded", &second, Some(&first), ""),
+        ("certificate_refused", &second, None, "is open to others"),
+        ("certificate_reloaded", &third, Some(&second), ""),
+    ];
+    assert_eq!(told.len(), expected.len(), "{lines:?}");
+    for ((event, certificate, before, reason), expected) in told.iter().zip(expected) {
+        assert_eq!((event.as_str(), certificate, before.as_ref()), (expected.0, expected.1, expected.2), "{lines:?}");
+        assert!(reason.contains(expected.3) && reason.is_empty() == expected.3.is_empty(), "{reason}");
+    }
+}
+
+/// The SHA-256 of a certificate, as `openssl x509 -fingerprint -sha256` tells it.
+fn fingerprint(pem: &str) -> String {
+    let der = CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
+    let digest = <sha2::Sha256 as sha2::Digest>::digest(&der);
+    digest.iter().map(|byte| format!("{byte:02X}")).collect::<Vec<_>>().join(":")
 }
 
 #[tokio::test]
@@ -218,8 +250,6 @@ async fn a_laptop_has_a_certificate_of_its_own_and_is_told_its_fingerprint() {
     let url = format!("https://localhost:{port}/jwks");
     assert_eq!(trusting.build().unwrap().get(&url).send().await.unwrap().status(), 200);
     assert!(reqwest::get(&url).await.is_err(), "nobody else trusts it");
-    let der = CertificateDer::from_pem_slice(&certificate).unwrap();
-    let digest = <sha2::Sha256 as sha2::Digest>::digest(&der);
-    let fingerprint = digest.iter().map(|byte| format!("{byte:02X}")).collect::<Vec<_>>().join(":");
+    let fingerprint = fingerprint(std::str::from_utf8(&certificate).unwrap());
     assert!(gateway.said().contains(&fingerprint), "{}", gateway.said());
 }

@@ -12,7 +12,7 @@ use arc_swap::ArcSwap;
 use portcullis_policy::{BackendName, Policy};
 
 use super::{StartError, backends, start};
-use crate::audit::{Auditor, Event, Kind, ToolDrift};
+use crate::audit::{Auditor, Kind, ToolDrift};
 use crate::backend::Replicas;
 use crate::backend::catalogue::{Client, Keeper, Known, Limits, Pinned};
 use crate::backend::pinning::{Change, Drift, LockError, LockFile, Mode, Rule, Surface};

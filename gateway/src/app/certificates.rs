@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::lasting::Lasting;
 use super::reload::digest;
 use super::{StartError, start};
+use crate::audit::{Auditor, CertificateReload, Kind};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::metrics::Metrics;
@@ -18,6 +19,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The certificate, if there is one.
 pub(super) struct Certificates {
     live: Option<Arc<Live>>,
+    auditor: Arc<Auditor>,
     metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
     fault: Mutex<Option<String>>,
@@ -45,7 +47,8 @@ impl Certificates {
         let open = |files| Live::open(files, clock.now()).map(Arc::new).map_err(start("`server.tls`"));
         let live = files.map(open).transpose()?;
         metrics.configuration.certificate_ends(live.as_ref().map_or(0, |live| live.ends()));
-        Ok(Self { live, metrics, clock, fault: Mutex::default() })
+        let auditor = Arc::clone(&lasting.auditor);
+        Ok(Self { live, auditor, metrics, clock, fault: Mutex::default() })
     }
 
     /// What connections are made with.
@@ -75,6 +78,7 @@ impl Certificates {
     }
 
     fn reload(&self, live: &Live) {
+        let before = live.fingerprint();
         let outcome = live.reload(self.clock.now());
         let fault = outcome.as_ref().err().map(ToString::to_string);
         // What is refused for the same reason as a second ago was said then.
@@ -82,7 +86,8 @@ impl Certificates {
             return;
         }
         // Before the series: who sees that asks why.
-        *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = fault;
+        self.fault.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&fault);
+        self.record(live, before, fault);
         self.metrics.configuration.certificate_reloaded(outcome.is_ok());
         match &outcome {
             Ok(()) => {
@@ -91,5 +96,14 @@ impl Certificates {
             }
             Err(error) => tracing::error!(%error, "the certificate is refused; the one before stays"),
         }
+    }
+
+    /// It counts whether that is recorded or not: the one before may be out of date, or known to others.
+    fn record(&self, live: &Live, before: String, reason: Option<String>) {
+        let event = if reason.is_some() { "certificate_refused" } else { "certificate_reloaded" };
+        let (certificate, ends) = (live.fingerprint(), live.ends());
+        let before = Some(before).filter(|before| *before != certificate);
+        let reload = CertificateReload { event, certificate, before, ends, reason };
+        self.auditor.note(self.clock.moment(), Kind::Certificate(Box::new(reload)));
     }
 }

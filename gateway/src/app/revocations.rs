@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::audit::{Auditor, Authorization, Event, Kind, Step};
+use crate::audit::{Auditor, Authorization, Kind, Step};
 use crate::authn::{Ended, Revocations};
 use crate::clock::Clock;
 use crate::store::{Revocation, Store, StoreError};

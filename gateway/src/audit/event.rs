@@ -104,6 +104,9 @@ pub enum Kind {
     /// Another configuration counts from now on, or was refused.
     #[serde(rename = "config")]
     Reload(Box<Reload>),
+    /// The same of the certificate for clients, which changes by itself.
+    #[serde(rename = "config")]
+    Certificate(Box<CertificateReload>),
     /// A run of the gateway begins its part of the trail.
     #[serde(rename = "audit.started")]
     Started(Started),
@@ -127,7 +130,7 @@ impl Kind {
             Self::Outcome(_) => "mcp.outcome",
             Self::OAuth(_) => "oauth",
             Self::Drift(_) => "catalogue.drift",
-            Self::Reload(_) => "config",
+            Self::Reload(_) | Self::Certificate(_) => "config",
             Self::Started(_) => "audit.started",
             Self::Stopped => "audit.stopped",
             Self::Checkpoint(_) => "audit.checkpoint",
@@ -323,6 +326,23 @@ impl Reload {
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape that serde asks for")]
+/// The certificate for clients was read anew.
+#[derive(Clone, Debug, Serialize)]
+pub struct CertificateReload {
+    /// `certificate_reloaded`, or `certificate_refused` when the one before goes on.
+    pub event: &'static str,
+    /// SHA-256 of the certificate that counts from now on, in hexadecimal with colons.
+    pub certificate: String,
+    /// The one that counted before, where it is another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub before: Option<String>,
+    /// When the one that counts ends, in seconds since the Unix epoch.
+    pub ends: i64,
+    /// Why, where it is refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
 fn is_zero(number: &usize) -> bool {
     *number == 0
 }

@@ -26,8 +26,8 @@ pub use chain::{Head, NotAHead};
 pub use digest::{Digester, digest_of};
 pub use encode::Format;
 pub use event::{
-    Actor, Arguments, Authorization, Checkpoint, Decision, Event, Gap, Kind, Outcome, Reason, Reload, RequestId,
-    Started, Step, Target, ToolDrift, Verdict,
+    Actor, Arguments, Authorization, CertificateReload, Checkpoint, Decision, Event, Gap, Kind, Outcome, Reason,
+    Reload, RequestId, Started, Step, Target, ToolDrift, Verdict,
 };
 pub use sink::{Collector, Destination, Rotation, sqlite_lines};
 pub use writer::Signer;

@@ -1,8 +1,9 @@
-//! The one thing that is read of a certificate here: from when to when it is valid (RFC 5280 section 4.1.2.5).
+//! What is said of a certificate here: from when to when it is valid (RFC 5280 section 4.1.2.5), and which one it is.
 //!
 //! Everything else about it is rustls' affair, which does not tell this.
 
 use rustls::pki_types::CertificateDer;
+use sha2::{Digest, Sha256};
 
 const SEQUENCE: u8 = 0x30;
 const INTEGER: u8 = 0x02;
@@ -25,6 +26,11 @@ pub(super) fn validity(certificate: &CertificateDer<'_>) -> Option<(i64, i64)> {
     let (from, rest) = time(validity)?;
     let (until, _) = time(rest)?;
     Some((from, until))
+}
+
+/// The SHA-256 of a certificate, in hexadecimal with colons, as browsers and `openssl x509 -fingerprint` show it.
+pub(super) fn fingerprint(certificate: &CertificateDer<'_>) -> String {
+    Sha256::digest(certificate).iter().map(|byte| format!("{byte:02X}")).collect::<Vec<_>>().join(":")
 }
 
 /// The content of the element at the front, and what follows it.

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use sha2::{Digest, Sha256};
 
+use super::certificate::fingerprint;
 use super::{Files, load};
 use crate::clock::Timestamp;
 
@@ -42,9 +42,7 @@ pub fn certificate(directory: &Path, now: Timestamp) -> Result<(Files, String), 
         write(&files.certificate, &made.cert.pem())?;
     }
     let certificate = CertificateDer::from_pem_file(&files.certificate)?;
-    let digest = Sha256::digest(&certificate);
-    let fingerprint = digest.iter().map(|byte| format!("{byte:02X}")).collect::<Vec<_>>().join(":");
-    Ok((files, fingerprint))
+    Ok((files, fingerprint(&certificate)))
 }
 
 fn write(path: &Path, text: &str) -> std::io::Result<()> {

@@ -75,10 +75,12 @@ pub enum TlsError {
     Refused(#[from] rustls::Error),
 }
 
-/// One setting: what connections are made with, and when its certificate ends.
+/// One setting: what connections are made with, which certificate that is, and when it ends.
 #[derive(Debug)]
 pub struct Setting {
     config: Arc<ServerConfig>,
+    /// The SHA-256 of the certificate, in hexadecimal with colons.
+    pub fingerprint: String,
     /// When the certificate ends, in seconds since the Unix epoch.
     pub ends: i64,
 }
@@ -119,6 +121,12 @@ impl Live {
         self.setting.load().ends
     }
 
+    /// The SHA-256 of the certificate, in hexadecimal with colons.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        self.setting.load().fingerprint.clone()
+    }
+
     /// Reads the files anew; from then on connections are made with what is in them.
     ///
     /// # Errors
@@ -144,8 +152,11 @@ impl Files {
 /// Returns a [`TlsError`] for files that cannot be read, do not belong together, or are not valid now.
 pub fn load(files: &Files, now: Timestamp) -> Result<Setting, TlsError> {
     let chain = certificates(&files.certificate)?;
-    let (from, until) = chain.first().and_then(|own| certificate::validity(own)).ok_or_else(|| {
-        TlsError::Unreadable { path: files.certificate.clone(), what: "certificate", why: "it is malformed".to_owned() }
+    let read = |own| Some((certificate::validity(own)?, certificate::fingerprint(own)));
+    let ((from, until), fingerprint) = chain.first().and_then(read).ok_or_else(|| TlsError::Unreadable {
+        path: files.certificate.clone(),
+        what: "certificate",
+        why: "it is malformed".to_owned(),
     })?;
     let seconds = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
     if seconds < from || seconds > until {
@@ -168,7 +179,7 @@ pub fn load(files: &Files, now: Timestamp) -> Result<Setting, TlsError> {
     };
     let mut config = builder.with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(pair)));
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Setting { config: Arc::new(config), ends: until })
+    Ok(Setting { config: Arc::new(config), fingerprint, ends: until })
 }
 
 fn is_mismatch(error: &rustls::Error) -> bool {

@@ -138,7 +138,10 @@ fn entity(event: &Native) -> Value {
     let policy = event.text("policy_hash").map(|hash| json!({ "uid": hash }));
     let (uid, name, kind) = match event.kind() {
         "oauth" => (event.text("client"), event.text("name"), "OAuth client"),
-        "config" => (None, Some("configuration"), "Configuration"),
+        "config" => match event.text("certificate") {
+            Some(certificate) => (Some(certificate), Some("TLS certificate"), "Certificate"),
+            None => (None, Some("configuration"), "Configuration"),
+        },
         kind => (None, event.text("name"), kind),
     };
     let nameless = uid.is_none() && name.is_none();

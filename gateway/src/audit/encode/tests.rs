@@ -55,6 +55,17 @@ fn steps_of_a_sign_in_are_authentication_and_changes_entity_management() {
     assert_eq!(step("grant_revoked")["type_uid"], 300_202);
     assert_eq!(step("client_registered")["type_uid"], 300_401);
     assert_eq!(step("consent_refused")["status_id"], 2);
+    let config = |event: &str| {
+        let line = json!({ "time": 1, "type": "config", "event": event, "certificate": "AB:CD", "reason": "of 2020" });
+        [Format::Ocsf, Format::Ecs].map(|format| encoded(format, &line))
+    };
+    let [ocsf, ecs] = config("certificate_refused");
+    assert_eq!((&ocsf["type_uid"], &ocsf["status_id"]), (&json!(300_403), &json!(2)));
+    assert_eq!((&ocsf["entity"]["uid"], &ocsf["status_detail"]), (&json!("AB:CD"), &json!("of 2020")));
+    let of_ecs = &ecs["event"];
+    assert_eq!((&of_ecs["category"][0], &of_ecs["outcome"]), (&json!("configuration"), &json!("failure")));
+    assert_eq!((&of_ecs["action"], &of_ecs["reason"]), (&json!("certificate_refused"), &json!("of 2020")));
+    assert_eq!(config("certificate_reloaded")[0]["status_id"], 1, "the control");
     let later = encoded(Format::Ocsf, &json!({ "time": 1, "type": "something.new", "what": "x" }));
     assert_eq!((&later["class_uid"], &later["unmapped"]["what"]), (&json!(3004), &json!("x")));
     let drift = json!({ "time": 1, "type": "catalogue.drift", "backend": "b", "tool": "t", "change": "changed" });
@@ -107,7 +118,8 @@ fn bare(decision: crate::audit::Verdict) -> crate::audit::Kind {
 /// One event of every kind and step, as the writer has it: with as little as it can hold, and with more.
 fn every_event() -> Vec<Value> {
     use crate::audit::{
-        Authorization, Checkpoint, Event, Gap, Kind, Outcome, Reload, Started, Step, ToolDrift, Verdict,
+        Authorization, CertificateReload, Checkpoint, Event, Gap, Kind, Outcome, Reload, Started, Step, ToolDrift,
+        Verdict,
     };
     let step = |step: Step, client: &str| Kind::OAuth(Box::new(Authorization::new(step, client)));
     let outcome = Outcome { status: 502, forwarded: true, error: Some("connect"), bytes: 0, milliseconds: 3 };
@@ -116,6 +128,10 @@ fn every_event() -> Vec<Value> {
         Kind::Drift(Box::new(ToolDrift { backend, tool, change, fields: Vec::new(), action: "quarantine" }))
     };
     let reload = |event| Kind::Reload(Box::new(Reload::new(event, "h".to_owned())));
+    let certificate = |event| {
+        let (certificate, before, reason) = ("AB:CD".to_owned(), None, None);
+        Kind::Certificate(Box::new(CertificateReload { event, certificate, before, ends: 1_900_000_000, reason }))
+    };
     let mut kinds = vec![
         bare(Verdict::Allow),
         bare(Verdict::Deny),
@@ -129,6 +145,7 @@ fn every_event() -> Vec<Value> {
         Kind::Gap(Gap { sink: "queue", lost: 1 }),
     ];
     kinds.extend(["config_reloaded", "config_refused", "keys_replaced"].map(reload));
+    kinds.extend(["certificate_reloaded", "certificate_refused"].map(certificate));
     kinds.extend(STEPS.iter().flat_map(|of| ["", "c"].map(|client| step(*of, client))));
     let event = |kind| {
         let time = crate::clock::Timestamp::from_secs(1_800_000_000).into();
