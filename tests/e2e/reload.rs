@@ -38,6 +38,49 @@ async fn a_changed_policy_counts_from_the_next_request_on_and_the_trail_knows() 
     assert_ne!(reloads[0]["before"], reloads[0]["policy_hash"]);
 }
 
+/// What the trail says of the files before and after each reload, once there were so many.
+async fn digests(world: &World, reloads: usize) -> Vec<(String, String)> {
+    let text = |line: &Value, name: &str| line[name].as_str().unwrap().to_owned();
+    for tries in 0.. {
+        let lines = world.audit(1).await;
+        let all = lines.iter().filter(|line| line["event"] == "config_reloaded");
+        let all: Vec<_> = all.map(|line| (text(line, "config_before"), text(line, "config_hash"))).collect();
+        if all.len() >= reloads {
+            return all;
+        }
+        assert!(tries < 200, "{lines:?}");
+        tokio::time::sleep(std::time::Duration::from_millis(25)).await;
+    }
+    unreachable!()
+}
+
+#[tokio::test]
+async fn the_trail_tells_files_apart_by_a_digest_that_nobody_without_the_key_can_make() {
+    let (mut world, _backend, _token) = world().await;
+    let first = std::fs::read_to_string(world.directory().join("gateway.yaml")).unwrap();
+    world.configure(opens_delete);
+    world.until_metric(APPLIED).await;
+    world.configure(|_| first.clone());
+    world.until_metric("portcullis_config_reloads_total{result=\"applied\"} 2").await;
+    std::fs::write(world.directory().join("secret"), "hunter2\n").unwrap();
+    let known = digests(&world, 3).await;
+    assert_eq!(known[0].0, known[1].1, "the same files, the same digest");
+    assert_eq!(known[0].1, known[1].0);
+    assert_ne!(known[1].1, known[2].1, "a secret is part of it");
+    // After a restart it is the same still; under the key of another store, the same files have another.
+    world.restart().await;
+    world.configure(opens_delete);
+    let again = digests(&world, 4).await;
+    assert_eq!(again[3].0, known[2].1);
+    world.gateway.terminate().await;
+    std::fs::remove_dir_all(world.directory().join("state")).unwrap();
+    world.restart().await;
+    world.configure(|_| first);
+    let anew = digests(&world, 5).await;
+    assert_ne!(anew[4].0, again[3].1, "the files of before");
+    assert_ne!(anew[4].1, again[3].0);
+}
+
 #[tokio::test]
 async fn a_bad_file_is_refused_with_every_fault_and_what_ran_goes_on() {
     let (world, _backend, token) = world().await;

@@ -4,6 +4,10 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::hmac;
+
 use super::identity_provider::IdentityProvider;
 use super::mounts::{mount, scopes};
 use super::revocations::{Fault, Feed};
@@ -30,6 +34,8 @@ use crate::trace::Tracer;
 const PURGE_EVERY: Duration = Duration::from_secs(600);
 /// The name of the key that arguments are digested under; one for all runs, so that digests can be compared.
 const DIGEST_KEY: &str = "audit-digest-key";
+/// The name of the key that the trail's digests of the configuration are made under.
+const CONFIG_KEY: &str = "config-digest-key";
 
 /// The key of the arguments' digests, for a command.
 ///
@@ -60,6 +66,7 @@ pub(super) struct Lasting {
     sealer: Sealer,
     keys: Mutex<Keys>,
     trail_key: SigningKey,
+    config_key: hmac::Key,
     key_lifetime: Duration,
     issuer: String,
     outbound: Outbound,
@@ -89,6 +96,8 @@ impl Lasting {
         let store: Arc<dyn Store> = Arc::new(Observed::new(store, metrics.store.clone()));
         let (at, issuer) = ((&*store, &sealer), config.server.public_url.clone());
         let trail_key = keys::read(keys::TRAIL, at, clock.now(), keys::Turn::Never).await?.signer().clone();
+        let config_key = state::kept(CONFIG_KEY, &rand::random::<[u8; 32]>(), at.0, at.1).await?;
+        let config_key = hmac::Key::new(hmac::HMAC_SHA256, &config_key);
         let key_lifetime = config.oauth.key_lifetime;
         let keys = read_keys(at, &issuer, &clock, key_lifetime).await?;
         let outbound = Outbound::new(&outbound::Settings::default()).map_err(start("the HTTP client"))?;
@@ -114,6 +123,7 @@ impl Lasting {
             sealer,
             keys: Mutex::new(keys),
             trail_key,
+            config_key,
             key_lifetime,
             issuer,
             outbound,
@@ -175,6 +185,12 @@ impl Lasting {
             tracer: self.tracer.clone(),
         };
         Ok(Door::new(parts, before))
+    }
+
+    /// What the trail has of a digest of the configuration's files. Under a key, for secrets are among them, and who reads the
+    /// trail and knows the rest could find a short one by trying.
+    pub(super) fn config_hash(&self, files: &[u8; 32]) -> String {
+        URL_SAFE_NO_PAD.encode(hmac::sign(&self.config_key, files))
     }
 
     /// Looks which keys there are now; whether they are others than before, so that a new door is needed.

@@ -10,8 +10,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use sha2::{Digest, Sha256};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -190,7 +188,7 @@ impl Reloader {
             let hash = current.config.policy.hash().to_string();
             self.record(Reload {
                 faults,
-                config_hash: Some(URL_SAFE_NO_PAD.encode(seen)),
+                config_hash: Some(self.running.lasting().config_hash(&seen)),
                 ..Reload::new("config_refused", hash)
             });
         }
@@ -219,13 +217,13 @@ impl Reloader {
         let backends = self.running.differing(&new);
         let (hash, before) = (new.policy.hash().to_string(), current.config.policy.hash().to_string());
         let taken = digest(&current.files);
+        let lasting = self.running.lasting();
         let (config_hash, config_before) =
-            (Some(URL_SAFE_NO_PAD.encode(taken)), Some(URL_SAFE_NO_PAD.encode(current.taken)));
+            (Some(lasting.config_hash(&taken)), Some(lasting.config_hash(&current.taken)));
         let reload = Reload::new("config_reloaded", hash);
         let reload = Reload { before: Some(before), backends, config_hash, config_before, ..reload };
         let same_policy = reload.before.as_ref() == Some(&reload.policy_hash);
         self.running.swap(&new, same_policy, || self.record(reload.clone())).map_err(|error| error.to_string())?;
-        let lasting = self.running.lasting();
         lasting.metrics.configuration.taken(&reload.policy_hash, lasting.clock.now().as_secs());
         tracing::info!(policy = reload.policy_hash, before = reload.before, backends = ?reload.backends, "the configuration is reloaded");
         current.config = Arc::new(new);

@@ -297,7 +297,8 @@ pub struct Reload {
     /// Backends that came, went, or are elsewhere now.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub backends: Vec<String>,
-    /// SHA-256 of what the files of the configuration say, those that are refused included.
+    /// HMAC-SHA-256, under a key in the store, of what the files of the configuration say, secrets and those that are refused
+    /// included.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub config_hash: Option<String>,
     /// The same of what counted before.
@@ -325,7 +326,6 @@ impl Reload {
     }
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape that serde asks for")]
 /// The certificate for clients was read anew.
 #[derive(Clone, Debug, Serialize)]
 pub struct CertificateReload {
@@ -343,6 +343,7 @@ pub struct CertificateReload {
     pub reason: Option<String>,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape that serde asks for")]
 fn is_zero(number: &usize) -> bool {
     *number == 0
 }
