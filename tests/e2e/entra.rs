@@ -122,10 +122,8 @@ async fn names(world: &World, tokens: &Tokens) -> Vec<String> {
 const PARTNER: &str = "22222222-2222-4222-8222-222222222222";
 const STRANGER: &str = "33333333-3333-4333-8333-333333333333";
 
-#[tokio::test]
-async fn people_of_a_listed_directory_come_in_under_its_ceiling_and_others_are_told_to_take_another_account() {
-    let options = Options::default();
-    let home = options.tenant_id.clone();
+/// The identity provider of several directories, with somebody in each of two others.
+fn directories() -> Options {
     let person = |name: &str, number: u32, tenant: &str| User {
         name: name.to_owned(),
         oid: format!("0a11ce00-0000-4000-8000-0000000001{number:02}"),
@@ -135,13 +133,98 @@ async fn people_of_a_listed_directory_come_in_under_its_ceiling_and_others_are_t
     };
     let mut users = User::examples();
     users.extend([person("pat", 1, PARTNER), person("sam", 2, STRANGER)]);
+    Options { several_tenants: true, users, ..Options::default() }
+}
+
+#[tokio::test]
+async fn who_is_of_a_directory_that_was_taken_off_the_list_is_out_with_the_next_refresh_for_good() {
+    let mut world = WorldBuilder::new(&Backend::plain().await)
+        .identity(directories())
+        .entra(&format!("tenants: [{PARTNER}]"))
+        .own_tokens_only()
+        .start()
+        .await;
+    let signed_in = async |world: &World, person: &str| {
+        let flow = Flow::register(world).await;
+        let tokens = flow.tokens(&flow.code(person).await).await;
+        (flow.client_id.clone(), tokens.refresh)
+    };
+    let (alice, pat) = (signed_in(&world, "alice").await, signed_in(&world, "pat").await);
+    let refresh = async |world: &World, (client, token): &(String, String)| {
+        let flow = Flow::of(world, client);
+        let answer = flow.token(&flow.refresh_form(token)).await;
+        (answer.status().as_u16(), answer.json::<Value>().await.unwrap())
+    };
+    let listed = format!(", tenants: [{PARTNER}]");
+    world.configure(|text| text.replace(&listed, ""));
+    world.restart().await;
+    let asked = world.identity.requests().len();
+    let (status, body) = refresh(&world, &pat).await;
+    assert_eq!((status, &body["error"]), (400, &json!("invalid_grant")), "{body}");
+    assert_eq!(world.identity.requests().len(), asked, "the directory is not asked");
+    assert_eq!(refresh(&world, &alice).await.0, 200, "the control");
+    let lines = world.audit(1).await;
+    let ended = |line: &&Value| line["event"] == "grant_revoked" && line["tenant"] == PARTNER;
+    let ended: Vec<&Value> = lines.iter().filter(ended).collect();
+    assert_eq!(ended.len(), 1, "{lines:?}");
+    assert_eq!(ended[0]["reason"], "people of its directory are not let in any more");
+    // The grant has ended: that the directory is listed again brings back nothing but the sign-in.
+    world.configure(|text| {
+        text.replace(", allow_unlisted_authority: true", &format!(", allow_unlisted_authority: true{listed}"))
+    });
+    world.restart().await;
+    assert_eq!(refresh(&world, &pat).await.1["error"], "invalid_grant");
+    assert_eq!(refresh(&world, &signed_in(&world, "pat").await).await.0, 200, "the control");
+}
+
+#[tokio::test]
+async fn a_directory_or_an_issuer_whose_keys_are_missing_is_named_and_the_others_are_served() {
+    let nobody = "44444444-4444-4444-8444-444444444444";
+    let oauth = "oauth:
+  clients: [{ id: portal, secret_file: secret, grant_types: ['urn:ietf:params:oauth:grant-type:jwt-bearer'] }]
+  identity_assertions:
+    - { issuer: '{identity}/assertions/staff', claim: groups, roles: { readers: [Task.Read] } }
+    - { issuer: '{identity}/none/such', claim: groups, roles: { readers: [Task.Read] } }
+";
+    let world = WorldBuilder::new(&Backend::plain().await)
+        .identity(directories())
+        .entra(&format!("tenants: [{PARTNER}, {nobody}]"))
+        .more(oauth)
+        .own_tokens_only()
+        .start()
+        .await;
+    let expected = [
+        format!("the keys of `{}/{nobody}/v2.0` are not there, and its people are not let in", world.identity.origin()),
+        format!("the keys of `{}/none/such` are not there, and its assertions are not taken", world.identity.origin()),
+    ];
+    let mut ready = String::new();
+    for _ in 0..200 {
+        ready = world.probe("/readyz").await;
+        // Those of the others come within moments.
+        if ready.matches("the keys of").count() == expected.len() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(25)).await;
+    }
+    assert!(ready.starts_with("ready\n") && ready.matches("the keys of").count() == 2, "{ready}");
+    for note in expected {
+        assert!(ready.contains(&note), "`{note}` is not in {ready}");
+    }
+    for person in ["alice", "pat"] {
+        assert!(works(&world, &world.sign_in(person).await).await, "{person}");
+    }
+}
+
+#[tokio::test]
+async fn people_of_a_listed_directory_come_in_under_its_ceiling_and_others_are_told_to_take_another_account() {
+    let home = Options::default().tenant_id;
     let policy = format!(
         "\n  tenants: {{ {home}: {{}}, {PARTNER}: {{ roles: [Task.Read] }} }}\
          \n  roles: {{ Task.Read: {{ opens: [read] }}, Task.All: {{ opens: [read, delete] }} }}\
          \n  tools: {{ weather: {{ read: ['get_*'], delete: ['delete_*'] }} }}"
     );
     let world = WorldBuilder::new(&Backend::plain().await)
-        .identity(Options { several_tenants: true, users, ..options })
+        .identity(directories())
         .entra(&format!("tenants: [{PARTNER}]"))
         .policy(&policy)
         .own_tokens_only()

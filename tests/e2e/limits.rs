@@ -165,3 +165,28 @@ async fn authorization_and_token_requests_are_limited_and_told_in_their_own_ways
     let metadata = format!("{}/.well-known/oauth-authorization-server", world.url());
     assert_eq!(world.http().get(metadata).send().await.unwrap().status(), 200, "documents are not limited");
 }
+
+#[tokio::test]
+async fn giving_tokens_back_is_limited_as_getting_them_is_and_from_elsewhere_it_goes_on() {
+    let (world, _backend) = world("trusted_proxies: [127.0.0.0/8]").await;
+    let tokens = world.sign_in("rita").await;
+    let revoke = async |token: &str, address: &str| {
+        let form = [("token", token), ("client_id", "somebody")];
+        let request = world.http().post(format!("{}/revoke", world.url())).header("x-forwarded-for", address);
+        request.form(&form).send().await.unwrap()
+    };
+    let from = "203.0.113.1";
+    for _ in 0..3 {
+        assert_ne!(revoke("a-guess", from).await.status(), 429);
+    }
+    let response = revoke("a-guess", from).await;
+    assert_eq!((response.status().as_u16(), retry_after(&response) > 0), (429, true));
+    assert_eq!(response.json::<Value>().await.unwrap()["error"], "temporarily_unavailable");
+    // It is one limit with the token endpoint, which the same address cannot ask now either.
+    let token = world.http().post(format!("{}/token", world.url())).header("x-forwarded-for", from);
+    assert_eq!(token.form(&[("grant_type", "refresh_token")]).send().await.unwrap().status(), 429);
+    assert_ne!(revoke("a-guess", "203.0.113.2").await.status(), 429, "the control: another address");
+    assert_eq!(world.post(&tokens.access, &call(&json!(1), "get_forecast")).await.status(), 200, "nothing was ended");
+    let metrics = world.probe("/metrics").await;
+    assert!(metrics.contains(r#"portcullis_limited_total{endpoint="token"} 2"#), "{metrics}");
+}

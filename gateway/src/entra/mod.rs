@@ -111,6 +111,12 @@ impl Entra {
         self.verifier.is_issuer(issuer)
     }
 
+    /// Whether members of this directory sign in here.
+    #[must_use]
+    pub fn takes_directory(&self, tenant: &str) -> bool {
+        self.verifier.takes_directory(tenant)
+    }
+
     /// Tolerance for clocks that differ.
     #[must_use]
     pub fn clock_skew(&self) -> Duration {

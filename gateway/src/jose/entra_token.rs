@@ -44,12 +44,17 @@ impl Verifier {
         self.expectations.is_issuer(issuer)
     }
 
+    /// Whether tokens of this directory are believed here.
+    #[must_use]
+    pub fn takes_directory(&self, tenant: &str) -> bool {
+        self.expectations.issuer_of(tenant).is_some()
+    }
+
     /// Whether a token that nobody can verify here is an old-style one of our own tenant: a first-run mistake that an
     /// operator cannot guess from "unknown issuer".
     #[must_use]
     pub fn is_version_one(&self, claims: &Unverified) -> bool {
-        claims.ver.as_deref() == Some("1.0")
-            && claims.tid.as_deref().is_some_and(|tid| self.expectations.issuer_of(tid).is_some())
+        claims.ver.as_deref() == Some("1.0") && claims.tid.as_deref().is_some_and(|tid| self.takes_directory(tid))
     }
 
     /// The keys, for readiness and metrics.

@@ -136,12 +136,16 @@ async fn ask_again(server: &Server, grant: Grant) -> Result<Grant, OAuthError> {
     let sealed = grant.upstream.as_deref().ok_or(OAuthError::InvalidGrant)?;
     let upstream = server.sealer.open(&binding, sealed)?;
     let upstream = String::from_utf8(upstream).map_err(|_error| OAuthError::InvalidGrant)?;
+    if !server.entra.takes_directory(&grant.tid) {
+        tracing::warn!(tenant = %grant.tid, subject = %grant.oid, "the directory is not in `entra.tenants` any more; the grant is revoked");
+        return end(server, &grant, UNLISTED).await;
+    }
     let wanted = step_up::wanted(server.resource(&grant.resource), &grant.scopes);
     match server.entra.refresh(&upstream, &grant.tid, &wanted).await {
         Ok(SignedIn { identity, refresh_token }) => {
             if identity.tid != grant.tid || identity.oid != grant.oid {
                 tracing::error!(subject = %grant.oid, "the identity provider refreshed another person; the grant is revoked");
-                return end(server, &grant).await;
+                return end(server, &grant, ENDED).await;
             }
             // Sealed anew even when it is the same: the key that sealed it may be on its way out.
             let token = refresh_token.unwrap_or(upstream);
@@ -150,9 +154,9 @@ async fn ask_again(server: &Server, grant: Grant) -> Result<Grant, OAuthError> {
             let EntraIdentity { roles, groups, acrs, is_guest: guest, claims, .. } = identity;
             Ok(Grant { roles, groups, auth_time, acrs, guest, claims, upstream, ..grant })
         }
-        Err(error @ EntraError::Refused { .. }) => {
+        Err(error @ (EntraError::Refused { .. } | EntraError::OtherDirectory { .. })) => {
             tracing::warn!(%error, subject = %grant.oid, "the identity provider ended a grant");
-            end(server, &grant).await
+            end(server, &grant, ENDED).await
         }
         Err(error) => {
             tracing::error!(%error, "roles cannot be read again; the refresh token stays good");
@@ -162,10 +166,11 @@ async fn ask_again(server: &Server, grant: Grant) -> Result<Grant, OAuthError> {
 }
 
 const ENDED: &str = "the identity provider does not vouch for it any more";
+const UNLISTED: &str = "people of its directory are not let in any more";
 
-async fn end(server: &Server, grant: &Grant) -> Result<Grant, OAuthError> {
+async fn end(server: &Server, grant: &Grant, why: &'static str) -> Result<Grant, OAuthError> {
     server.store.revoke(&Whose::Grant(grant.id.clone()), server.clock.now()).await?;
     let step = Authorization::of(Step::GrantRevoked, grant);
-    let _ = server.record(step.because(ENDED));
-    Err(invalid_grant(ENDED))
+    let _ = server.record(step.because(why));
+    Err(invalid_grant(why))
 }
