@@ -19,7 +19,7 @@ mod trail;
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use prometheus::{Encoder, Histogram, IntGauge, Registry, TextEncoder};
+use prometheus::{Encoder, Histogram, IntCounterVec, IntGauge, Registry, TextEncoder};
 
 pub use backend::Backend;
 pub use budgets::Budgets;
@@ -43,6 +43,8 @@ pub struct Metrics {
     described: Vec<Described>,
     requests: backend::Requests,
     backends: RwLock<HashMap<String, Arc<Backend>>>,
+    turned_away: IntCounterVec,
+    log_lost: IntCounterVec,
     /// What the gateway knows of the servers behind it.
     pub servers: Servers,
     /// Who is who.
@@ -82,10 +84,27 @@ impl Metrics {
             &BUCKETS,
         )?;
         let streams = registrar.gauge("portcullis_streams", "Open event streams.")?;
+        let turned_away = registrar.counters(
+            "portcullis_turned_away_total",
+            "Requests that were refused before it was looked what they ask for. `reason` is plain_http (without TLS, over a \
+             network, and not from a trusted proxy) or misdirected (to a host that is not the gateway's).",
+            &["reason"],
+        )?;
+        for reason in ["plain_http", "misdirected"] {
+            turned_away.with_label_values(&[reason]);
+        }
+        let log_lost = registrar.counters(
+            "portcullis_log_lines_lost_total",
+            "Lines of the log that are lost, for standard error is a pipe that is full and not read.",
+            &[],
+        )?;
+        log_lost.with_label_values::<&str>(&[]);
         Ok(Self {
             requests,
             duration,
+            log_lost,
             streams,
+            turned_away,
             servers: Servers::register(&mut registrar)?,
             identity: Identity::register(&mut registrar)?,
             trail: Trail::register(&mut registrar)?,
@@ -108,6 +127,17 @@ impl Metrics {
             let mut all = self.backends.write().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(all.entry(name.to_owned()).or_insert_with(|| Arc::new(self.requests.of(name))))
         })
+    }
+
+    /// A request was refused before anything else; `reason` is of a closed set.
+    pub fn turned_away(&self, reason: &'static str) {
+        self.turned_away.with_label_values(&[reason]).inc();
+    }
+
+    /// So many lines of the log are lost by now.
+    pub fn observe_log(&self, lost: u64) {
+        let counter = self.log_lost.with_label_values::<&str>(&[]);
+        counter.inc_by(lost.saturating_sub(counter.get()));
     }
 
     /// An audit event of something that is no request to a backend was not taken.

@@ -225,6 +225,51 @@ async fn plain_http_over_a_network_is_refused_at_start() {
     }
 }
 
+/// A network of its own with three addresses, of which one is a trusted proxy's: each asks over plain HTTP, and one often.
+const NETWORK: &str = r#"
+ip link set lo up && ip address add 10.1.1.1/32 dev lo && ip address add 10.1.1.2/32 dev lo || exit 9
+"$PORTCULLIS" serve --config gateway.yaml >gateway.log 2>&1 &
+ask() { curl -s -o /dev/null -w '%{http_code}\n' --interface "$@" -H 'Host: mcp.example.com' http://10.1.1.2:8080/jwks; }
+for try in $(seq 400); do [ "$(ask 10.1.1.1)" = 000 ] || break; sleep 0.05; done
+ask 10.1.1.1; ask 127.0.0.1; ask 10.1.1.2; ask 10.1.1.2 -H 'X-Forwarded-For: 10.1.1.1'
+for try in $(seq 38); do ask 10.1.1.2 >/dev/null; done
+curl -s http://127.0.0.1:9090/metrics | grep '^portcullis_turned_away_total.*plain'
+kill $!
+wait
+"#;
+
+#[tokio::test]
+async fn over_a_network_plain_http_is_for_proxies_alone_and_strangers_are_counted_and_fill_no_log() {
+    let spaces = |script: &str, directory: &std::path::Path| {
+        let mut command = Command::new("unshare");
+        command.args(["-rn", "sh", "-c", script]).current_dir(directory).env("PORTCULLIS", binary("portcullis"));
+        command.output().unwrap_or_else(|error| panic!("unshare: {error}; install util-linux"))
+    };
+    let directory = tempfile::tempdir().unwrap();
+    if !spaces("ip link set lo up", directory.path()).status.success() {
+        // Containers and some kernels let nobody but root have a network of their own.
+        let _ =
+            std::io::Write::write_all(&mut std::io::stderr(), b"not tried: no network namespace is to be had here\n");
+        return;
+    }
+    let written = "
+server: { public_url: 'https://mcp.example.com', listen: '0.0.0.0:8080', trusted_proxies: [10.1.1.1], shutdown_grace: 1s }
+entra: { tenant_id: 11111111-2222-4333-8444-555555555555, client_id: aaaaaaaa-0000-4000-8000-00000000c1d1, client_secret_file: secret }
+backends: { weather: { url: 'http://127.0.0.1:9000/mcp' } }
+policy: { roles: { r: { opens: [read] } }, tools: { weather: { read: ['*'] } } }
+";
+    std::fs::write(directory.path().join("gateway.yaml"), written).unwrap();
+    std::fs::write(directory.path().join("secret"), "hunter2").unwrap();
+    let output = spaces(NETWORK, directory.path());
+    let said = std::fs::read_to_string(directory.path().join("gateway.log")).unwrap();
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    // The proxy and the machine itself are answered; a stranger is not, whatever it says of itself.
+    let expected = "200\n200\n403\n403\nportcullis_turned_away_total{reason=\"plain_http\"} 40\n";
+    assert_eq!(told, expected, "{}\n{said}", String::from_utf8_lossy(&output.stderr));
+    // Once a minute, and a minute may begin meanwhile.
+    assert!((1..=2).contains(&said.matches("plain HTTP from an address").count()), "{said}");
+}
+
 #[tokio::test]
 async fn a_laptop_has_a_certificate_of_its_own_and_is_told_its_fingerprint() {
     let (world, _) = world().await;

@@ -54,6 +54,7 @@ mod written;
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use axum::Router;
@@ -111,6 +112,8 @@ pub struct Door {
     lists: ListCache,
     calls: Arc<Calls>,
     tracer: Option<Arc<Tracer>>,
+    /// The minute in which it was last said that somebody comes without TLS.
+    told_of_plain: AtomicU64,
 }
 
 /// What the data plane was told.
@@ -192,6 +195,7 @@ impl Door {
             began,
             calls,
             tracer: parts.tracer,
+            told_of_plain: AtomicU64::new(0),
         }
     }
 
@@ -218,6 +222,17 @@ impl Door {
     /// Where a request comes from, as far as proxies are believed.
     fn source(&self, exchange: &Exchange) -> Option<IpAddr> {
         self.settings.trusted_proxies.source(exchange.peer().map(|peer| peer.ip()), exchange.headers())
+    }
+
+    /// Says that somebody came without TLS over a network: once a minute to the operator, for strangers choose how often
+    /// they come.
+    fn tell_of_plain(&self, id: RequestId, peer: Option<IpAddr>) {
+        let minute = self.clock.now().as_secs() / 60;
+        if self.told_of_plain.swap(minute, Ordering::Relaxed) == minute {
+            tracing::debug!(request_id = %id, ?peer, "another one without TLS is refused");
+        } else {
+            tracing::warn!(request_id = %id, ?peer, "plain HTTP from an address that is none of `server.trusted_proxies` is refused; others are counted in `portcullis_turned_away_total`");
+        }
     }
 
     /// Answers a local route in process.
@@ -252,12 +267,11 @@ impl Handler for Door {
     async fn handle(&self, exchange: &mut Exchange) -> Result<(), Gone> {
         let id = RequestId::next();
         exchange.carry(named(id));
-        if self.settings.plain_network {
-            let peer = exchange.peer().map(|peer| peer.ip());
-            if !self.settings.trusted_proxies.may_be_plain(peer) {
-                tracing::warn!(request_id = %id, ?peer, "plain HTTP from an address that is none of `server.trusted_proxies` is refused");
-                return exchange.answer(status(StatusCode::FORBIDDEN)).await;
-            }
+        let peer = exchange.peer().map(|peer| peer.ip());
+        if self.settings.plain_network && !self.settings.trusted_proxies.may_be_plain(peer) {
+            self.tell_of_plain(id, peer);
+            self.metrics.turned_away("plain_http");
+            return exchange.answer(status(StatusCode::FORBIDDEN)).await;
         }
         match self.routes.find(exchange.host(), exchange.path()) {
             Route::Backend(mount) => self.serve(exchange, &Arc::clone(mount), id).await,
@@ -272,7 +286,10 @@ impl Handler for Door {
                 };
                 id.scope(source, answered).await
             }
-            Route::Misdirected => exchange.answer(status(StatusCode::MISDIRECTED_REQUEST)).await,
+            Route::Misdirected => {
+                self.metrics.turned_away("misdirected");
+                exchange.answer(status(StatusCode::MISDIRECTED_REQUEST)).await
+            }
         }
     }
 }
