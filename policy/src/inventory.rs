@@ -24,6 +24,12 @@ impl Policy {
         })
     }
 
+    /// Whether the policy spells this prompt's name out; a `*` does not.
+    #[must_use]
+    pub fn names_prompt(&self, backend: &BackendName, prompt: &str) -> bool {
+        self.backend(backend).is_some_and(|(_, table)| table.prompts.names(prompt))
+    }
+
     /// Whether a condition names this app-role value.
     #[must_use]
     pub fn conditions_name(&self, value: &str) -> bool {
@@ -82,6 +88,7 @@ roles:
   Writer: { opens: [read, write] }
   Granted: { opens: [read], tools: [{ name: weather/get_keys, ignoring: [admin] }] }
 tools: { weather: { read: [\"get_*\", get_x], write: [\"*_x\"], admin: [get_keys] } }
+prompts: { weather: { read: [\"*\", summary] } }
 ";
         let policy = Policy::from_yaml(text, std::slice::from_ref(&backend)).unwrap();
         let tags = |tool: &str| {
@@ -100,6 +107,7 @@ tools: { weather: { read: [\"get_*\", get_x], write: [\"*_x\"], admin: [get_keys
         assert_eq!((tags("other"), openers("other")), (String::new(), String::new()));
         assert!(policy.names_tool(&backend, "get_x") && policy.names_tool(&backend, "get_keys"));
         assert!(!policy.names_tool(&backend, "get_y"));
+        assert!(policy.names_prompt(&backend, "summary") && !policy.names_prompt(&backend, "get_x"));
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //! (`mcp.server.operation.duration`) and as the gateway sees its backends (`mcp.client.operation.duration`).
 //!
 //! INVARIANT: no label is what a caller chose. Methods are those of the closed table; a tool is one that the policy
-//! names or the backend's catalogue lists, up to [`MAX_TOOLS`] of a backend, and `other` else; errors are fixed words.
+//! names or the backend's catalogue lists, a prompt one that the policy names, up to [`MAX_NAMES`] of a backend, and
+//! `other` else; errors are fixed words.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -14,13 +15,13 @@ use prometheus::{Error, Histogram, HistogramVec};
 use super::register::Registrar;
 use crate::mcp::Method;
 
-/// More tools of one backend have no series of their own.
-pub const MAX_TOOLS: usize = 256;
-/// What tools without series of their own are called.
+/// More tools, or prompts, of one backend have no series of their own.
+pub const MAX_NAMES: usize = 256;
+/// What tools and prompts without series of their own are called.
 pub const OTHER: &str = "other";
 /// As the conventions advise.
 const BUCKETS: [f64; 14] = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0];
-const LABELS: &[&str] = &["backend", "mcp_method_name", "gen_ai_tool_name", "error_type"];
+const LABELS: &[&str] = &["backend", "mcp_method_name", "gen_ai_tool_name", "gen_ai_prompt_name", "error_type"];
 
 /// Both histograms.
 #[derive(Clone, Debug)]
@@ -56,14 +57,19 @@ pub struct Operations {
     backend: Box<str>,
     histograms: Histograms,
     methods: Vec<Arc<Timed>>,
-    tools: RwLock<HashMap<Box<str>, Arc<Timed>>>,
+    tools: Named,
+    prompts: Named,
 }
 
-/// The series of one method, or of one tool that is called.
+/// Those of tools, or of prompts, by name.
+type Named = RwLock<HashMap<Box<str>, Arc<Timed>>>;
+
+/// The series of one method, or of one tool or prompt that is asked for.
 #[derive(Debug)]
 pub struct Timed {
-    method: &'static str,
-    tool: Box<str>,
+    method: Method,
+    /// Of the tool or the prompt; [`OTHER`], or empty where the method has neither.
+    name: Box<str>,
     /// Of operations without an error, which are found once.
     server: OnceLock<Histogram>,
     client: OnceLock<Histogram>,
@@ -80,29 +86,36 @@ pub enum Side {
 
 impl Operations {
     pub(super) fn new(backend: &str, histograms: &Histograms) -> Self {
-        let methods = Method::ALL.iter().map(|method| Timed::new(method.as_str(), unnamed(*method)));
+        let methods = Method::ALL.iter().map(|method| Timed::new(*method, unnamed(*method)));
         let (backend, histograms) = (backend.into(), histograms.clone());
-        Self { backend, histograms, methods: methods.collect(), tools: RwLock::default() }
+        let (tools, prompts) = (Named::default(), Named::default());
+        Self { backend, histograms, methods: methods.collect(), tools, prompts }
     }
 
-    /// The series of a method; of a call, those of its tool, if `is_known` says that there is one of this name.
-    pub fn of(&self, method: Method, tool: Option<&str>, is_known: impl FnOnce(&str) -> bool) -> Option<Arc<Timed>> {
+    /// The series of a method; of a call or the use of a prompt, those of the tool or prompt, if `is_known` says that there
+    /// is one of this name.
+    pub fn of(&self, method: Method, name: Option<&str>, is_known: impl FnOnce(&str) -> bool) -> Option<Arc<Timed>> {
         let of_method = || self.methods.get(method as usize).cloned();
-        let Some(tool) = tool.filter(|_| method == Method::ToolsCall) else { return of_method() };
-        let tools = self.tools.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = tools.get(tool) {
+        let named = match method {
+            Method::ToolsCall => &self.tools,
+            Method::PromptsGet => &self.prompts,
+            _ => return of_method(),
+        };
+        let Some(name) = name else { return of_method() };
+        let found = named.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = found.get(name) {
             return Some(Arc::clone(known));
         }
-        let is_full = tools.len() >= MAX_TOOLS;
-        drop(tools);
-        if is_full || !is_known(tool) {
+        let is_full = found.len() >= MAX_NAMES;
+        drop(found);
+        if is_full || !is_known(name) {
             return of_method();
         }
-        let mut tools = self.tools.write().unwrap_or_else(PoisonError::into_inner);
-        if tools.len() >= MAX_TOOLS {
+        let mut found = named.write().unwrap_or_else(PoisonError::into_inner);
+        if found.len() >= MAX_NAMES {
             return of_method();
         }
-        let timed = tools.entry(tool.into()).or_insert_with(|| Timed::new(method.as_str(), tool));
+        let timed = found.entry(name.into()).or_insert_with(|| Timed::new(method, name));
         Some(Arc::clone(timed))
     }
 
@@ -112,7 +125,11 @@ impl Operations {
             Side::Server => (&self.histograms.server, &timed.server),
             Side::Client => (&self.histograms.client, &timed.client),
         };
-        let find = |error: &str| all.with_label_values(&[&*self.backend, timed.method, &*timed.tool, error]);
+        let (tool, prompt) = match timed.method {
+            Method::PromptsGet => ("", &*timed.name),
+            _ => (&*timed.name, ""),
+        };
+        let find = |error: &str| all.with_label_values(&[&*self.backend, timed.method.as_str(), tool, prompt, error]);
         match error {
             None => good.get_or_init(|| find("")).observe(took.as_secs_f64()),
             Some(error) => find(error).observe(took.as_secs_f64()),
@@ -121,20 +138,20 @@ impl Operations {
 }
 
 impl Timed {
-    fn new(method: &'static str, tool: &str) -> Arc<Self> {
-        Arc::new(Self { method, tool: tool.into(), server: OnceLock::new(), client: OnceLock::new() })
+    fn new(method: Method, name: &str) -> Arc<Self> {
+        Arc::new(Self { method, name: name.into(), server: OnceLock::new(), client: OnceLock::new() })
     }
 
     /// The tool, where it has series of its own.
     #[must_use]
     pub fn tool(&self) -> Option<&str> {
-        Some(&*self.tool).filter(|tool| !tool.is_empty() && *tool != OTHER)
+        Some(&*self.name).filter(|name| self.method == Method::ToolsCall && *name != OTHER)
     }
 }
 
-/// What stands for a tool where none is named.
+/// What stands for a name where none is known.
 fn unnamed(method: Method) -> &'static str {
-    if method == Method::ToolsCall { OTHER } else { "" }
+    if matches!(method, Method::ToolsCall | Method::PromptsGet) { OTHER } else { "" }
 }
 
 impl fmt::Debug for Operations {

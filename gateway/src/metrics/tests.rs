@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::operations::{MAX_TOOLS, Side};
+use super::operations::{MAX_NAMES, Side};
 use super::*;
 use crate::mcp::Method;
 
@@ -40,11 +40,35 @@ fn names_that_callers_invent_make_no_series() {
     assert_eq!(series(&metrics), before);
     let text = text(&metrics);
     assert!(text.contains(
-        r#"mcp_server_operation_duration_seconds_count{backend="weather",error_type="policy",gen_ai_tool_name="other",mcp_method_name="tools/call"} 100001"#
+        r#"mcp_server_operation_duration_seconds_count{backend="weather",error_type="policy",gen_ai_prompt_name="",gen_ai_tool_name="other",mcp_method_name="tools/call"} 100001"#
     ));
     assert!(
-        text.contains(r#"{backend="weather",error_type="",gen_ai_tool_name="known",mcp_method_name="tools/call"} 1"#)
+        text.contains(r#"{backend="weather",error_type="",gen_ai_prompt_name="",gen_ai_tool_name="known",mcp_method_name="tools/call"} 1"#)
     );
+    assert!(!text.contains("invented"));
+}
+
+#[test]
+fn a_prompt_that_the_policy_names_has_its_series_and_is_no_tool() {
+    let metrics = Metrics::new().unwrap();
+    let backend = metrics.backend("weather");
+    for name in ["summary", "invented", "summary"] {
+        let timed = backend.operations.of(Method::PromptsGet, Some(name), |name| name == "summary").unwrap();
+        assert_eq!(timed.tool(), None);
+        backend.operations.observe(Side::Server, &timed, Duration::ZERO, None);
+    }
+    // A tool of the same name is another thing.
+    let tool = backend.operations.of(Method::ToolsCall, Some("summary"), |_| true).unwrap();
+    backend.operations.observe(Side::Server, &tool, Duration::ZERO, None);
+    let text = text(&metrics);
+    for (prompt, tool, method, count) in
+        [("summary", "", "prompts/get", 2), ("other", "", "prompts/get", 1), ("", "summary", "tools/call", 1)]
+    {
+        let line = format!(
+            "mcp_server_operation_duration_seconds_count{{backend=\"weather\",error_type=\"\",gen_ai_prompt_name=\"{prompt}\",gen_ai_tool_name=\"{tool}\",mcp_method_name=\"{method}\"}} {count}"
+        );
+        assert!(text.lines().any(|found| found == line), "`{line}` is not in\n{text}");
+    }
     assert!(!text.contains("invented"));
 }
 
@@ -55,7 +79,7 @@ fn a_catalogue_without_end_makes_so_many_series_and_no_more() {
         let timed = backend.operations.of(Method::ToolsCall, Some(&format!("tool-{number}")), |_| true).unwrap();
         timed.tool().is_some()
     };
-    assert_eq!((0..MAX_TOOLS * 2).filter(|number| named(*number)).count(), MAX_TOOLS);
+    assert_eq!((0..MAX_NAMES * 2).filter(|number| named(*number)).count(), MAX_NAMES);
     assert!(named(0), "who was there first has its series still");
 }
 

@@ -49,13 +49,17 @@ impl Visit<'_> {
     /// A message of a verified caller has been read.
     pub(super) fn begin(&mut self, exchange: &Exchange, message: &ClientMessage, started: Stopwatch) {
         let standing = self.door.standing();
-        let tool = match message.target() {
-            Some(Target::Tool(name)) => Some(name.as_str()),
+        let (named, backend) = (message.target(), &self.mount.name);
+        let name = match named {
+            Some(Target::Tool(name) | Target::Prompt(name)) => Some(name.as_str()),
             _ => None,
         };
-        let known = |tool: &str| standing.knows_tool(&self.mount.name, tool);
+        let known = |name: &str| match named {
+            Some(Target::Prompt(_)) => standing.knows_prompt(backend, name),
+            _ => standing.knows_tool(backend, name),
+        };
         let method = message.method();
-        let timed = method.and_then(|method| self.mount.series.operations.of(method, tool, known));
+        let timed = method.and_then(|method| self.mount.series.operations.of(method, name, known));
         let mut traced = self.trace(exchange, message, started);
         if let (Some(traced), Some(tool)) = (&mut traced, timed.as_ref().and_then(|timed| timed.tool())) {
             traced.name(method, "gen_ai.tool.name", tool);

@@ -110,6 +110,11 @@ impl Standing {
         listed || self.policy.names_tool(backend, name)
     }
 
+    /// Whether a prompt is one that the policy spells out; of prompts there is no catalogue.
+    pub(super) fn knows_prompt(&self, backend: &BackendName, name: &str) -> bool {
+        self.policy.names_prompt(backend, name)
+    }
+
     /// The backend says that its tools have changed.
     pub(super) fn changed(&self, backend: &BackendName) {
         if let Some(kept) = self.kept.get(backend) {

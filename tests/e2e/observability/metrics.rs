@@ -68,7 +68,7 @@ async fn names_that_callers_invent_make_no_series_and_nothing_of_theirs_is_in_on
     for secret in [&token, "invented", "walt", "0a5c0000", "11111111-2222", "aaaaaaaa-0000"] {
         assert!(!after.contains(secret), "`{secret}` is in the metrics");
     }
-    let known = r#"mcp_server_operation_duration_seconds_count{backend="weather",error_type="",gen_ai_tool_name="get_forecast",mcp_method_name="tools/call"} 1"#;
+    let known = r#"mcp_server_operation_duration_seconds_count{backend="weather",error_type="",gen_ai_prompt_name="",gen_ai_tool_name="get_forecast",mcp_method_name="tools/call"} 1"#;
     assert!(after.lines().any(|line| line == known), "{after}");
 }
 
@@ -101,7 +101,7 @@ async fn what_came_of_an_operation_is_told_apart() {
         ("client", "connect", "get_forecast", "tools/call"),
     ] {
         let line = format!(
-            "mcp_{side}_operation_duration_seconds_count{{backend=\"weather\",error_type=\"{error}\",gen_ai_tool_name=\"{tool}\",mcp_method_name=\"{method}\"}} 1"
+            "mcp_{side}_operation_duration_seconds_count{{backend=\"weather\",error_type=\"{error}\",gen_ai_prompt_name=\"\",gen_ai_tool_name=\"{tool}\",mcp_method_name=\"{method}\"}} 1"
         );
         assert!(metrics.lines().any(|found| found == line), "`{line}` is not in\n{metrics}");
     }
@@ -145,7 +145,7 @@ async fn an_answer_in_a_stream_is_told_apart_as_well_and_so_is_each_message_of_a
         ("server", "policy", "other", 1),
     ] {
         let line = format!(
-            "mcp_{side}_operation_duration_seconds_count{{backend=\"weather\",error_type=\"{error}\",gen_ai_tool_name=\"{tool}\",mcp_method_name=\"tools/call\"}} {count}"
+            "mcp_{side}_operation_duration_seconds_count{{backend=\"weather\",error_type=\"{error}\",gen_ai_prompt_name=\"\",gen_ai_tool_name=\"{tool}\",mcp_method_name=\"tools/call\"}} {count}"
         );
         assert!(metrics.lines().any(|found| found == line), "`{line}` is not in\n{metrics}");
     }
