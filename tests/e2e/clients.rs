@@ -128,6 +128,15 @@ async fn a_document_that_is_not_as_it_must_be_names_nobody_and_nobody_learns_why
     {
         assert_eq!(Flow::of(&world, url).begin("rita").await.text().await.unwrap(), unknown, "{url}");
     }
+    // The operator does, by kind: with one of another host that says 404.
+    let metrics = world.probe("/metrics").await;
+    for (outcome, count) in [("fetched", "1"), ("status", "7"), ("not_json", "3")] {
+        let line = format!("portcullis_client_documents_total{{document=\"metadata\",outcome=\"{outcome}\"}} {count}");
+        assert!(metrics.lines().any(|found| found == line), "`{line}` is not in\n{metrics}");
+    }
+    for outcome in ["rejected", "unreadable"] {
+        assert!(metrics.contains(&format!("outcome=\"{outcome}\"}}")), "`{outcome}` is not in\n{metrics}");
+    }
 }
 
 #[tokio::test]
@@ -143,6 +152,7 @@ async fn a_document_that_drips_is_given_up_within_seconds() {
     assert_eq!((refused.status().as_u16(), fine.status().as_u16()), (400, 200));
     assert_eq!(Flow::of(&world, slow).begin("rita").await.status(), 400, "and is not tried again at once");
     assert_eq!(documents.seen().iter().filter(|head| head.contains("slow.json")).count(), 1);
+    world.until_metric("portcullis_client_documents_total{document=\"metadata\",outcome=\"slow\"} 1").await;
 }
 
 #[tokio::test]

@@ -56,6 +56,13 @@ async fn a_document_is_asked_for_again_when_it_is_stale_and_not_sent_again_when_
     calendar.set(6 * MINUTE);
     assert!(page().await.contains("Another name"));
     assert!(asked(&documents, APP)[3].contains("if-none-match: \"second\""));
+    // The first and the one with another name were fetched, and two confirmed; what was shown besides was at hand.
+    let metrics = world.probe("/metrics").await;
+    for (outcome, count) in [("fetched", 2), ("unchanged", 2)] {
+        let line = format!("portcullis_client_documents_total{{document=\"metadata\",outcome=\"{outcome}\"}} {count}");
+        assert!(metrics.lines().any(|found| found == line), "`{line}` is not in\n{metrics}");
+    }
+    assert!(metrics.contains("document=\"metadata\",outcome=\"cached\"}"), "{metrics}");
 }
 
 #[tokio::test]

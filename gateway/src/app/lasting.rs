@@ -152,7 +152,7 @@ impl Lasting {
             entra,
             Arc::clone(&self.clock),
         );
-        let state = state.with_clients(super::mounts::clients(&config.clients, &self.clock)?);
+        let state = state.with_clients(super::mounts::clients(&config.clients, &self.clock, &self.metrics)?);
         let state = state.with_issuers(self.provider.trusted(config));
         let state = state.with_auditor(Arc::clone(&self.auditor)).with_published(&self.trail_key, &keys.assertions);
         let state = state.with_metrics(Arc::clone(&self.metrics));

@@ -28,12 +28,17 @@ pub(super) fn scopes(config: &Config, backend: &settings::Backend) -> Vec<oauth:
 }
 
 /// Who may be a client.
-pub(super) fn clients(config: &settings::Clients, clock: &Arc<dyn Clock>) -> Result<oauth::Clients, StartError> {
+pub(super) fn clients(
+    config: &settings::Clients,
+    clock: &Arc<dyn Clock>,
+    metrics: &Metrics,
+) -> Result<oauth::Clients, StartError> {
     let guarded = Guarded::new(config.double.as_ref()).map_err(start("the client for documents"))?;
     Ok(oauth::Clients::default()
         .with_configured(config.configured.clone())
         .with_redirect_hosts(config.redirect_hosts.clone())
-        .with_documents(config.domains.clone(), guarded, clock))
+        .with_documents(config.domains.clone(), guarded, clock)
+        .counting(&metrics.identity))
 }
 
 /// A backend of these servers under its path.

@@ -22,6 +22,8 @@ pub struct Identity {
     pub limited: IntCounterVec,
     /// Counts of them that this gateway made alone, for the fleet's store did not count in time, by `endpoint`.
     pub limited_alone: IntCounterVec,
+    /// What came of asking for documents of clients, by `document` and `outcome`.
+    pub documents: IntCounterVec,
     entra: HistogramVec,
     entra_errors: IntCounterVec,
 }
@@ -35,6 +37,17 @@ pub struct KeySetFigures {
     pub fetched: u64,
     /// Fetches that did not.
     pub failed: u64,
+}
+
+fn documents(registrar: &mut Registrar) -> Result<IntCounterVec, Error> {
+    registrar.counters(
+        "portcullis_client_documents_total",
+        "Documents that clients point at, each time one is wanted. `document` is metadata (of a client whose id is \
+         a URL) or keys (`jwks_uri`); `outcome` is cached, fetched, unchanged (304), rejected (what it says is not \
+         accepted), status (none of 200 and 304), not_json, unreadable (too long, or cut short), slow, unreachable \
+         (or not public), busy (no turn), or not_tried (it failed a moment ago).",
+        &["document", "outcome"],
+    )
 }
 
 impl Identity {
@@ -79,6 +92,7 @@ impl Identity {
                  shares did not count in time: meanwhile an address may ask each gateway as often as one.",
                 &["endpoint"],
             )?,
+            documents: documents(registrar)?,
             entra: registrar.histograms(
                 "portcullis_entra_request_duration_seconds",
                 "Requests to the identity provider's token endpoint. `grant` is authorization_code, refresh_token, \

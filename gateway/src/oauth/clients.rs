@@ -18,6 +18,7 @@ use super::{State as Server, client_metadata, plain};
 use crate::clock::Clock;
 use crate::jose::client_assertion;
 use crate::json::{self, MAX_DEPTH};
+use crate::metrics::Identity;
 use crate::outbound::guarded::Guarded;
 use crate::store::{Client, ClientKeys, Login, StoreError, Way};
 
@@ -122,6 +123,16 @@ impl Clients {
         let metadata = Remote::new(Arc::clone(&guarded), Arc::clone(clock));
         let documents = Documents { metadata, keys: Remote::new(guarded, Arc::clone(clock)) };
         Self { domains, documents: Some(documents), ..self }
+    }
+
+    /// Counting what comes of asking for documents.
+    #[must_use]
+    pub fn counting(mut self, metrics: &Identity) -> Self {
+        if let Some(Documents { metadata, keys }) = &mut self.documents {
+            metadata.counting("metadata", metrics.documents.clone());
+            keys.counting("keys", metrics.documents.clone());
+        }
+        self
     }
 
     /// Whether documents are read at all.

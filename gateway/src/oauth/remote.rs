@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use http::HeaderValue;
 use moka::sync::Cache;
+use prometheus::IntCounterVec;
 use tokio::sync::Mutex;
 
 use crate::clock::{Clock, Timestamp};
@@ -38,6 +39,8 @@ pub(super) type Read<T> = dyn Fn(&[u8]) -> Result<T, &'static str> + Send + Sync
 pub(super) struct Remote<T> {
     guarded: Arc<Guarded>,
     clock: Arc<dyn Clock>,
+    /// What the documents are, and where it is counted what came of asking for them.
+    counted: Option<(&'static str, IntCounterVec)>,
     slots: Cache<String, Arc<Mutex<Option<Entry<T>>>>>,
 }
 
@@ -69,7 +72,19 @@ struct Known<T> {
 impl<T: Clone + Send + Sync + 'static> Remote<T> {
     pub(super) fn new(guarded: Arc<Guarded>, clock: Arc<dyn Clock>) -> Self {
         let slots = Cache::builder().max_capacity(CAPACITY).time_to_idle(LONGEST).build();
-        Self { guarded, clock, slots }
+        Self { guarded, clock, counted: None, slots }
+    }
+
+    /// Counts what comes of asking, under this name for the kind of documents.
+    pub(super) fn counting(&mut self, kind: &'static str, series: IntCounterVec) {
+        self.counted = Some((kind, series));
+    }
+
+    /// `outcome` is of a closed set.
+    fn count(&self, outcome: &'static str) {
+        if let Some((kind, series)) = &self.counted {
+            series.with_label_values(&[*kind, outcome]).inc();
+        }
     }
 
     /// The document at this URL.
@@ -83,17 +98,27 @@ impl<T: Clone + Send + Sync + 'static> Remote<T> {
         let mut slot = slot.lock().await;
         let now = self.clock.now();
         if let Some(entry) = slot.as_ref().filter(|entry| now < entry.until && now.since(entry.asked) <= age) {
-            return entry.document();
+            let document = entry.document();
+            self.count(if document.is_ok() { "cached" } else { "not_tried" });
+            return document;
         }
         // What is there stays there while its server is asked: whoever asked may go away.
         let known = slot.as_ref().and_then(|entry| entry.known.clone());
         let etag = known.as_ref().and_then(|known| known.etag.clone());
         let fetched = self.guarded.fetch(url, etag.as_ref()).await;
-        if let Err(error) = &fetched {
-            tracing::warn!(url, %error, "a document of a client is not to be had");
+        match &fetched {
+            Err(error) => {
+                self.count(error.as_str());
+                tracing::warn!(url, %error, "a document of a client is not to be had");
+            }
+            Ok(Fetched::Unchanged { .. }) => self.count("unchanged"),
+            // It is counted by whether it can be read.
+            Ok(Fetched::Document { .. }) => {}
         }
         let read = |body: &[u8]| {
-            read(body).inspect_err(|why| tracing::warn!(url, why, "a document of a client is not accepted")).ok()
+            let read = read(body);
+            self.count(if read.is_ok() { "fetched" } else { "rejected" });
+            read.inspect_err(|why| tracing::warn!(url, why, "a document of a client is not accepted")).ok()
         };
         match Entry::after(known, fetched, &read, self.clock.now()) {
             Ok(entry) => slot.insert(entry).document(),

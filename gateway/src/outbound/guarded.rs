@@ -65,6 +65,27 @@ pub enum GuardedError {
     Body(OutboundError),
 }
 
+impl GuardedError {
+    /// Its label in metrics.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Busy => "busy",
+            // The client keeps the same time, and may be first.
+            Self::Unreachable(error) | Self::Body(OutboundError::Unreachable { source: error, .. })
+                if error.is_timeout() =>
+            {
+                "slow"
+            }
+            Self::Unreachable(_) => "unreachable",
+            Self::Slow => "slow",
+            Self::Status(_) => "status",
+            Self::NotJson => "not_json",
+            Self::Body(_) => "unreadable",
+        }
+    }
+}
+
 /// What came.
 #[derive(Clone, Debug)]
 pub enum Fetched {
