@@ -18,6 +18,7 @@ mod state;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 pub(crate) use catalogues::{client_of, lock_path};
 use certificates::Certificates;
@@ -53,12 +54,14 @@ fn start<E: Into<Box<dyn std::error::Error + Send + Sync>>>(what: &'static str) 
 }
 
 /// How this start is special.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Take the sockets over from the process that runs.
     pub upgrade: bool,
     /// Speak TLS with a certificate of its own.
     pub dev_tls: bool,
+    /// Lines of the log that nobody took, for the metrics.
+    pub lost_lines: Arc<AtomicU64>,
 }
 
 /// Runs the gateway until it is told to stop (SIGTERM, SIGINT), or has handed its sockets on (SIGQUIT). Says how its audit
@@ -86,7 +89,7 @@ pub fn run(config: Config, source: Source, options: Options) -> Result<Result<()
     runtime.spawn(reloader.watch()?);
     runtime.spawn(Arc::clone(&reloader).follow_keys());
     runtime.spawn(Arc::clone(&certificates).watch_forever());
-    let server = server(&config, &running, (reloader, certificates), options.upgrade)?;
+    let server = server(&config, &running, (reloader, certificates), options)?;
     let phases = server.watch_execution_phase();
     tracing::info!(listen = %config.server.listen, public_url = %config.server.public_url, admin = %config.server.admin_listen, policy = %config.policy.hash(), "the gateway is up");
     // It sleeps through all of the grace; the process ends when the last request is out.
@@ -113,11 +116,11 @@ fn server(
     config: &Config,
     running: &Arc<Running>,
     (reloader, certificates): (Arc<Reloader>, Arc<Certificates>),
-    upgrade: bool,
+    Options { upgrade, lost_lines, .. }: Options,
 ) -> Result<Server, StartError> {
     let lasting = running.lasting();
     let (listen, entra_keys, tls) = (config.server.listen, Arc::clone(&lasting.provider.keys), certificates.live());
-    let ready = Ready { entra_keys, listen, running: Arc::clone(running), reloader, certificates };
+    let ready = Ready { entra_keys, listen, running: Arc::clone(running), reloader, certificates, lost_lines };
     let hosts = Hosts::operators(&config.server.admin_hosts);
     let admin = Admin::new(Arc::clone(&lasting.metrics), Arc::new(ready), hosts);
     let admin = Listener::new(admin, config.limits.deadlines, Arc::new(budgets::of_operators()?));

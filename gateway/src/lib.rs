@@ -20,6 +20,7 @@ pub mod entra;
 pub mod jose;
 mod json;
 pub mod limit;
+pub mod log;
 pub mod mcp;
 pub mod metrics;
 pub mod oauth;

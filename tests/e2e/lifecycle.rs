@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::io::Write;
+use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,8 @@ use portcullis_tests::{Backend, World, WorldBuilder, fault};
 use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use reqwest::{Certificate, Client};
 use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -178,6 +181,103 @@ async fn a_new_process_takes_over_and_no_call_notices() {
     let text = std::fs::read_to_string(world.directory().join("audit.jsonl")).unwrap();
     assert_eq!(text.matches("\"audit.started\"").count(), 2);
     assert_eq!(text.matches("\"decision\":\"allow\"").count(), ledger.answered.len());
+}
+
+/// The gateway anew, with one of its outputs (`stdout`, `stderr`) in a pipe and the other in `said.log`.
+async fn piped(world: &mut World, output: &str) -> Child {
+    world.gateway.terminate().await;
+    let said = || std::fs::File::create(world.directory().join("said.log")).unwrap();
+    let mut command = Command::new(binary("portcullis"));
+    command.args(["serve", "--config", "gateway.yaml"]).current_dir(world.directory()).env("RUST_LOG", "debug");
+    match output {
+        "stdout" => command.stdout(Stdio::piped()).stderr(said()),
+        _ => command.stdout(said()).stderr(Stdio::piped()),
+    };
+    let child = command.kill_on_drop(true).spawn().unwrap();
+    world.until_ready().await;
+    child
+}
+
+/// Calls until a gauge or counter is so much, and at least so often; how many calls.
+async fn calls_until(world: &World, metric: &str, least: u64, calls: usize) -> usize {
+    let token = world.identity.mint("rita", &Value::Null);
+    let message = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": { "name": "get_forecast" } });
+    for made in 1..20_000 {
+        let answer = tokio::time::timeout(Duration::from_secs(30), world.post(&token, &message)).await;
+        assert_eq!(answer.expect("a call is held up").status(), 200);
+        if made % 50 == 0 && made >= calls {
+            let metrics = world.probe("/metrics").await;
+            let value = metrics.lines().find_map(|line| line.strip_prefix(metric)).unwrap();
+            if value.trim().parse::<u64>().unwrap() >= least {
+                return made;
+            }
+        }
+    }
+    panic!("`{metric}` never is {least}");
+}
+
+/// Tells it to stop, and waits; its exit code.
+async fn stopped(mut child: Child) -> Option<i32> {
+    let id = child.id().unwrap().to_string();
+    assert!(Command::new("kill").arg(id).status().await.unwrap().success());
+    let ended = tokio::time::timeout(Duration::from_secs(30), child.wait()).await;
+    ended.expect("it does not end").unwrap().code()
+}
+
+async fn everything(mut from: impl AsyncRead + Unpin) -> String {
+    let mut all = String::new();
+    from.read_to_string(&mut all).await.unwrap();
+    all
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_trail_in_a_pipe_that_nobody_reads_does_not_keep_the_gateway_from_ending() {
+    let mut world = WorldBuilder::new(&Backend::plain().await).trail("path: '-'").start().await;
+    // The control: with a reader, every line is there.
+    let mut child = piped(&mut world, "stdout").await;
+    let read = tokio::spawn(everything(child.stdout.take().unwrap()));
+    let calls = calls_until(&world, "portcullis_audit_queue ", 0, 200).await;
+    assert_eq!(stopped(child).await, Some(0));
+    let all = read.await.unwrap();
+    assert_eq!(all.matches("\"decision\":\"allow\"").count(), calls);
+    assert_eq!(all.matches("\"mcp.outcome\"").count(), calls);
+    std::fs::write(world.directory().join("audit.jsonl"), all).unwrap();
+    assert!(trail_is_intact(&world));
+
+    let mut child = piped(&mut world, "stdout").await;
+    let unread = child.stdout.take().unwrap();
+    calls_until(&world, "portcullis_audit_queue ", 100, 50).await;
+    assert_eq!(stopped(child).await, Some(1), "and says that something is lost");
+    let said = std::fs::read_to_string(world.directory().join("said.log")).unwrap();
+    assert!(said.contains("the end of the audit trail cannot be written; at least"), "{said}");
+    // How much a pipe holds is the system's affair.
+    assert!(!everything(unread).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_in_a_pipe_that_nobody_reads_holds_up_neither_calls_nor_the_end() {
+    let mut world = WorldBuilder::new(&Backend::plain().await).start().await;
+    let mut child = piped(&mut world, "stderr").await;
+    let read = tokio::spawn(everything(child.stderr.take().unwrap()));
+    let lost = "portcullis_log_lines_lost_total ";
+    let mut calls = calls_until(&world, lost, 0, 200).await;
+    assert!(world.probe("/metrics").await.contains("portcullis_log_lines_lost_total 0"), "the control");
+    assert_eq!(stopped(child).await, Some(0));
+    let all = read.await.unwrap();
+    assert!(all.lines().last().unwrap().contains("the gateway has stopped"), "{all}");
+
+    let mut child = piped(&mut world, "stderr").await;
+    let unread = child.stderr.take().unwrap();
+    calls += calls_until(&world, lost, 100, 50).await;
+    assert_eq!(stopped(child).await, Some(0));
+    let all = everything(unread).await;
+    assert!(!all.contains("the gateway has stopped"));
+    let lines: Vec<&str> = all.lines().collect();
+    let (_cut, whole) = lines.split_last().unwrap();
+    assert!(whole.iter().all(|line| serde_json::from_str::<Value>(line).is_ok()), "{all}");
+    assert!(trail_is_intact(&world), "and the trail has nothing to do with it");
+    let trail = std::fs::read_to_string(world.directory().join("audit.jsonl")).unwrap();
+    assert_eq!(trail.matches("\"decision\":\"allow\"").count(), calls);
 }
 
 fn trail_is_intact(world: &World) -> bool {

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::certificates::Certificates;
@@ -24,6 +25,7 @@ pub(super) struct Ready {
     pub(super) running: Arc<Running>,
     pub(super) reloader: Arc<Reloader>,
     pub(super) certificates: Arc<Certificates>,
+    pub(super) lost_lines: Arc<AtomicU64>,
 }
 
 impl Readiness for Ready {
@@ -104,6 +106,7 @@ impl Readiness for Ready {
         }
         let (waiting, room) = lasting.auditor.waiting();
         metrics.trail.observe(waiting, room);
+        metrics.observe_log(self.lost_lines.load(Ordering::Relaxed));
     }
 }
 

@@ -63,6 +63,8 @@ pub struct Auditor {
 struct Shared {
     /// The process ends.
     stopping: AtomicBool,
+    /// It does not wait for the writer, which may hang in a place that takes nothing and gives no error.
+    given_up: AtomicBool,
     /// Events that the full queue did not take, and that are lost.
     overflowed: AtomicU64,
     /// Events in the queue.
@@ -186,6 +188,7 @@ impl Auditor {
         if let Ok(true) = tokio::time::timeout(CLOSE_WITHIN, self.ended()).await {
             return Ok(());
         }
+        self.shared.given_up.store(true, Ordering::Release);
         let lost = self.shared.queued.load(Ordering::Relaxed);
         if let Some(metrics) = &self.metrics {
             metrics.trail.given("queue", "lost", u64::try_from(lost).unwrap_or(u64::MAX));
@@ -237,7 +240,9 @@ impl Drop for Auditor {
     fn drop(&mut self) {
         self.shared.stopping.store(true, Ordering::Release);
         drop(self.queue.take());
-        if let Some(writer) = self.writer.take() {
+        if let Some(writer) = self.writer.take()
+            && !self.shared.given_up.load(Ordering::Acquire)
+        {
             // A writer that panicked has nothing left to flush.
             let _ = writer.join();
         }

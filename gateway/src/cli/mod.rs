@@ -135,7 +135,9 @@ enum PolicyCommand {
 #[must_use]
 pub fn run() -> ExitCode {
     let result = match Arguments::parse().command {
-        Command::Serve { config, upgrade, dev_tls } => serve::run(config, Options { upgrade, dev_tls }),
+        Command::Serve { config, upgrade, dev_tls } => {
+            serve::run(config, Options { upgrade, dev_tls, ..Options::default() })
+        }
         Command::Check { file, json } => check::run(&file, json),
         Command::Explain(question) => explain::run(&question),
         Command::WhoCan(question) => who_can::run(&question),
