@@ -274,6 +274,27 @@ async fn a_trail_that_cannot_be_written_takes_nothing_more() {
     assert!(start(vec![file(full, None)], &key, true).is_err());
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_place_that_takes_nothing_and_fails_nothing_is_given_up_at_the_end_and_not_waited_for() {
+    let (directory, key) = (tempfile::tempdir().unwrap(), SigningKey::generate().unwrap());
+    let path = directory.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+    // It is open to be read, and nobody does.
+    let pipe = std::fs::File::options().read(true).write(true).open(&path).unwrap();
+    let auditor = start(vec![file(&path, None)], &key, false).unwrap();
+    for number in 0..5_000 {
+        auditor.record(outcome(number)).unwrap();
+    }
+    assert!(auditor.close().await.is_err(), "lines are lost, and it says so");
+    let (dropped, done) = channel();
+    std::thread::spawn(move || {
+        drop(auditor);
+        dropped.send(())
+    });
+    done.recv_timeout(Duration::from_secs(20)).expect("the end waits for a writer that hangs");
+    drop(pipe);
+}
+
 /// The lines of a database, in order.
 fn rows(path: &Path) -> String {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
