@@ -1,5 +1,9 @@
 //! A configuration that changes while the gateway runs: all of it is taken, or nothing.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use portcullis_tests::backend::{Request, json_answer, mcp};
 use portcullis_tests::{Backend, World, WorldBuilder};
 use serde_json::{Value, json};
 
@@ -79,6 +83,37 @@ async fn the_trail_tells_files_apart_by_a_digest_that_nobody_without_the_key_can
     let anew = digests(&world, 5).await;
     assert_ne!(anew[4].0, again[3].1, "the files of before");
     assert_ne!(anew[4].1, again[3].0);
+}
+
+#[tokio::test]
+async fn what_is_left_of_a_batch_is_not_decided_by_the_policy_that_it_began_under() {
+    let held = |request: &Request| {
+        let message = request.json();
+        let stream = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nx-held: 1\r\n\r\n";
+        if message["id"] == 7 { stream.into() } else { json_answer(&mcp(&message)) }
+    };
+    let backend = Backend::start(Arc::new(held)).await;
+    let world = WorldBuilder::new(&backend).start().await;
+    let token = world.identity.mint("rita", &Value::Null);
+    let call = |id: u64| json!({ "jsonrpc": "2.0", "id": id, "method": "tools/call", "params": { "name": "get_forecast", "arguments": {} } });
+    let legacy = [("mcp-protocol-version", "2025-03-26")];
+    let changed = async {
+        while backend.requests().is_empty() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        world.configure(|text| text.replace("Task.Read: { opens: [read] }", "Task.Read: { opens: [] }"));
+        world.until_metric(APPLIED).await;
+        let answer = json!({ "jsonrpc": "2.0", "id": 7, "result": { "content": [] } });
+        backend.push(&format!("data: {answer}\n\n"));
+    };
+    let batch = json!([call(7), call(8), call(9)]);
+    let (answer, ()) = tokio::join!(world.post_with(&token, &batch, &legacy), changed);
+    let answers: Value = answer.json().await.unwrap();
+    assert!(answers[0]["result"].is_object(), "what was on its way is answered: {answers}");
+    assert_eq!((&answers[1]["error"]["code"], &answers[2]["error"]["code"]), (&json!(-31503), &json!(-31503)));
+    assert_eq!(backend.requests().len(), 1);
+    let alone = world.ask(&token, "tools/call", json!({ "name": "get_forecast", "arguments": {} })).await;
+    assert_eq!(alone["error"]["message"], "Unknown tool: get_forecast", "the control: {alone}");
 }
 
 #[tokio::test]

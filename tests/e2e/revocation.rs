@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use portcullis_tests::backend::{Backend, Request, json_answer, mcp};
 use portcullis_tests::flow::{Flow, user};
+use portcullis_tests::raw;
 use portcullis_tests::world::{World, WorldBuilder};
 use serde_json::{Value, json};
 
@@ -39,9 +40,7 @@ async fn an_operator_ends_sessions_and_calls_and_streams_end_too() {
     let backend = Backend::start(Arc::new(script)).await;
     let world = WorldBuilder::new(&backend).start().await;
     let (rita, walt) = (world.sign_in("rita").await, world.sign_in("walt").await);
-    let call = json!({ "jsonrpc": "2.0", "id": 7, "method": "tools/call",
-        "params": { "name": "get_forecast", "arguments": {} } });
-    let stream = world.post(&rita.access, &call).await;
+    let stream = world.post(&rita.access, &call(7)).await;
     assert_eq!(stream.headers()["content-type"], "text/event-stream");
     assert_eq!((status(&world, &rita.access).await, status(&world, &walt.access).await), (200, 200), "the control");
     let ended = world.command(&["sessions", "revoke", "--user", &user(&rita.access)]).await;
@@ -84,6 +83,69 @@ async fn neither_a_reader_that_is_slow_nor_a_server_that_never_pauses_puts_off_t
         let last = text.rsplit("data: ").next().unwrap();
         assert!(last.contains("-31402") && last.ends_with("\n\n"), "half an event must not look whole: {last}");
     }
+}
+
+fn call(id: u64) -> Value {
+    json!({ "jsonrpc": "2.0", "id": id, "method": "tools/call", "params": { "name": "get_forecast", "arguments": {} } })
+}
+
+#[tokio::test]
+async fn of_a_batch_nothing_more_is_sent_once_its_token_has_ended() {
+    let script = |request: &Request| {
+        let message = request.json();
+        if message["id"] == 7 { HELD.into() } else { json_answer(&mcp(&message)) }
+    };
+    let backend = Backend::start(Arc::new(script)).await;
+    let world = WorldBuilder::new(&backend).start().await;
+    let rita = world.sign_in("rita").await;
+    let legacy = [("mcp-protocol-version", "2025-03-26")];
+    let good = world.post_with(&rita.access, &json!([call(1), call(2)]), &legacy).await;
+    let good: Value = good.json().await.unwrap();
+    assert!(good[0]["error"].is_null() && good[1]["error"].is_null(), "the control: {good}");
+    let batch = json!([call(7), call(8), call(9)]);
+    let ending = async {
+        while backend.requests().len() < 3 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        world.command(&["sessions", "revoke", "--user", &user(&rita.access)]).await
+    };
+    let (answer, ended) = tokio::join!(world.post_with(&rita.access, &batch, &legacy), ending);
+    assert!(ended.status.success(), "{ended:?}");
+    let answers: Value = answer.json().await.unwrap();
+    let told: Vec<_> = answers.as_array().unwrap().iter().map(|one| (&one["id"], &one["error"]["code"])).collect();
+    let over = json!(-31402);
+    assert_eq!(told, [(&json!(7), &over), (&json!(8), &over), (&json!(9), &over)]);
+    assert_eq!(backend.requests().len(), 3, "two before, and the one that was on its way");
+}
+
+#[tokio::test]
+async fn a_body_that_takes_longer_than_its_token_is_not_sent_on() {
+    let backend = Backend::plain().await;
+    let world = WorldBuilder::new(&backend).start().await;
+    let rita = world.sign_in("rita").await;
+    let body = call(1).to_string();
+    let head = format!(
+        "POST /mcp HTTP/1.1\r\nhost: 127.0.0.1:{}\r\nauthorization: Bearer {}\r\ncontent-type: application/json\r\n\
+         accept: application/json\r\ncontent-length: {}\r\n\r\n",
+        world.port,
+        rita.access,
+        body.len()
+    );
+    let (most, last) = body.split_at(body.len() - 1);
+    let mut slow = [raw::Connection::open(world.port).await, raw::Connection::open(world.port).await];
+    for connection in &mut slow {
+        assert_eq!(connection.say(format!("{head}{most}").as_bytes()).await, "");
+    }
+    let [control, late] = &mut slow;
+    assert_eq!(raw::status(&control.say(last.as_bytes()).await), 200, "the control");
+    let ended = world.command(&["sessions", "revoke", "--user", &user(&rita.access)]).await;
+    assert!(ended.status.success(), "{ended:?}");
+    until_refused(&world, &rita.access).await;
+    let answer = late.say(last.as_bytes()).await;
+    assert_eq!(raw::status(&answer), 401, "{answer}");
+    assert!(answer.contains("error=\"invalid_token\"") && answer.contains("-31402"), "{answer}");
+    let called = backend.requests().iter().filter(|request| request.json()["method"] == "tools/call").count();
+    assert_eq!(called, 1);
 }
 
 #[tokio::test]

@@ -5,19 +5,38 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// Sends bytes and gives back what came until the peer closed or fell silent.
-pub async fn send(port: u16, bytes: &[u8]) -> String {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-    let _ = stream.write_all(bytes).await;
-    let mut answer = Vec::new();
-    let silence = Duration::from_millis(700);
-    while let Ok(Ok(read)) = tokio::time::timeout(silence, stream.read_buf(&mut answer)).await {
-        if read == 0 {
-            answer.extend_from_slice(b"<closed>");
-            break;
-        }
+/// A connection on which one thing is said after another.
+#[derive(Debug)]
+pub struct Connection(TcpStream);
+
+impl Connection {
+    /// Connects to a port of this machine.
+    pub async fn open(port: u16) -> Self {
+        Self(TcpStream::connect(("127.0.0.1", port)).await.unwrap())
     }
-    String::from_utf8_lossy(&answer).into_owned()
+
+    /// Sends bytes and gives back what came until the peer closed or fell silent.
+    pub async fn say(&mut self, bytes: &[u8]) -> String {
+        let _ = self.0.write_all(bytes).await;
+        let mut answer = Vec::new();
+        let silence = Duration::from_millis(700);
+        loop {
+            match tokio::time::timeout(silence, self.0.read_buf(&mut answer)).await {
+                Ok(Ok(read)) if read > 0 => {}
+                Ok(_) => {
+                    answer.extend_from_slice(b"<closed>");
+                    break;
+                }
+                Err(_) => break,
+            }
+        }
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+}
+
+/// Sends bytes on a connection of their own and gives back what came until the peer closed or fell silent.
+pub async fn send(port: u16, bytes: &[u8]) -> String {
+    Connection::open(port).await.say(bytes).await
 }
 
 /// The status of the first answer; 0 when there is none.

@@ -210,11 +210,10 @@ impl Authenticator {
         };
         // Asked anew each time: what is remembered is the token, not where it was sent.
         check_audience(&verified.issuer, audience)?;
-        let standing = verified.identity.revocable().map(|token| self.revocations.standing(token));
-        match standing {
-            None | Some(Standing::Good) => Ok(Arc::clone(&verified.identity)),
-            Some(Standing::Ended) => Err(Reason::Revoked.into()),
-            Some(Standing::Unknown) => Err(AuthnError::Unavailable),
+        match self.standing(&verified.identity) {
+            Standing::Good => Ok(Arc::clone(&verified.identity)),
+            Standing::Ended => Err(Reason::Revoked.into()),
+            Standing::Unknown => Err(AuthnError::Unavailable),
         }
     }
 
@@ -222,6 +221,12 @@ impl Authenticator {
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.entra.as_ref().is_none_or(|entra| entra.keys().is_ready()) && !self.revocations.is_stale()
+    }
+
+    /// How the token of a caller stands now; one that the gateway did not issue stands well until it expires.
+    #[must_use]
+    pub fn standing(&self, identity: &VerifiedIdentity) -> Standing {
+        identity.revocable().map_or(Standing::Good, |token| self.revocations.standing(token))
     }
 
     /// Waits until the token of a caller is revoked, or nobody knows any more whether it is, and says which; forever for

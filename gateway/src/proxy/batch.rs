@@ -5,7 +5,9 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
+use super::budget::Held;
 use super::door::{Failure, Visit};
+use super::ending::End;
 use super::exchange::Exchange;
 use super::forward::{BackendAnswer, ForwardError};
 use super::reader::Reader;
@@ -39,7 +41,7 @@ impl Visit<'_> {
             match result {
                 Ok(answer) => answers.extend(answer.filter(|_| wants)),
                 Err(Failure::Rejected(rejection)) if wants => {
-                    answers.push(rejection.response(self.mount).into_body());
+                    answers.push((rejection.response(self.mount).into_body(), self.door.budgets.answer_body()));
                 }
                 Err(Failure::Rejected(_)) => {}
                 Err(Failure::Gone) => return Err(Failure::Gone),
@@ -47,7 +49,8 @@ impl Visit<'_> {
         }
         // The batch as a whole ends with the first thing that went wrong in it.
         self.error = first;
-        Ok(exchange.answer(response(&answers)).await?)
+        let (response, _room) = response(answers);
+        Ok(exchange.answer(response).await?)
     }
 
     /// A batch introduces nobody, and two requests in it do not share an id.
@@ -61,21 +64,32 @@ impl Visit<'_> {
         Ok(())
     }
 
-    /// One message, by the same steps as alone; its answer, if it gets one.
+    /// One message, by the same steps as alone; its answer, if it gets one, and the room that it takes.
     async fn element(
         &mut self,
         exchange: &mut Exchange,
         identity: &VerifiedIdentity,
         message: ClientMessage,
         session: &Session,
-    ) -> Result<Option<Bytes>, Failure> {
+    ) -> Result<Option<(Bytes, Held)>, Failure> {
+        // What the policy of the batch's beginning opens is no reason to go on for as long as the batch takes.
+        if self.door.is_over(&self.mount.name) {
+            let method = message.method().map_or("response", Method::as_str);
+            let rejection = Rejection::Over { id: message.id().cloned(), end: End::News };
+            return Err(self.refuse(Some(identity), method, rejection));
+        }
         let Some((permitted, answer)) = self.send(exchange, identity, message, session).await? else {
             return Ok(None);
         };
         let reader = Reader::of_message((self.door, self.mount), permitted.act(), identity, session);
         let reader = reader.answered_by(answer.upstream());
+        let ended = End::of(self.door, self.mount, &reader, End::expiry(self.door, identity));
         let collected = tokio::select! {
             biased;
+            end = ended => {
+                self.error = Some(end.label());
+                return Err(Rejection::Over { id: reader.id.clone(), end }.into());
+            }
             collected = self.collect(answer, &reader) => collected?,
             gone = exchange.gone() => return Err(gone.into()),
         };
@@ -83,33 +97,38 @@ impl Visit<'_> {
         Ok(collected)
     }
 
-    /// The answer to one message, whole, from JSON or out of a stream.
+    /// The answer to one message, whole, from JSON or out of a stream. It keeps its room, and as much again for its
+    /// place in the array, until all of the batch has been answered.
     async fn collect(
         &mut self,
         mut answer: BackendAnswer<'_>,
         reader: &Reader<'_>,
-    ) -> Result<Option<Bytes>, Rejection> {
+    ) -> Result<Option<(Bytes, Held)>, Rejection> {
         let limit = self.door.settings.answer_body;
+        let mut room = self.door.budgets.answer_body();
         if reader.id.is_none() {
-            let _ = answer.whole(limit, &mut self.door.budgets.answer_body()).await;
+            let _ = answer.whole(limit, &mut room).await;
             return Ok(None);
         }
         let media = answer.header(&header::CONTENT_TYPE).unwrap_or_default().to_ascii_lowercase();
         let encoded = answer.headers().contains_key(header::CONTENT_ENCODING);
-        let broken = |why: &str| ForwardError::Broken(why.to_owned());
         let found = if encoded {
-            Err(broken("its encoding cannot be passed on"))
+            Err(ForwardError::broken("its encoding cannot be passed on"))
         } else if media.starts_with("application/json") {
-            match answer.whole(limit, &mut self.door.budgets.answer_body()).await {
-                Ok(body) => reader.rewrite_answer(&body).map(Some).map_err(|error| broken(&error.to_string())),
+            match answer.whole(limit, &mut room).await {
+                Ok(body) => reader.rewrite_answer(&body).map_err(|error| ForwardError::broken(&error)),
                 Err(error) => Err(error),
             }
         } else if media.starts_with("text/event-stream") {
-            self.find_in_stream(answer, reader, limit).await
+            self.find_in_stream(answer, reader, &mut room).await
         } else {
-            Err(broken("its media type is not one of MCP"))
+            Err(ForwardError::broken("its media type is not one of MCP"))
         };
-        found.map_err(|error| self.failed(&error, reader.id.clone()))
+        let kept = found.and_then(|found| {
+            room.resize(2 * found.len() + 1).map_err(|_spent| ForwardError::NoRoom)?;
+            Ok(Some((found, room)))
+        });
+        kept.map_err(|error| self.failed(&error, reader.id.clone()))
     }
 
     /// Reads a stream up to the answer; what else it says has nowhere to go in a batch.
@@ -117,35 +136,43 @@ impl Visit<'_> {
         &self,
         mut answer: BackendAnswer<'_>,
         reader: &Reader<'_>,
-        limit: usize,
-    ) -> Result<Option<Bytes>, ForwardError> {
-        let broken = |why: String| ForwardError::Broken(why);
+        room: &mut Held,
+    ) -> Result<Bytes, ForwardError> {
         let idle = self.mount.replicas.any().settings().timeout;
-        let mut splitter = Splitter::new(limit);
+        let mut splitter = Splitter::new(self.door.settings.answer_body);
         while let Some(piece) = answer.next_piece(idle).await? {
             splitter.push(&piece);
-            while let Some(event) = splitter.next_event().map_err(|error| broken(error.to_string()))? {
-                if let Some(found) = reader.answer_in(&event).map_err(|error| broken(error.to_string()))? {
-                    return Ok(Some(found));
+            while let Some(event) = splitter.next_event().map_err(|error| ForwardError::broken(&error))? {
+                if let Some(found) = reader.answer_in(&event).map_err(|error| ForwardError::broken(&error))? {
+                    return Ok(found);
                 }
             }
+            room.resize(splitter.pending()).map_err(|_spent| ForwardError::NoRoom)?;
         }
-        Err(broken("its stream ended without an answer".to_owned()))
+        Err(ForwardError::broken("its stream ended without an answer"))
     }
 }
 
-fn response(answers: &[Bytes]) -> Response<Bytes> {
+/// The array of them, and the room that it takes; each is let go once it stands in it.
+fn response(answers: Vec<(Bytes, Held)>) -> (Response<Bytes>, Vec<Held>) {
     let mut headers = HeaderMap::new();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    let (status, body) = if answers.is_empty() {
-        (StatusCode::ACCEPTED, Bytes::new())
-    } else {
+    let mut room = Vec::with_capacity(answers.len());
+    let mut body = Vec::with_capacity(answers.iter().map(|(answer, _)| answer.len() + 1).sum::<usize>() + 1);
+    let status = if answers.is_empty() { StatusCode::ACCEPTED } else { StatusCode::OK };
+    for (answer, mut held) in answers {
+        body.push(if body.is_empty() { b'[' } else { b',' });
+        body.extend_from_slice(&answer);
+        // Less than it holds always fits.
+        let _ = held.resize(answer.len() + 1);
+        room.push(held);
+    }
+    if status == StatusCode::OK {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        let joined = answers.join(b",".as_slice());
-        (StatusCode::OK, [b"[".as_slice(), &joined, b"]"].concat().into())
-    };
-    let mut response = Response::new(body);
+        body.push(b']');
+    }
+    let mut response = Response::new(body.into());
     *response.status_mut() = status;
     *response.headers_mut() = headers;
-    response
+    (response, room)
 }

@@ -31,9 +31,12 @@ pub enum BodyFault {
     /// The process has no room for it at the moment.
     #[error("the bodies that are being read have taken all the room; see `limits.request_bytes`")]
     NoRoom,
-    /// It ended early, or its framing is broken.
-    #[error("the body is broken off or malformed")]
+    /// Its framing is broken, or its length is another than was declared.
+    #[error("the body is malformed")]
     Broken,
+    /// The client went away in the middle of it.
+    #[error("the body is broken off")]
+    Ended,
 }
 
 /// Reads the whole body within `deadline`. Room for a declared length is taken at once, so that who is let in can finish;
@@ -54,7 +57,7 @@ pub(super) async fn read(
     room.resize(length.unwrap_or_default()).map_err(|_spent| BodyFault::NoRoom)?;
     let whole = async {
         if awaits_continue(session) && !session.is_http2() {
-            session.write_continue_response().await.map_err(|_gone| BodyFault::Broken)?;
+            session.write_continue_response().await.map_err(|_gone| BodyFault::Ended)?;
         }
         collect(session, length, limit, room).await
     };
@@ -98,6 +101,7 @@ fn broken(error: &pingora_core::Error) -> BodyFault {
     tracing::debug!(%error, "a request body cannot be read");
     match error.etype() {
         pingora_core::ErrorType::ReadTimedout => BodyFault::TooSlow,
+        pingora_core::ErrorType::ConnectionClosed | pingora_core::ErrorType::ReadError => BodyFault::Ended,
         _ => BodyFault::Broken,
     }
 }

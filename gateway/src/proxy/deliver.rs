@@ -4,11 +4,9 @@
 //! is not to this request, or cannot be read in one way only, is never passed on.
 
 use std::pin::Pin;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
-use tokio::time::Instant;
 
 use super::began::Named;
 use super::door::{Failure, Visit};
@@ -116,9 +114,7 @@ impl Visit<'_> {
         reader: &Reader<'_>,
     ) -> Result<(), Failure> {
         let idle = self.mount.replicas.any().settings().idle_timeout;
-        let good_for = reader.identity.expires_at().since(self.door.clock.now());
-        // Whoever brought no token has none that expires.
-        let expires = Instant::now().checked_add(good_for.max(Duration::from_secs(1)));
+        let expires = End::expiry(self.door, reader.identity);
         let ended = End::of(self.door, self.mount, reader, expires);
         tokio::pin!(ended);
         let mut splitter = Splitter::new(self.door.settings.answer_body);

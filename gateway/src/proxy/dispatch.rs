@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::door::{Failure, Visit};
+use super::ending::End;
 use super::exchange::Exchange;
 use super::forward::{BackendAnswer, ForwardError, Hold, Sent, UpstreamRequest, forward};
 use super::lifecycle::Stage;
@@ -39,6 +40,11 @@ impl<'d> Visit<'d> {
     ) -> Result<BackendAnswer<'d>, Failure> {
         let mut candidates = self.candidates(errand)?;
         let mut slot = self.slot(exchange, errand).await?;
+        // The wait for a place may have been the longer one.
+        if let Some(end) = End::of_rights(self.door, errand.identity) {
+            self.error = Some(end.label());
+            return Err(Rejection::Over { id: errand.id.clone(), end }.into());
+        }
         let subject = errand.identity.subject();
         let mut rejection = self.no_server(errand, COME_AGAIN);
         while let Some(upstream) = candidates.next() {

@@ -260,7 +260,7 @@ impl<'d> Visit<'d> {
         }
         let body = match exchange.read_body(self.door.settings.request_body).await {
             Ok(body) => body,
-            Err(BodyFault::Broken) => return Err(Failure::Gone),
+            Err(BodyFault::Ended) => return Err(Failure::Gone),
             Err(fault) => return Err(refuse(Rejection::Body(fault))),
         };
         let headers = RequestMetadata {

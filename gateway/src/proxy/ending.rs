@@ -9,8 +9,8 @@ use super::Door;
 use super::lifecycle::Stage;
 use super::mount::Mount;
 use super::reader::Reader;
-use crate::authn::Standing;
-use crate::mcp::{Method, error_body};
+use crate::authn::{Standing, VerifiedIdentity};
+use crate::mcp::{Method, RequestId, error_body};
 
 /// Outside the ranges that JSON-RPC and MCP keep for themselves (MCP 2026-07-28, basic/index section Error Codes).
 const TOKEN_EXPIRED: i64 = -31401;
@@ -33,6 +33,24 @@ pub(super) enum End {
 }
 
 impl End {
+    /// What has ended the caller's rights by now: their token was good when the request began, which may be a while ago.
+    pub(super) fn of_rights(door: &Door, identity: &VerifiedIdentity) -> Option<Self> {
+        if identity.expires_at() <= door.clock.now() {
+            return Some(Self::Token);
+        }
+        match door.authenticator.standing(identity) {
+            Standing::Good => None,
+            Standing::Ended => Some(Self::Revoked),
+            Standing::Unknown => Some(Self::Unknown),
+        }
+    }
+
+    /// When the caller's token expires; whoever brought none has none that does.
+    pub(super) fn expiry(door: &Door, identity: &VerifiedIdentity) -> Option<Instant> {
+        let good_for = identity.expires_at().since(door.clock.now());
+        Instant::now().checked_add(good_for.max(Duration::from_secs(1)))
+    }
+
     /// Waits for whatever ends this stream first; an answer to a call is waited for as long as there is time.
     pub(super) async fn of(door: &Door, mount: &Mount, reader: &Reader<'_>, expires: Option<Instant>) -> Self {
         let news = reader.id.is_none() || reader.method == Some(Method::SubscriptionsListen);
@@ -65,9 +83,8 @@ impl End {
         }
     }
 
-    /// What the client is told last: whoever waits for an answer gets one; a stream of news says when to come again
-    /// (Server-Sent Events, the `retry` field).
-    pub(super) fn last_event(self, reader: &Reader<'_>) -> Option<Bytes> {
+    /// The answer to a request that it put an end to, as JSON-RPC.
+    pub(super) fn error(self, id: Option<&RequestId>) -> Bytes {
         let (code, text) = match self {
             Self::Token => (TOKEN_EXPIRED, "The access token has expired; refresh it and ask again"),
             Self::Revoked => (TOKEN_REVOKED, "The access token was revoked; refresh it, or authorize again"),
@@ -77,9 +94,15 @@ impl End {
                 (UNAVAILABLE, "The gateway is restarting; it is not known whether the request was carried out")
             }
         };
+        error_body(id, code, text, None)
+    }
+
+    /// What the client is told last: whoever waits for an answer gets one; a stream of news says when to come again
+    /// (Server-Sent Events, the `retry` field).
+    pub(super) fn last_event(self, reader: &Reader<'_>) -> Option<Bytes> {
         match (&reader.id, self) {
             (Some(id), _) => {
-                let body = error_body(Some(id), code, text, None);
+                let body = self.error(Some(id));
                 Some([b"data: ".as_slice(), &body, b"\n\n"].concat().into())
             }
             (None, Self::Token | Self::Revoked | Self::Unknown) => None,

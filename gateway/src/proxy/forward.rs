@@ -59,7 +59,7 @@ impl ForwardError {
         }
     }
 
-    fn broken<E: ToString + ?Sized>(why: &E) -> Self {
+    pub(super) fn broken<E: ToString + ?Sized>(why: &E) -> Self {
         Self::Broken(why.to_string())
     }
 }

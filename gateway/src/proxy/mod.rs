@@ -210,6 +210,11 @@ impl Door {
         *self.over.borrow() != Over::Everything
     }
 
+    /// Whether this backend is served by other rules by now.
+    fn is_over(&self, backend: &BackendName) -> bool {
+        self.over.borrow().has(backend)
+    }
+
     /// Waits until a stream of this backend that only waits for news is to end.
     async fn news_is_over(&self, backend: &BackendName) {
         let mut over = self.over.subscribe();
@@ -239,7 +244,8 @@ impl Door {
     async fn local(&self, exchange: &mut Exchange) -> Result<(), Gone> {
         let body = match exchange.read_body(MAX_LOCAL).await {
             Ok(body) => body,
-            Err(BodyFault::Broken) => return Err(Gone),
+            Err(BodyFault::Ended) => return Err(Gone),
+            Err(BodyFault::Broken) => return exchange.answer(status(StatusCode::BAD_REQUEST)).await,
             Err(BodyFault::TooLarge) => return exchange.answer(status(StatusCode::PAYLOAD_TOO_LARGE)).await,
             Err(BodyFault::TooSlow) => return exchange.answer(status(StatusCode::REQUEST_TIMEOUT)).await,
             Err(BodyFault::NoRoom) => return exchange.answer(status(StatusCode::SERVICE_UNAVAILABLE)).await,

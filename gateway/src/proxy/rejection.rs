@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use portcullis_policy::{Denial, DenialKind};
 
+use super::ending::End;
 use super::exchange::BodyFault;
 use super::mount::Mount;
 use crate::authn::{AuthnError, challenge};
@@ -32,6 +33,13 @@ pub(super) enum Rejection {
     UnsupportedMediaType,
     /// No token, or one that does not verify.
     Unauthenticated(AuthnError),
+    /// The token was good when the request began, and is no more; or the rules that it came under have gone.
+    Over {
+        /// The request's id.
+        id: Option<RequestId>,
+        /// What ended it.
+        end: End,
+    },
     /// Not a message that can be decided.
     Unreadable(Refusal),
     /// A batch that introduces a client, or uses an id twice.
@@ -162,13 +170,14 @@ impl Rejection {
         match self {
             Self::Body(BodyFault::NoRoom)
             | Self::Unauthenticated(AuthnError::Unavailable)
+            | Self::Over { end: End::Unknown | End::News | End::Unanswered, .. }
             | Self::Unavailable { .. } => Reason::Unavailable,
             Self::ForeignOrigin
             | Self::AmbiguousHeader
             | Self::Body(_)
             | Self::MethodNotAllowed
             | Self::UnsupportedMediaType => Reason::Http,
-            Self::Unauthenticated(_) | Self::NotOnBehalf { .. } => Reason::Token,
+            Self::Unauthenticated(_) | Self::Over { .. } | Self::NotOnBehalf { .. } => Reason::Token,
             Self::Unreadable(_) | Self::BadBatch => Reason::Message,
             Self::Unknown { .. } | Self::NotOpen { .. } | Self::Refused { .. } => Reason::Policy,
             Self::InsufficientScope { .. } => Reason::Scope,
@@ -188,6 +197,7 @@ impl Rejection {
             Self::MethodNotAllowed => "the HTTP method is not served here".to_owned(),
             Self::UnsupportedMediaType => "the body is not plain application/json".to_owned(),
             Self::Unauthenticated(failure) => failure.to_string(),
+            Self::Over { end, .. } => format!("ended before it was sent: {}", end.label()),
             Self::Unreadable(refusal) => format!("{} ({})", refusal.message(), refusal.code()),
             Self::BadBatch => "a batch initializes, or uses an id twice".to_owned(),
             Self::TooOften { .. } => {
@@ -215,11 +225,8 @@ impl Rejection {
             Self::AmbiguousHeader => {
                 error(StatusCode::BAD_REQUEST, None, INVALID_REQUEST, "A header is there twice, or malformed")
             }
-            Self::Body(BodyFault::TooLarge) => {
-                error(StatusCode::PAYLOAD_TOO_LARGE, None, INVALID_REQUEST, "The body is too large")
-            }
-            Self::Body(BodyFault::NoRoom) | Self::Unauthenticated(AuthnError::Unavailable) => unavailable(None),
-            Self::Body(_) => error(StatusCode::REQUEST_TIMEOUT, None, INVALID_REQUEST, "The body did not arrive"),
+            Self::Body(fault) => unread(*fault),
+            Self::Unauthenticated(AuthnError::Unavailable) => unavailable(None),
             Self::ForeignOrigin => error(StatusCode::FORBIDDEN, None, INVALID_REQUEST, "Origin not allowed"),
             Self::MethodNotAllowed => {
                 let response = error(StatusCode::METHOD_NOT_ALLOWED, None, INVALID_REQUEST, "Method not allowed");
@@ -235,6 +242,7 @@ impl Rejection {
                 let value = challenge::unauthorized(failure, &mount.resource_metadata, &mount.scope);
                 with(plain(StatusCode::UNAUTHORIZED, ""), header::WWW_AUTHENTICATE, &value)
             }
+            Self::Over { id, end } => over(id.as_ref(), *end, mount),
             Self::Unreadable(refusal) => json(refusal.status(), refusal.body()),
             Self::BadBatch => {
                 let why = "A batch cannot initialize, or use an id twice";
@@ -316,6 +324,29 @@ fn refused_call(id: &RequestId, era: Era, told: &str) -> Bytes {
     let (id, text) = (id.as_json(), serde_json::Value::from(told));
     let content = format!("[{{\"type\":\"text\",\"text\":{text}}}]");
     format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{{{kind}\"content\":{content},\"isError\":true}}}}").into()
+}
+
+fn unread(fault: BodyFault) -> Response<Bytes> {
+    let (status, why) = match fault {
+        BodyFault::NoRoom => return unavailable(None),
+        BodyFault::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "The body is too large"),
+        BodyFault::Broken => (StatusCode::BAD_REQUEST, "The body is malformed"),
+        BodyFault::TooSlow | BodyFault::Ended => (StatusCode::REQUEST_TIMEOUT, "The body did not arrive"),
+    };
+    error(status, None, INVALID_REQUEST, why)
+}
+
+fn over(id: Option<&RequestId>, end: End, mount: &Mount) -> Response<Bytes> {
+    let body = end.error(id);
+    match end {
+        End::Token | End::Revoked => {
+            let value = challenge::unauthorized(&AuthnError::Malformed, &mount.resource_metadata, &mount.scope);
+            with(json(StatusCode::UNAUTHORIZED, body), header::WWW_AUTHENTICATE, &value)
+        }
+        End::Unknown | End::News | End::Unanswered => {
+            with(json(StatusCode::SERVICE_UNAVAILABLE, body), header::RETRY_AFTER, "5")
+        }
+    }
 }
 
 fn unavailable(id: Option<&RequestId>) -> Response<Bytes> {

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use portcullis_policy::{Act, Denial, Permit, Permitted};
 
 use super::door::{Failure, Visit};
+use super::ending::End;
 use super::rejection::{Rejection, Unknown};
 use super::standing::Refused;
 use crate::audit::{Actor, Decision, Event, Kind, NotRecorded, Reason, Target, Verdict};
@@ -25,6 +26,10 @@ impl Visit<'_> {
     ) -> Result<Permitted<T>, Failure> {
         let (method, name, id) = (act.method().to_owned(), act.name().map(str::to_owned), act.id());
         let (what, era, params) = (act.unknown(), act.era(), act.params());
+        // A slow body, or the rest of a batch, may have taken longer than the token was good for.
+        if let Some(end) = End::of_rights(self.door, identity) {
+            return Err(self.refuse(Some(identity), &method, Rejection::Over { id, end }));
+        }
         let now = self.door.clock.now().as_secs();
         match self.door.standing().authorize(identity.subject(), act, now) {
             Ok(permitted) => {

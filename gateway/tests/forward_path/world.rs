@@ -186,7 +186,7 @@ impl Gateway {
                     BodyFault::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
                     BodyFault::TooSlow => StatusCode::REQUEST_TIMEOUT,
                     BodyFault::NoRoom => StatusCode::SERVICE_UNAVAILABLE,
-                    BodyFault::Broken => StatusCode::BAD_REQUEST,
+                    BodyFault::Broken | BodyFault::Ended => StatusCode::BAD_REQUEST,
                 })?;
                 let message = read_message(&body, &RequestMetadata::default(), &name());
                 let message = message.map_err(|_refusal| StatusCode::BAD_REQUEST)?;

@@ -237,3 +237,30 @@ async fn a_thousand_large_bodies_take_no_more_memory_than_there_is() {
     assert!(most < before + 3 * ROOM + 1000 * (128 << 10), "{before} -> {most}");
     assert_eq!(send_large(world.port, head, body).await, 200, "control: there is room again");
 }
+
+#[tokio::test]
+async fn the_answers_of_a_batch_take_no_more_room_than_there_is() {
+    let large = "x".repeat(3_000_000);
+    let backend = Backend::start(Arc::new(move |request: &portcullis_tests::backend::Request| {
+        let result = json!({ "content": [{ "type": "text", "text": large }] });
+        portcullis_tests::backend::json_answer(
+            &json!({ "jsonrpc": "2.0", "id": request.json()["id"], "result": result }),
+        )
+    }))
+    .await;
+    let limits = format!("limits: {{ {NO_RATES}, answer_body: 4194304, answer_bytes: 16777216 }}\n");
+    let world = WorldBuilder::new(&backend).more(&limits).start().await;
+    let token = world.identity.mint("rita", &Value::Null);
+    let call =
+        |id: u64| json!({ "jsonrpc": "2.0", "id": id, "method": "tools/call", "params": { "name": "get_forecast" } });
+    let batch: Vec<Value> = (0..6).map(call).collect();
+    let answer = world.post_with(&token, &json!(batch), &[("mcp-protocol-version", "2025-03-26")]).await;
+    let answers: Vec<Value> = answer.json().await.unwrap();
+    // Each takes its room twice: itself, and its place in the array.
+    let (whole, none): (Vec<_>, Vec<_>) = answers.iter().partition(|one| one["result"].is_object());
+    assert_eq!((whole.len(), none.len()), (2, 4));
+    assert!(none.iter().all(|one| one["error"]["message"] == "Temporarily unavailable"), "{none:?}");
+    world.until_metric("portcullis_budget_used{budget=\"answer_bytes\"} 0").await;
+    let answer = world.post(&token, &call(9)).await;
+    assert_eq!(answer.status(), 200, "the control: there is room again");
+}
