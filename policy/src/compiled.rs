@@ -11,6 +11,7 @@ use crate::condition::Condition;
 use crate::glob::{MAX_NAME, NameGlob, Step, UriGlob};
 use crate::names::{BackendName, Role, Tag};
 use crate::rate::Rate;
+use crate::spelling::is_plain;
 use crate::step_up::StepUp;
 use crate::uri::{self, Pattern};
 use crate::written::Import;
@@ -95,7 +96,8 @@ impl Locks {
                 locks.exact.entry(pattern.to_owned()).or_default().insert(bit);
             }
         }
-        let by_glob: Vec<(String, Bits)> = locks.exact.keys().map(|name| (name.clone(), locks.by_glob(name))).collect();
+        let by_glob: Vec<(String, Bits)> =
+            locks.exact.keys().map(|name| (name.clone(), locks.matching(name))).collect();
         for (name, bits) in by_glob {
             locks.exact.entry(name).and_modify(|exact| *exact = exact.or(bits));
         }
@@ -120,13 +122,22 @@ impl Locks {
 
     /// What puts tags on an item: its own name, where a tag comes from nothing else, and the patterns that match it.
     pub(crate) fn sources(&self, name: &str) -> Vec<(String, usize)> {
-        let own = self.exact.get(name).map(|bits| bits.without(self.by_glob(name))).unwrap_or_default();
+        let own = self.exact.get(name).map(|bits| bits.without(self.matching(name))).unwrap_or_default();
         let own = own.iter().map(|bit| (name.to_owned(), bit));
-        let globs = self.globs.iter().filter(|(glob, _)| name.len() <= MAX_NAME && glob.matches(name));
+        let counts = name.len() <= MAX_NAME && (self.names(name) || is_plain(name));
+        let globs = self.globs.iter().filter(|(glob, _)| counts && glob.matches(name));
         own.chain(globs.map(|(glob, bit)| (glob.to_string(), *bit))).collect()
     }
 
+    /// The tags of a name that is not spelled out.
+    ///
+    /// INVARIANT: no pattern opens a name in which something is not seen: a server may take it for another tool. Where
+    /// such a name is spelled out, patterns add their locks to it.
     fn by_glob(&self, name: &str) -> Bits {
+        if is_plain(name) { self.matching(name) } else { Bits::default() }
+    }
+
+    fn matching(&self, name: &str) -> Bits {
         let mut bits = Bits::default();
         if name.len() > MAX_NAME {
             return bits;

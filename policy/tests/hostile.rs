@@ -33,6 +33,37 @@ fn soon<T>(act: impl FnOnce() -> T) -> T {
     value
 }
 
+#[test]
+fn no_spelling_of_a_name_gets_around_its_lock() {
+    let names = r#"{ weather: { read: ["get_*", "add  x"], admin: ["get_secrets", "add*"] } }"#;
+    let policy = load(&format!(
+        "roles: {{ reader: {{ opens: [read] }}, both: {{ opens: [read, admin] }} }}\ntools: {names}\nprompts: {names}"
+    ));
+    let sees = |role: &str, name: &str| {
+        let view = policy.view(&holder(role), &weather());
+        assert_eq!(view.tool(name), view.prompt(name), "{name:?}");
+        view.tool(name)
+    };
+    for unseen in ["\0", "\u{200b}", "\u{feff}", "\u{202e}", "\u{ad}", "\n", " ", "\u{a0}", "\u{e0041}", "\ndelete_y"] {
+        for name in [format!("get_secrets{unseen}"), format!("{unseen}get_secrets"), format!("get{unseen}_x")] {
+            for role in ["reader", "both"] {
+                assert!(!sees(role, &name), "{name:?}");
+            }
+        }
+    }
+    for (role, name, opens) in [
+        ("reader", "get_x", true),
+        ("reader", "get_secrets", false),
+        ("both", "get_secrets", true),
+        ("reader", "add  x", false),
+        ("both", "add  x", true),
+        ("both", "add  y", false),
+        ("reader", "get_a b", true),
+    ] {
+        assert_eq!(sees(role, name), opens, "{role} {name:?}");
+    }
+}
+
 const RESOURCES: &str = r#"
 roles:
   reader: { opens: [read] }

@@ -44,15 +44,17 @@ async fn a_refused_tool_answers_like_an_unknown_one_and_never_arrives() {
         "no_such_tool",
         "GET_forecast",
         " get_forecast",
+        "get_forecast ",
         "get_forecast\u{200b}x",
+        "get_forecast\u{202e}",
+        "get_forecast\0",
+        "get_forecast\ndelete_station",
         "rotate_keys",
     ] {
-        if tool == "get_forecast\u{200b}x" {
-            continue;
-        }
         let answer = world.ask(&token, "tools/call", json!({ "name": tool, "arguments": {} })).await;
         assert_eq!(answer["error"]["message"], format!("Unknown tool: {tool}"));
-        answers.push(answer.to_string().replace(tool, "X"));
+        let name = Value::from(tool).to_string();
+        answers.push(answer.to_string().replace(name.trim_matches('"'), "X"));
     }
     answers.dedup();
     assert_eq!(answers.len(), 1, "{answers:?}");

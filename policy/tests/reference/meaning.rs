@@ -149,7 +149,8 @@ impl Meaning<'_> {
         let fits = |pattern: &str, name: &str| match items {
             // Nobody knows which resource is meant by a URI with dot segments.
             Items::Resources => !name.contains("/../") && uri_fits(pattern.as_bytes(), name.as_bytes()),
-            _ => name_fits(pattern.as_bytes(), name.as_bytes()),
+            // Nobody knows which tool or prompt is meant by a name in which something is not seen.
+            _ => !name.contains('\u{200b}') && name_fits(pattern.as_bytes(), name.as_bytes()),
         };
         let of = |name: &str| -> Set {
             let tagged = self.model.tagged.iter().filter(|(of, on, ..)| *of == items && *on == backend);

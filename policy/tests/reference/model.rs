@@ -21,7 +21,7 @@ pub(crate) const TENANTS: [&str; 3] = [
     "33333333-3333-4333-8333-333333333333",
 ];
 pub(crate) const TOOLS: [&str; 4] = ["get_a", "get_b", "odd", "put_a"];
-pub(crate) const PROMPTS: [&str; 2] = ["brief", "greet"];
+pub(crate) const PROMPTS: [&str; 3] = ["brief", "greet", "greet\u{200b}"];
 pub(crate) const URIS: [&str; 6] = ["r://t1/x", "r://t2/x", "r://t1/y/z", "r://t1/../x", "r://t2/x?q", "r://t1/x/"];
 
 pub(crate) type Set = BTreeSet<usize>;

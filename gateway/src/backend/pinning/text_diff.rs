@@ -40,7 +40,7 @@ fn shown(value: Option<&Value>) -> Vec<String> {
 /// A line without what a terminal would act on, or an eye not see.
 #[must_use]
 pub fn visible(line: &str) -> String {
-    let is_plain = |c: char| c == ' ' || !(c.is_control() || c.is_whitespace() || crate::json::is_ignorable(c));
+    let is_plain = |c: char| c == ' ' || !(c.is_control() || c.is_whitespace() || portcullis_policy::is_ignorable(c));
     line.chars().fold(String::with_capacity(line.len()), |mut out, c| {
         if is_plain(c) {
             out.push(c);
