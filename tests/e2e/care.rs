@@ -99,6 +99,28 @@ async fn a_slow_backend_turns_away_what_it_cannot_take_and_holds_up_no_other() {
     assert_eq!(post("weather").await.unwrap().status(), 200);
 }
 
+#[tokio::test]
+async fn an_answer_that_its_client_does_not_read_keeps_no_place() {
+    let script = |request: &Request| {
+        let text =
+            if request.json()["params"]["arguments"]["large"] == true { "x".repeat(8 << 20) } else { String::new() };
+        let result = json!({ "content": [{ "type": "text", "text": text }] });
+        json_answer(&json!({ "jsonrpc": "2.0", "id": request.json()["id"], "result": result }))
+    };
+    let backend = Backend::start(Arc::new(script)).await;
+    let care = "max_concurrent: 1, max_queued: 1, connect_timeout: 1s";
+    let world = WorldBuilder::new(&backend).backend_more(care).start().await;
+    let (rita, walt) = (token(&world, "rita"), token(&world, "walt"));
+    let mut large = call();
+    large["params"]["arguments"]["large"] = json!(true);
+    let unread = world.post(&rita, &large).await;
+    assert_eq!(unread.status(), 200);
+    for _ in 0..3 {
+        assert_eq!(world.post(&walt, &call()).await.status(), 200);
+    }
+    assert!(unread.text().await.unwrap().len() > 8 << 20, "nothing of it is lost");
+}
+
 /// A server that answers its health check, and says what its calls are answered by, while `is_ill` is not.
 async fn patient(illness: &'static str, is_ill: impl Fn() -> bool + Send + Sync + 'static) -> Backend {
     let script = move |request: &Request| {

@@ -31,7 +31,7 @@ pub struct BackendAnswer<'u> {
 /// What a request holds until its answer has ended: a place among those that wait, and the word on how it went.
 #[derive(Debug, Default)]
 pub struct Hold<'u> {
-    /// The place.
+    /// The place; given back as soon as the server has said everything, however slowly the client reads it.
     pub slot: Option<Slot>,
     /// Told once: well at the end of the answer or the first piece of a stream, badly when it breaks off or is a 5xx.
     pub passage: Option<Passage<'u>>,
@@ -58,6 +58,9 @@ impl<'u> BackendAnswer<'u> {
             self.went_badly();
         } else if self.session.is_none() {
             self.went_well();
+        }
+        if self.session.is_none() {
+            self.held.slot = None;
         }
         self
     }
@@ -170,7 +173,7 @@ impl<'u> BackendAnswer<'u> {
             }
             Ok(Ok(None)) => {
                 self.keep_if_done().await;
-                self.session = None;
+                (self.session, self.held.slot) = (None, None);
                 self.went_well();
                 Ok(None)
             }
@@ -189,6 +192,7 @@ impl<'u> BackendAnswer<'u> {
     async fn keep_if_done(&mut self) {
         let Some(mut session) = self.session.take_if(HttpSession::is_body_done) else { return };
         // Also what decides whether the backend said something beyond its answer.
+        self.held.slot = None;
         session.respect_keepalive();
         if let Some(stream) = session.reuse().await {
             self.upstream.keep(stream);
