@@ -115,6 +115,9 @@ pub(super) fn target(
             if reference.iter().any(|(name, _)| resembles(name, &["type", "name", "uri"])) {
                 return refuse("A member of `ref` resembles a known one");
             }
+            if get(&reference, "name").is_some() && get(&reference, "uri").is_some() {
+                return refuse("`ref` has a `name` or a `uri`");
+            }
             Some(match text_of(&reference, "type", "`ref.type` must be a string")?.as_str() {
                 "ref/prompt" => Target::PromptReference(text_of(&reference, "name", "`ref.name` must be a string")?),
                 "ref/resource" => Target::TemplateReference(text_of(&reference, "uri", "`ref.uri` must be a string")?),

@@ -155,8 +155,14 @@ fn completion_is_decided_by_what_it_speaks_of() {
     assert_eq!(prompt.action(), Action::CompletePrompt { name: "plan" });
     let resource = complete(r#"{"type":"ref/resource","uri":"a://{b}"}"#).unwrap();
     assert_eq!(resource.action(), Action::UseTemplate { template: "a://{b}" });
-    for bad in [r#"{"type":"ref/tool","name":"x"}"#, r#"{"name":"x"}"#, r#""x""#, r#"{"type":"ref/prompt","Name":"x"}"#]
-    {
+    for bad in [
+        r#"{"type":"ref/tool","name":"x"}"#,
+        r#"{"name":"x"}"#,
+        r#""x""#,
+        r#"{"type":"ref/prompt","Name":"x"}"#,
+        r#"{"type":"ref/prompt","name":"x","uri":"a://b"}"#,
+        r#"{"type":"ref/resource","name":"x","uri":"a://b"}"#,
+    ] {
         assert!(complete(bad).is_err(), "{bad}");
     }
 }
