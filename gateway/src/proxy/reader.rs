@@ -28,6 +28,8 @@ pub(super) struct Reader<'a> {
     pub(super) session: &'a Session,
     /// The request that is answered; none on the stream of a session.
     pub(super) id: Option<RequestId>,
+    /// Whether it is the stream of a session, where answers come whose streams broke off.
+    of_session: bool,
     pub(super) method: Option<Method>,
     era: Era,
     target: Option<&'a Target>,
@@ -67,8 +69,8 @@ impl<'a> Reader<'a> {
     ) -> Self {
         let id = if message.kind() == Kind::Request { message.id().cloned() } else { None };
         let (method, era, target) = (message.method(), message.era(), message.target());
-        let (server, stream, told) = (None, OnceLock::new(), Told::new());
-        Self { door, mount, identity, session, id, method, era, target, server, stream, told }
+        let (of_session, server, stream, told) = (false, None, OnceLock::new(), Told::new());
+        Self { door, mount, identity, session, id, of_session, method, era, target, server, stream, told }
     }
 
     /// The answer is this server's: what it gives comes back to it.
@@ -84,8 +86,8 @@ impl<'a> Reader<'a> {
         session: &'a Session,
     ) -> Self {
         let (id, method, era, target, server) = (None, None, Era::Legacy, None, None);
-        let (stream, told) = (OnceLock::new(), Told::new());
-        Self { door, mount, identity, session, id, method, era, target, server, stream, told }
+        let (of_session, stream, told) = (true, OnceLock::new(), Told::new());
+        Self { door, mount, identity, session, id, of_session, method, era, target, server, stream, told }
     }
 
     /// The list that the answer holds, if it is one that is filtered.
@@ -207,7 +209,9 @@ impl<'a> Reader<'a> {
             return Ok(Passed::Dropped);
         }
         match answer {
-            Answer::Response { .. } => return self.rewrite_response(event, &data.into()),
+            Answer::Response { id, is_result } => {
+                return self.rewrite_response(event, &data.into(), id.filter(|_| is_result));
+            }
             Answer::Request { id, .. } => {
                 if !self.ask(id) {
                     return Ok(Passed::Dropped);
@@ -243,17 +247,31 @@ impl<'a> Reader<'a> {
         Ok(Passed::On(self.sealed(event, Some(&bare))?))
     }
 
-    fn rewrite_response(&self, event: &Event, data: &Bytes) -> Result<Passed, Unreadable> {
+    /// An answer on a stream; `answered` is the request whose result it is, as it says.
+    fn rewrite_response(&self, event: &Event, data: &Bytes, answered: Option<RequestId>) -> Result<Passed, Unreadable> {
         let changed = |body: Bytes| if body == data { None } else { Some(body) };
         if self.id.is_some() {
             let body = changed(self.rewrite_answer(data)?);
             return Ok(Passed::Last(self.sealed(event, body.as_deref())?));
         }
+        // Nobody was asked anything: what a notification was told with is answered by a status.
+        if !self.of_session {
+            return Err(Unreadable);
+        }
         // A resumed answer on the stream of a session: its request is not known, its shape is.
+        let told = match answered {
+            Some(id) => self.introduce(data, &id)?,
+            None => data.clone(),
+        };
+        let seals = self.door.seals(self.mount, self.identity);
+        let terms = Terms { features: self.mount.features, seals: &seals, resource: &|_| false };
+        // A task of which nobody knows the tool any more is nobody's.
+        let question = Question { method: Method::ToolsCall, era: self.era, target: None };
+        let Ok(settled) = settle_answer(&told, &question, &terms) else { return Ok(Passed::Dropped) };
         let standing = self.standing();
         let view = self.view(&standing);
         let mut keep = |kind, name: &str, item: &str| shows(&view, kind, name, item);
-        let filtered = list_filter::filter_by_shape(data, self.era, &mut keep)?;
+        let filtered = list_filter::filter_by_shape(&settled, self.era, &mut keep)?;
         let body = changed(self.counted(filtered));
         Ok(Passed::On(self.sealed(event, body.as_deref())?))
     }
