@@ -52,6 +52,24 @@ impl View<'_> {
         spoken_of && !self.tool(name)
     }
 
+    /// As [`View::hides_tool`], for a prompt. `*` matches every word of a sentence: one of letters alone is the name of a
+    /// prompt only where the policy spells it out.
+    #[must_use]
+    pub fn hides_prompt(&self, name: &str) -> bool {
+        let is_word = name.chars().all(char::is_alphabetic);
+        let spoken_of = self
+            .found
+            .is_some_and(|(_, table)| table.prompts.names(name) || (!is_word && !table.prompts.of(name).is_empty()));
+        spoken_of && !self.prompt(name)
+    }
+
+    /// As [`View::hides_tool`], for the URI of a resource.
+    #[must_use]
+    pub fn hides_resource(&self, uri: &str) -> bool {
+        let spoken_of = self.found.is_some_and(|(_, table)| uri.contains(':') && !table.resources.of(uri).is_empty());
+        spoken_of && !self.resource(uri)
+    }
+
     fn reaches(&self, tags: impl FnOnce(&Backend) -> Bits) -> bool {
         let Some((index, table)) = self.found else { return false };
         let Some(held) = self.ring.backends.get(index) else { return false };
@@ -73,8 +91,8 @@ roles:
   Granted: { tools: [{ name: weather/rotate_keys, ignoring: [admin] }] }
   Writer: { opens: [write] }
 tools: { weather: { read: [\"get_*\"], admin: [rotate_keys] } }
-prompts: { weather: { write: [brief] } }
-resources: { weather: { read: [\"weather://a/**\"] } }
+prompts: { weather: { write: [brief, \"*_all\"], admin: [\"*\"] } }
+resources: { weather: { read: [\"weather://a/**\"], admin: [\"weather://a/key\"] } }
 ";
         let policy = Policy::from_yaml(document, std::slice::from_ref(&backend)).unwrap();
         let reached = |role: &str| {
@@ -97,5 +115,10 @@ resources: { weather: { read: [\"weather://a/**\"] } }
         let view = policy.view(&subject, &backend);
         assert!(view.hides_tool("rotate_keys"));
         assert!(!view.hides_tool("get_x") && !view.hides_tool("unheard_of"));
+        assert!(view.hides_prompt("brief") && view.hides_prompt("brief_all") && !view.hides_prompt("word"));
+        assert!(view.hides_resource("weather://a/key") && view.hides_resource("WEATHER://a/k%65y"));
+        assert!(
+            !view.hides_resource("weather://a/b") && !view.hides_resource("other://a") && !view.hides_resource("a")
+        );
     }
 }

@@ -334,6 +334,26 @@ async fn an_introduction_mentions_what_the_caller_reaches() {
 }
 
 #[tokio::test]
+async fn an_introduction_names_no_prompt_or_resource_that_is_closed() {
+    let script = |request: &Request| {
+        let told = json!({ "protocolVersion": "2025-11-25", "capabilities": {}, "serverInfo": { "name": "s", "version": "1" }, "instructions": request.json()["params"]["clientInfo"]["title"] });
+        result(request, &told)
+    };
+    let backend = Backend::start(Arc::new(script)).await;
+    let world = WorldBuilder::new(&backend).start().await;
+    let rita = rita(&world);
+    for (text, passes) in [
+        ("Ask for weather://stations/oslo with get_forecast.", true),
+        ("The key is at weather://keys/current.", false),
+        ("Then Delete_Station, or mcp__weather__delete_station.", false),
+    ] {
+        let hello = json!({ "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": { "name": "t", "version": "1", "title": text } });
+        let told = world.ask(&rita, "initialize", hello).await;
+        assert_eq!(told["result"]["instructions"].is_string(), passes, "{told}");
+    }
+}
+
+#[tokio::test]
 async fn what_speaks_of_another_request_needs_a_session() {
     let backend = Backend::plain().await;
     let world = WorldBuilder::new(&backend).start().await;

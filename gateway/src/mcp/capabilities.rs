@@ -4,7 +4,9 @@
 //!
 //! Revisions that the gateway does not speak go; so do experimental capabilities and extensions that need methods of
 //! their own, features that the backend is not given, kinds of which nothing opens to the caller, and instructions
-//! that name a tool which is closed to them.
+//! that name what is closed to them, in whatever spelling people write names in.
+
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
@@ -24,7 +26,7 @@ pub struct Reach<'a> {
     pub features: Features,
     /// Whether anything of a kind could open.
     pub opens: &'a dyn Fn(ListKind) -> bool,
-    /// Whether a tool of this name is there and closed.
+    /// Whether a tool, prompt or resource of this name is there and closed.
     pub is_closed: &'a dyn Fn(&str) -> bool,
 }
 
@@ -64,14 +66,23 @@ fn member(name: &str, value: &str, reach: &Reach<'_>) -> Result<Edit, Uneditable
         }
         "instructions" => {
             let text: String = serde_json::from_str(value).map_err(|_mistyped| Uneditable)?;
-            Ok(Edit::keep_if(!words(&text).any(reach.is_closed)))
+            Ok(Edit::keep_if(!names(&text).iter().any(|name| (reach.is_closed)(name))))
         }
         name if resembles(name, &KNOWN) => Err(Uneditable),
         _ => Ok(Edit::Keep),
     }
 }
 
-/// Everything in a text that could be the name of a tool: `a.b` is one, and so are its parts.
+/// Everything in a text that could be a name, as it stands there and as it may be meant: `\_` is how Markdown writes
+/// `_`, which also marks what is stressed; clients call a tool `mcp__server__name`; a sentence begins with a capital.
+fn names(text: &str) -> BTreeSet<String> {
+    let text = text.replace('\\', "");
+    let spellings = words(&text).flat_map(|word| std::iter::once(word).chain(word.split("__")));
+    let spellings = spellings.flat_map(|word| [word, word.trim_matches('_')]);
+    spellings.flat_map(|word| [word.to_owned(), word.to_lowercase()]).filter(|word| !word.is_empty()).collect()
+}
+
+/// The words of a text: `a.b` is one, and so are its parts.
 fn words(text: &str) -> impl Iterator<Item = &str> {
     let whole = text.split(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '/' | ':')));
     let whole = whole.map(|word| word.trim_matches(['.', ':', '/', '-']));
@@ -145,6 +156,13 @@ mod tests {
         let tasks = Features { tasks: true, logging: false, ..USUAL };
         let nothing = Reach { features: tasks, opens: &|_| false, is_closed: &|name| name == "delete_y" };
         assert_eq!(trimmed(result, &nothing).unwrap(), r#"{"capabilities":{"tasks":{"cancel":{}}}}"#);
+        let told = |text: &str| trimmed(&serde_json::json!({ "instructions": text }).to_string(), &nothing).unwrap();
+        for text in ["Delete_Y", "mcp__one__delete_y", "_delete_y_", r"**delete\_y**", "`delete_y`", "DELETE_Y()"] {
+            assert_eq!(told(text), "{}", "{text}");
+        }
+        for text in ["delete y", "undelete_y", "delete_yy"] {
+            assert_ne!(told(text), "{}", "{text}");
+        }
         let dotted = Reach { is_closed: &|name| name == "crm.delete_y", ..OPEN };
         assert!(!trimmed(result, &dotted).unwrap().contains("instructions"));
         assert!(

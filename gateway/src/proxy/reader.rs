@@ -174,7 +174,7 @@ impl<'a> Reader<'a> {
         let standing = self.standing();
         let view = self.view(&standing);
         let opens = |kind| reaches(&view, kind);
-        let is_closed = |name: &str| view.hides_tool(name);
+        let is_closed = |name: &str| view.hides(name);
         capabilities::trim(body, id, &Reach { features: self.mount.features, opens: &opens, is_closed: &is_closed })
     }
 

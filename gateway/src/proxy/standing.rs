@@ -218,11 +218,17 @@ impl Seen<'_> {
         self.reaches_tools() || self.reaches_prompts() || self.reaches_resources()
     }
 
-    /// Whether a text that names this tool would tell of something that does not exist for the caller.
-    pub(super) fn hides_tool(&self, name: &str) -> bool {
+    /// Whether a text with this word in it would tell of something that does not exist for the caller.
+    pub(super) fn hides(&self, name: &str) -> bool {
         let surface = self.kept.and_then(|kept| kept.surface.as_ref());
-        let is_quarantined = surface.is_some_and(|surface| matches!(surface.place(name), Place::Quarantined(_)));
-        is_quarantined || self.view.hides_tool(name)
+        let is_closed = surface.is_some_and(|surface| match surface.place(name) {
+            Place::Quarantined(_) => true,
+            Place::Exists => !self.view.tool(name),
+            Place::Unknown => false,
+        });
+        // What is an open tool is not meant as the prompt that a pattern takes it for.
+        let is_closed_prompt = || !self.view.tool(name) && self.view.hides_prompt(name);
+        is_closed || self.view.hides_tool(name) || is_closed_prompt() || self.view.hides_resource(name)
     }
 
     /// What the answers of [`Seen::tool`] and the others depend on, beside the item; `None` where that is more.
