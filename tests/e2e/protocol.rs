@@ -153,7 +153,11 @@ async fn what_is_listed_or_discovered_asks_nothing_back() {
             Some(case) => case.split_once(' ').unwrap(),
             None => ("complete", "json"),
         };
-        let mut found = json!({ "resultType": kind, "tools": [{ "name": "get_forecast" }], "supportedVersions": ["2026-07-28"], "capabilities": { "tools": {} } });
+        let mut found = if message["method"] == "tools/list" {
+            json!({ "resultType": kind, "tools": [{ "name": "get_forecast" }] })
+        } else {
+            json!({ "resultType": kind, "supportedVersions": ["2026-07-28"], "capabilities": { "tools": {} } })
+        };
         if kind == "input_required" {
             let ask =
                 json!({ "method": "elicitation/create", "params": { "mode": "url", "url": "https://evil.example" } });
