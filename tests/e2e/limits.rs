@@ -42,13 +42,21 @@ async fn a_caller_who_asks_too_often_is_told_when_to_come_back_and_others_are_no
     let batch = json!([call(&json!(1), "get_forecast"), call(&json!(2), "get_forecast")]);
     let version = [("mcp-protocol-version", "2025-03-26")];
     assert_eq!(world.post_with(&rita, &batch, &version).await.status(), 429);
+    // What is no call counts as well: notifications, streams and the ends of sessions.
+    let note = json!({ "jsonrpc": "2.0", "method": "notifications/roots/list_changed" });
+    assert_eq!(world.post(&rita, &note).await.status(), 429);
+    for method in [reqwest::Method::GET, reqwest::Method::DELETE] {
+        let request = world.http().request(method, format!("{}/mcp", world.url())).bearer_auth(&rita);
+        let request = request.header("accept", "text/event-stream").header("mcp-session-id", "any");
+        assert_eq!(request.send().await.unwrap().status(), 429);
+    }
     assert_eq!(backend.requests().len(), before, "nothing of it reached the backend");
     // A bad token and a bad message are told first, in that order.
     assert_eq!(world.post("x", &call(&json!(1), "get_forecast")).await.status(), 401);
     assert_eq!(world.post(&rita, &json!({ "jsonrpc": "1.0" })).await.status(), 400);
     assert_eq!(world.post(&otto, &call(&json!(1), "get_forecast")).await.status(), 200, "somebody else");
     let metrics = world.probe("/metrics").await;
-    assert!(metrics.contains(r#"portcullis_decisions_total{backend="weather",decision="deny",reason="rate"} 5"#));
+    assert!(metrics.contains(r#"portcullis_decisions_total{backend="weather",decision="deny",reason="rate"} 8"#));
     let lines = world.audit(10).await;
     assert!(lines.iter().any(|line| line["reason"].as_str().is_some_and(|why| why.contains("too often"))));
 }

@@ -285,6 +285,7 @@ impl<'d> Visit<'d> {
     }
 
     async fn stream(&mut self, exchange: &mut Exchange, identity: &VerifiedIdentity) -> Result<(), Failure> {
+        self.count_one(identity, "GET", None)?;
         let session = self.legacy_session(exchange, identity, "GET")?;
         let _place = self.place_of_stream(exchange, identity, "GET", None)?;
         let permitted = self.authorize(identity, OpenStream(self.mount.name.clone())).await?;
@@ -316,6 +317,7 @@ impl<'d> Visit<'d> {
     }
 
     async fn end_session(&mut self, exchange: &mut Exchange, identity: &VerifiedIdentity) -> Result<(), Failure> {
+        self.count_one(identity, "DELETE", None)?;
         let session = self.legacy_session(exchange, identity, "DELETE")?;
         let permitted = self.authorize(identity, EndSession(self.mount.name.clone())).await?;
         let raw = session.raw.as_deref().unwrap_or_default();

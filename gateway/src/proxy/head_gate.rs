@@ -1,7 +1,8 @@
 //! What the head of a request must be before anything else looks at it (RFC 9110, RFC 9112, read strictly).
 //!
 //! Two readers of one request must see one request: whatever has its framing, target or host open to two readings is
-//! refused, over HTTP/1.1 and HTTP/2 alike. Knows no route and no policy: which hosts, paths and methods exist is
+//! refused, over HTTP/1.1 and HTTP/2 alike; but a fragment in `:path`, which the parser of HTTP/2 drops before anybody
+//! sees it, is nobody's. Knows no route and no policy: which hosts, paths and methods exist is
 //! decided later.
 
 use http::{HeaderMap, Method, StatusCode, Version, header, uri};

@@ -1,4 +1,5 @@
-//! How often a caller may ask a backend: every request counts, whatever it asks for and whether it is open.
+//! How often a caller may ask a backend: every request counts, whatever it asks for and whether it is open, and so do
+//! notifications, streams that are opened, and sessions that are ended. Only the answer to a server's question does not.
 //!
 //! A rate that the caller's roles give takes the place of everybody's; each such rate is counted in a table of its own.
 
@@ -15,7 +16,7 @@ use super::rejection::Rejection;
 use crate::authn::VerifiedIdentity;
 use crate::limit::local::{CALLERS, Gcra, MEMBERS};
 use crate::limit::{Rate, TooOften};
-use crate::mcp::{ClientMessage, Kind, Method};
+use crate::mcp::{ClientMessage, Kind, Method, RequestId};
 
 /// The limits of callers, at work.
 #[derive(Debug)]
@@ -54,19 +55,29 @@ fn quota(rate: RoleRate) -> Quota {
 }
 
 impl Visit<'_> {
-    /// Counts the requests among these messages; the first that is too many refuses them all.
+    /// Counts these messages; the first that is too many refuses them all.
     pub(super) fn check_rate(&self, identity: &VerifiedIdentity, messages: &[ClientMessage]) -> Result<(), Failure> {
+        let counted = messages.iter().filter(|message| message.kind() != Kind::Response);
+        for message in counted {
+            self.count_one(identity, message.method().map_or("unknown", Method::as_str), message.id())?;
+        }
+        Ok(())
+    }
+
+    /// Counts one request of the caller.
+    pub(super) fn count_one(
+        &self,
+        identity: &VerifiedIdentity,
+        method: &str,
+        id: Option<&RequestId>,
+    ) -> Result<(), Failure> {
         let subject = identity.subject();
         let rate = self.door.standing().rate(subject, &self.mount.name);
         let caller = (self.mount.name.as_ref(), subject.tenant(), subject.object());
-        for message in messages.iter().filter(|message| message.kind() == Kind::Request) {
-            if let Err(wait) = self.door.calls.check(rate, &caller) {
-                let method = message.method().map_or("response", Method::as_str);
-                let rejection = Rejection::TooOften { id: message.id().cloned(), wait };
-                return Err(self.refuse(Some(identity), method, rejection));
-            }
-        }
-        Ok(())
+        self.door
+            .calls
+            .check(rate, &caller)
+            .map_err(|wait| self.refuse(Some(identity), method, Rejection::TooOften { id: id.cloned(), wait }))
     }
 }
 
