@@ -11,6 +11,7 @@ mod caching;
 pub mod capabilities;
 mod client_message;
 mod edit;
+pub mod event_id;
 mod fault;
 mod features;
 mod jsonrpc;

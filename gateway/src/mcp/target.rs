@@ -1,5 +1,6 @@
 //! What a request reaches for: the tool, prompt, resource, reference or task that it is decided by.
 
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::jsonrpc::{RequestId, members};
@@ -14,7 +15,7 @@ const MAX_TARGET: usize = 4096;
 const MAX_HANDLE: usize = 8192;
 
 /// What a request reaches for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Target {
     /// A tool.
     Tool(String),

@@ -4,6 +4,8 @@
 //! A backend without a login cannot know whose task or whose state it is shown. The gateway hands out such values
 //! sealed, and takes back only what it sealed for the same caller and the same place.
 
+use serde::{Deserialize, Serialize};
+
 use super::features::Features;
 
 /// What a sealed value is good for.
@@ -46,7 +48,7 @@ pub struct Terms<'a> {
 }
 
 /// A task as the gateway knows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Task {
     /// The id that the client holds.
     pub handle: String,

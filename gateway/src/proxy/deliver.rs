@@ -13,14 +13,25 @@ use super::door::{Failure, Visit};
 use super::ending::End;
 use super::exchange::Exchange;
 use super::forward::{BackendAnswer, ForwardError};
-use super::reader::{Passed, Reader};
+use super::reader::{Passed, Purpose, Reader};
 use super::rejection::Rejection;
 use super::session::Session;
-use crate::mcp::Method;
 use crate::mcp::list_filter::Unreadable;
 use crate::mcp::sse::Splitter;
 
 const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
+const JSON: &str = "application/json";
+const EVENTS: &str = "text/event-stream";
+
+/// What of an answer is of use.
+pub(super) enum Usable {
+    /// It is a stream of events.
+    Events,
+    /// It is a message.
+    Json,
+    /// Its status is all there is to say.
+    Status,
+}
 
 impl Visit<'_> {
     /// Passes an answer on.
@@ -30,27 +41,35 @@ impl Visit<'_> {
         mut answer: BackendAnswer<'_>,
         reader: &Reader<'_>,
     ) -> Result<(), Failure> {
-        let status = answer.status();
-        let media = answer.header(&header::CONTENT_TYPE).unwrap_or_default();
-        let media = media.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-        let encoded = answer.headers().contains_key(header::CONTENT_ENCODING);
-        let usable = !encoded && (status.is_success() || matches!(status.as_u16(), 400 | 404 | 405));
-        if !usable {
-            return Err(self.unusable(reader, "its status or encoding cannot be passed on").into());
-        }
-        match (status, media.as_str()) {
-            (StatusCode::NOT_FOUND, _) if reader.session.raw.is_some() => Err(Rejection::UnknownSession.into()),
-            (StatusCode::METHOD_NOT_ALLOWED, _) => Err(Rejection::MethodNotAllowed.into()),
-            (StatusCode::OK, "text/event-stream") => self.events(exchange, answer, reader).await,
-            (_, "application/json") if reader.id.is_some() => self.json(exchange, answer, reader).await,
-            _ if status.is_success() && reader.id.is_none() => {
-                // A notification was taken, or a session ended: the status is all there is to say.
-                let headers = answer.fields_for_client();
-                let limit = self.door.settings.answer_body;
-                let _ = answer.whole(limit, &mut self.door.budgets.answer_body()).await;
+        match self.usable(&answer, reader)? {
+            Usable::Events => self.events(exchange, answer, reader).await,
+            Usable::Json => self.json(exchange, answer, reader).await,
+            Usable::Status => {
+                let (status, headers) = (answer.status(), answer.fields_for_client());
+                if !answer.is(EVENTS) {
+                    let limit = self.door.settings.answer_body;
+                    let _ = answer.whole(limit, &mut self.door.budgets.answer_body()).await;
+                }
                 Ok(exchange.answer(response(status, headers, Bytes::new())).await?)
             }
-            _ => Err(self.unusable(reader, "its media type is not one of MCP").into()),
+        }
+    }
+
+    /// What of an answer is of use, by its head.
+    pub(super) fn usable(&mut self, answer: &BackendAnswer<'_>, reader: &Reader<'_>) -> Result<Usable, Rejection> {
+        let status = answer.status();
+        let encoded = answer.headers().contains_key(header::CONTENT_ENCODING);
+        if encoded || !(status.is_success() || matches!(status.as_u16(), 400 | 404 | 405)) {
+            return Err(self.unusable(reader, "its status or encoding cannot be passed on"));
+        }
+        match (status, reader.purpose) {
+            (StatusCode::NOT_FOUND, _) if reader.session.raw.is_some() => Err(Rejection::UnknownSession),
+            (StatusCode::METHOD_NOT_ALLOWED, _) => Err(Rejection::MethodNotAllowed),
+            (StatusCode::OK, Purpose::Answer | Purpose::Stream) if answer.is(EVENTS) => Ok(Usable::Events),
+            (_, Purpose::Answer) if answer.is(JSON) => Ok(Usable::Json),
+            // Whatever more it says is said to nobody.
+            (_, Purpose::Receipt) if status.is_success() => Ok(Usable::Status),
+            _ => Err(self.unusable(reader, "its media type is not one of MCP")),
         }
     }
 
@@ -77,7 +96,7 @@ impl Visit<'_> {
         };
         self.heard();
         let status = answer.status();
-        let headers = self.answer_headers(&answer, reader, "application/json");
+        let headers = self.answer_headers(&answer, reader, JSON);
         Ok(exchange.answer(response(status, headers, body)).await?)
     }
 
@@ -88,7 +107,7 @@ impl Visit<'_> {
         mut answer: BackendAnswer<'_>,
         reader: &Reader<'_>,
     ) -> Result<(), Failure> {
-        let headers = self.answer_headers(&answer, reader, "text/event-stream");
+        let headers = self.answer_headers(&answer, reader, EVENTS);
         exchange.begin_stream(StatusCode::OK, &headers).await?;
         self.door.metrics.streams.inc();
         let result = self.pump(exchange, &mut answer, reader).await;
@@ -138,6 +157,7 @@ impl Visit<'_> {
                     Ok(Passed::On(bytes)) => (bytes, false),
                     Ok(Passed::Dropped) => continue,
                     Ok(Passed::Last(bytes)) => (bytes, true),
+                    Ok(Passed::Closed) => return self.end_closed(exchange, reader).await,
                     Err(Unreadable) => {
                         return Err(self.broken_text("an event is not for this request, or cannot be read"));
                     }
@@ -192,12 +212,19 @@ impl Visit<'_> {
         Ok(())
     }
 
+    /// The stream was to answer what is not open to the caller any more: the answer is that of what does not exist.
+    async fn end_closed(&mut self, exchange: &mut Exchange, reader: &Reader<'_>) -> Result<(), Failure> {
+        self.error = Some("closed");
+        let body = reader.unknown().response(self.mount).into_body();
+        Ok(exchange.send([b"data: ".as_slice(), &body, b"\n\n"].concat().into()).await?)
+    }
+
     /// The headers of an answer: the few that cross, the media type, and a sealed session id where one begins.
     fn answer_headers(&self, answer: &BackendAnswer<'_>, reader: &Reader<'_>, media: &'static str) -> HeaderMap {
         let mut kept = answer.fields_for_client();
         kept.insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
         kept.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if reader.method == Some(Method::Initialize)
+        if reader.introduces_client()
             && let Some(raw) = answer.header(&SESSION)
             && let Some(sealed) = {
                 let (backend, subject) = (&self.mount.name, reader.identity.subject());

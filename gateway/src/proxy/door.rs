@@ -25,6 +25,7 @@ use crate::backend::Upstream;
 use crate::backend::caller::Field;
 use crate::clock::Stopwatch;
 use crate::limit::ClientAddress;
+use crate::mcp::event_id::{Origin, untie};
 use crate::mcp::{self, ClientMessage, EndSession, Fault, OpenStream, RequestMetadata, Seals, Terms};
 use crate::trace::TraceId;
 
@@ -194,7 +195,7 @@ impl<'d> Visit<'d> {
             return Ok(exchange.answer(super::status(StatusCode::ACCEPTED)).await?);
         };
         let reader = Reader::of_message((self.door, self.mount), permitted.act(), identity, &session);
-        let reader = reader.answered_by(answer.upstream());
+        let reader = reader.answered_by(answer.upstream()).beginning(answer.header(&SESSION));
         self.deliver(exchange, answer, &reader).await
     }
 
@@ -290,30 +291,34 @@ impl<'d> Visit<'d> {
         let _place = self.place_of_stream(exchange, identity, "GET", None)?;
         let permitted = self.authorize(identity, OpenStream(self.mount.name.clone())).await?;
         let raw = session.raw.as_deref().unwrap_or_default();
-        let last_event = self.last_event(exchange, identity, &session)?;
-        let last_event = last_event.as_deref();
+        let (last_event, origin) = self.last_event(exchange, identity, &session)?.unzip();
+        let (last_event, origin) = (last_event.as_deref(), origin.flatten());
         let fields = self.caller(identity, None).await?;
         let request = |upstream: &Upstream, sent: Sent<'_>| {
             UpstreamRequest::stream(upstream, &permitted, sent, raw, last_event).with_fields(&fields)
         };
         let errand = Errand { identity, session: &session, id: None, given_by: None, news: true };
         let answer = self.forward(exchange, &errand, request).await?;
-        let reader = Reader::of_stream((self.door, self.mount), identity, &session);
+        let reader = Reader::of_stream((self.door, self.mount), identity, &session, origin.as_ref());
         let reader = reader.answered_by(answer.upstream());
         self.deliver(exchange, answer, &reader).await
     }
 
-    /// The event after which a stream goes on, as the backend knows it; only in the session that it was sent in.
+    /// The event after which a stream goes on, as the backend knows it, with the request whose answer that stream
+    /// carries; only in the session that it was sent in.
     fn last_event(
         &self,
         exchange: &Exchange,
         identity: &VerifiedIdentity,
         session: &Session,
-    ) -> Result<Option<String>, Failure> {
+    ) -> Result<Option<(String, Option<Origin>)>, Failure> {
         let Some(sealed) = exchange.header(&LAST_EVENT).filter(|id| !id.is_empty()) else { return Ok(None) };
         let place = mcp::Place::Event { session: &session.key };
         let opened = self.door.seals(self.mount, identity).open(place, sealed);
-        opened.map(Some).ok_or_else(|| self.refuse(Some(identity), "GET", Rejection::UnknownEvent))
+        opened
+            .and_then(|tied| untie(&tied))
+            .map(Some)
+            .ok_or_else(|| self.refuse(Some(identity), "GET", Rejection::UnknownEvent))
     }
 
     async fn end_session(&mut self, exchange: &mut Exchange, identity: &VerifiedIdentity) -> Result<(), Failure> {
@@ -327,7 +332,7 @@ impl<'d> Visit<'d> {
         };
         let errand = Errand { identity, session: &session, id: None, given_by: None, news: false };
         let answer = self.forward(exchange, &errand, request).await?;
-        let reader = Reader::of_stream((self.door, self.mount), identity, &session);
+        let reader = Reader::of_end((self.door, self.mount), identity, &session);
         self.deliver(exchange, answer, &reader).await
     }
 

@@ -1,6 +1,7 @@
 //! Who an answer is for, and what becomes of it on the way: lists filtered, introductions trimmed, states, tasks and
 //! event ids sealed, questions that the backend's features do not cover left out.
 
+use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -8,6 +9,7 @@ use bytes::Bytes;
 use super::Door;
 use super::mount::Mount;
 use super::operation::Told;
+use super::rejection::{Rejection, Unknown};
 use super::seals::CallerSeals;
 use super::session::Session;
 use super::standing::{Seen, Standing};
@@ -15,6 +17,7 @@ use crate::authn::VerifiedIdentity;
 use crate::backend::Upstream;
 use crate::mcp::answer::{self, Answer};
 use crate::mcp::capabilities::{self, Reach};
+use crate::mcp::event_id::{self, Origin};
 use crate::mcp::list_filter::{self, Fate, Filtered, ListKind, Unreadable};
 use crate::mcp::outcome::{Question, settle_answer};
 use crate::mcp::sse::Event;
@@ -26,10 +29,11 @@ pub(super) struct Reader<'a> {
     mount: &'a Mount,
     pub(super) identity: &'a VerifiedIdentity,
     pub(super) session: &'a Session,
-    /// The request that is answered; none on the stream of a session.
+    /// Names the session that events and questions are of: the one of the request, or the one that the answer begins.
+    key: Cow<'a, [u8]>,
+    pub(super) purpose: Purpose,
+    /// The request that is answered; none where none is.
     pub(super) id: Option<RequestId>,
-    /// Whether it is the stream of a session, where answers come whose streams broke off.
-    of_session: bool,
     pub(super) method: Option<Method>,
     era: Era,
     target: Option<&'a Target>,
@@ -41,6 +45,17 @@ pub(super) struct Reader<'a> {
     pub(super) told: Told,
 }
 
+/// What an exchange with a backend is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// A request gets its answer.
+    Answer,
+    /// A client listens: to its session, or to the rest of a stream that broke off.
+    Stream,
+    /// Something is taken, and no more is said of it: a notification, an answer of the client, the end of a session.
+    Receipt,
+}
+
 /// What becomes of one event.
 pub(super) enum Passed {
     /// It goes on, like this.
@@ -49,6 +64,8 @@ pub(super) enum Passed {
     Dropped,
     /// It goes on, like this, and is the last.
     Last(Bytes),
+    /// It answers what is not open to the caller any more, and nothing follows.
+    Closed,
 }
 
 impl Door {
@@ -67,10 +84,24 @@ impl<'a> Reader<'a> {
         identity: &'a VerifiedIdentity,
         session: &'a Session,
     ) -> Self {
-        let id = if message.kind() == Kind::Request { message.id().cloned() } else { None };
+        let (purpose, id) = match message.kind() {
+            Kind::Request => (Purpose::Answer, message.id().cloned()),
+            _ => (Purpose::Receipt, None),
+        };
         let (method, era, target) = (message.method(), message.era(), message.target());
-        let (of_session, server, stream, told) = (false, None, OnceLock::new(), Told::new());
-        Self { door, mount, identity, session, id, of_session, method, era, target, server, stream, told }
+        Self { id, method, era, target, ..Self::new((door, mount), identity, session, purpose) }
+    }
+
+    fn new(
+        (door, mount): (&'a Door, &'a Mount),
+        identity: &'a VerifiedIdentity,
+        session: &'a Session,
+        purpose: Purpose,
+    ) -> Self {
+        let (key, era) = (Cow::Borrowed(session.key.as_slice()), Era::Legacy);
+        let (id, method, target, server) = (None, None, None, None);
+        let (stream, told) = (OnceLock::new(), Told::new());
+        Self { door, mount, identity, session, key, purpose, id, method, era, target, server, stream, told }
     }
 
     /// The answer is this server's: what it gives comes back to it.
@@ -79,15 +110,39 @@ impl<'a> Reader<'a> {
         self
     }
 
-    /// The reader of a session's stream, or of its end.
+    /// The answer begins a session, if it answers `initialize` and gives one this id.
+    pub(super) fn beginning(mut self, raw: Option<&str>) -> Self {
+        if let Some(raw) = raw.filter(|_| self.introduces_client()) {
+            let (backend, subject) = (&self.mount.name, self.identity.subject());
+            self.key = Session::key_of(backend, subject, self.server, raw).into();
+        }
+        self
+    }
+
+    /// The reader of a session's stream; of the rest of the one that was to answer `origin`, where the client says so.
     pub(super) fn of_stream(
         (door, mount): (&'a Door, &'a Mount),
         identity: &'a VerifiedIdentity,
         session: &'a Session,
+        origin: Option<&'a Origin>,
     ) -> Self {
-        let (id, method, era, target, server) = (None, None, Era::Legacy, None, None);
-        let (of_session, stream, told) = (true, OnceLock::new(), Told::new());
-        Self { door, mount, identity, session, id, of_session, method, era, target, server, stream, told }
+        let reader = Self::new((door, mount), identity, session, Purpose::Stream);
+        let Some(Origin { id, method, target }) = origin else { return reader };
+        Self { id: Some(id.clone()), method: Some(*method), target: target.as_ref(), ..reader }
+    }
+
+    /// The reader of what is said of a session's end.
+    pub(super) fn of_end(
+        (door, mount): (&'a Door, &'a Mount),
+        identity: &'a VerifiedIdentity,
+        session: &'a Session,
+    ) -> Self {
+        Self::new((door, mount), identity, session, Purpose::Receipt)
+    }
+
+    /// Whether a session may begin with the answer.
+    pub(super) fn introduces_client(&self) -> bool {
+        self.purpose == Purpose::Answer && self.method == Some(Method::Initialize)
     }
 
     /// The list that the answer holds, if it is one that is filtered.
@@ -209,9 +264,7 @@ impl<'a> Reader<'a> {
             return Ok(Passed::Dropped);
         }
         match answer {
-            Answer::Response { id, is_result } => {
-                return self.rewrite_response(event, &data.into(), id.filter(|_| is_result));
-            }
+            Answer::Response { id, .. } => return self.rewrite_response(event, id.as_ref(), &data.into()),
             Answer::Request { id, .. } => {
                 if !self.ask(id) {
                     return Ok(Passed::Dropped);
@@ -224,7 +277,7 @@ impl<'a> Reader<'a> {
 
     /// Notes what the server asks; whether it may.
     fn ask(&self, id: RequestId) -> bool {
-        self.door.asked.ask(&self.session.key, id, self.server, self.stream.get_or_init(Arc::default))
+        self.door.asked.ask(&self.key, id, self.server, self.stream.get_or_init(Arc::default))
     }
 
     fn rewrite_notification(&self, event: &Event, method: &str, data: &[u8]) -> Result<Passed, Unreadable> {
@@ -247,33 +300,31 @@ impl<'a> Reader<'a> {
         Ok(Passed::On(self.sealed(event, Some(&bare))?))
     }
 
-    /// An answer on a stream; `answered` is the request whose result it is, as it says.
-    fn rewrite_response(&self, event: &Event, data: &Bytes, answered: Option<RequestId>) -> Result<Passed, Unreadable> {
-        let changed = |body: Bytes| if body == data { None } else { Some(body) };
-        if self.id.is_some() {
-            let body = changed(self.rewrite_answer(data)?);
-            return Ok(Passed::Last(self.sealed(event, body.as_deref())?));
+    fn rewrite_response(&self, event: &Event, id: Option<&RequestId>, data: &Bytes) -> Result<Passed, Unreadable> {
+        // A client that listens gets the answer to the request whose stream it resumes (2025-11-25, Streamable HTTP
+        // section Listening for Messages); any other is of another stream, or of another caller.
+        if self.purpose == Purpose::Stream && (id.is_none() || id != self.id.as_ref()) {
+            tracing::warn!(backend = %self.mount.name, "an answer to no request of its stream is left out");
+            return Ok(Passed::Dropped);
         }
-        // Nobody was asked anything: what a notification was told with is answered by a status.
-        if !self.of_session {
-            return Err(Unreadable);
+        if !self.is_open() {
+            return Ok(Passed::Closed);
         }
-        // A resumed answer on the stream of a session: its request is not known, its shape is.
-        let told = match answered {
-            Some(id) => self.introduce(data, &id)?,
-            None => data.clone(),
-        };
-        let seals = self.door.seals(self.mount, self.identity);
-        let terms = Terms { features: self.mount.features, seals: &seals, resource: &|_| false };
-        // A task of which nobody knows the tool any more is nobody's.
-        let question = Question { method: Method::ToolsCall, era: self.era, target: None };
-        let Ok(settled) = settle_answer(&told, &question, &terms) else { return Ok(Passed::Dropped) };
+        let body = self.rewrite_answer(data)?;
+        let changed = Some(body).filter(|body| body != data);
+        Ok(Passed::Last(self.sealed(event, changed.as_deref())?))
+    }
+
+    /// Whether what was asked for is open still: an answer may come long after its request was decided.
+    fn is_open(&self) -> bool {
         let standing = self.standing();
         let view = self.view(&standing);
-        let mut keep = |kind, name: &str, item: &str| shows(&view, kind, name, item);
-        let filtered = list_filter::filter_by_shape(&settled, self.era, &mut keep)?;
-        let body = changed(self.counted(filtered));
-        Ok(Passed::On(self.sealed(event, body.as_deref())?))
+        self.target.is_none_or(|target| view.opens(target))
+    }
+
+    /// What is said of a request for what is not open.
+    pub(super) fn unknown(&self) -> Rejection {
+        Rejection::Unknown { id: self.id.clone(), what: Unknown::of(self.target), era: self.era }
     }
 
     /// The event with new data, if any, and its id sealed for this session: an id that was not given to a session is
@@ -284,12 +335,17 @@ impl<'a> Reader<'a> {
             None => None,
             Some(_) if self.era == Era::Modern => None,
             Some("") => Some(String::new()),
-            Some(id) => {
-                let seals = self.door.seals(self.mount, self.identity);
-                Some(seals.seal(Place::Event { session: &self.session.key }, id).ok_or(Unreadable)?)
-            }
+            Some(id) => self.event_id(id)?,
         };
         Ok(event.with(data, id.as_deref()))
+    }
+
+    /// The id of an event as the client gets to hold it; none where it is too long to be shown again.
+    fn event_id(&self, raw: &str) -> Result<Option<String>, Unreadable> {
+        let request = self.id.as_ref().zip(self.method).map(|(id, method)| (id, method, self.target));
+        let Some(tied) = event_id::tie(raw, request) else { return Ok(None) };
+        let seals = self.door.seals(self.mount, self.identity);
+        seals.seal(Place::Event { session: &self.key }, &tied).map(Some).ok_or(Unreadable)
     }
 }
 

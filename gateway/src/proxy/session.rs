@@ -2,6 +2,8 @@
 //!
 //! A backend of several servers has the one that began the session named in it. Any instance with the key can open one, and nobody can use another's: what does not open is an unknown session.
 
+use std::borrow::Cow;
+
 use portcullis_policy::{BackendName, Subject};
 
 use crate::mcp::session::{binding, is_session_id};
@@ -39,6 +41,13 @@ impl Session {
         is_session_id(&raw).then_some(Self { raw: Some(raw), replica, key })
     }
 
+    /// What names the session of this backend's id, as [`Session::open`] finds it in what the client gets to hold.
+    pub(super) fn key_of(backend: &BackendName, subject: &Subject, replica: Option<&str>, raw: &str) -> Vec<u8> {
+        let mut key = binding(backend, subject);
+        key.extend_from_slice(named(replica, raw).as_bytes());
+        key
+    }
+
     /// What a client gets to hold of a backend's id; `None` when that is no session id.
     pub(super) fn seal(
         sealer: &Sealer,
@@ -50,9 +59,13 @@ impl Session {
         if !is_session_id(raw) {
             return None;
         }
-        let named = replica.map(|replica| format!("{replica} {raw}"));
-        sealer.seal(&binding(backend, subject), named.as_deref().unwrap_or(raw).as_bytes()).ok()
+        sealer.seal(&binding(backend, subject), named(replica, raw).as_bytes()).ok()
     }
+}
+
+/// A session's id with the server that gave it, where there are several.
+fn named<'a>(replica: Option<&str>, raw: &'a str) -> Cow<'a, str> {
+    replica.map_or(Cow::Borrowed(raw), |replica| Cow::Owned(format!("{replica} {raw}")))
 }
 
 #[cfg(test)]
@@ -69,11 +82,13 @@ mod tests {
         let id = Session::seal(&sealer, &backend, &alice, None, "raw-1").unwrap();
         let opened = Session::open(&sealer, &backend, &alice, Some(&id)).unwrap();
         assert_eq!(opened.raw.as_deref(), Some("raw-1"));
-        assert_eq!(opened.replica, None);
+        let key = Session::key_of(&backend, &alice, None, "raw-1");
+        assert_eq!((opened.replica, &opened.key), (None, &key));
         let elsewhere = Session::seal(&sealer, &backend, &alice, Some("a1b2c3d4"), "raw-1").unwrap();
         let elsewhere = Session::open(&sealer, &backend, &alice, Some(&elsewhere)).unwrap();
         assert_eq!((elsewhere.raw.as_deref(), elsewhere.replica.as_deref()), (Some("raw-1"), Some("a1b2c3d4")));
-        assert_ne!(opened.key, elsewhere.key, "the same id of two servers is two sessions");
+        assert_ne!(key, elsewhere.key, "the same id of two servers is two sessions");
+        assert_eq!(elsewhere.key, Session::key_of(&backend, &alice, Some("a1b2c3d4"), "raw-1"));
         let others = [
             Subject::new(Kind::User, "t", "bob").with_client("c"),
             Subject::new(Kind::User, "t", "alice").with_client("d"),

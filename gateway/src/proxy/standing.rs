@@ -13,6 +13,7 @@ use portcullis_policy::{Act, Action, BackendName, Denial, Mask, Permitted, Polic
 use crate::backend::catalogue::{Field, Keeper, Tool};
 use crate::backend::pinning::{Place, Surface};
 use crate::mcp;
+use crate::mcp::Target;
 use crate::mcp::list_filter::Fate;
 
 /// The standing that counts now.
@@ -158,13 +159,11 @@ impl Seen<'_> {
 
     /// Whether lists show a tool that is as its catalogue has it.
     pub(super) fn lists(&self, tool: &Tool) -> bool {
-        let exists =
-            |kept: &Kept| kept.surface.as_ref().is_some_and(|surface| surface.place(tool.name()) == Place::Exists);
         let fits = || {
             let schema = tool.get(Field::InputSchema).unwrap_or(&serde_json::Value::Null);
             self.view.tool_schema(tool.name(), &schema.to_string()).is_ok()
         };
-        self.view.tool(tool.name()) && self.kept.is_none_or(exists) && (!self.view.has_pins() || fits())
+        self.opens_tool(tool.name()) && (!self.view.has_pins() || fits())
     }
 
     /// An item of a list of prompts: without the arguments that are set for callers.
@@ -197,6 +196,22 @@ impl Seen<'_> {
     /// Whether a resource template is shown.
     pub(super) fn resource_template(&self, template: &str) -> bool {
         self.view.resource_template(template)
+    }
+
+    /// Whether what a request reached for could open, whatever its arguments.
+    pub(super) fn opens(&self, target: &Target) -> bool {
+        match target {
+            Target::Tool(name) => self.opens_tool(name),
+            Target::Task(task) => self.opens_tool(&task.tool),
+            Target::Prompt(name) | Target::PromptReference(name) => self.view.prompt(name),
+            Target::Resource(uri) => self.view.resource(uri),
+            Target::TemplateReference(template) => self.view.resource_template(template),
+        }
+    }
+
+    fn opens_tool(&self, name: &str) -> bool {
+        let exists = |kept: &Kept| kept.surface.as_ref().is_some_and(|surface| surface.place(name) == Place::Exists);
+        self.view.tool(name) && self.kept.is_none_or(exists)
     }
 
     /// Whether any tool could open.

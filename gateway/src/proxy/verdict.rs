@@ -161,6 +161,19 @@ impl Visit<'_> {
     }
 }
 
+impl Unknown {
+    /// What a request reached for.
+    pub(super) fn of(target: Option<&mcp::Target>) -> Self {
+        match target {
+            Some(mcp::Target::Tool(name)) => Self::Tool(name.clone()),
+            Some(mcp::Target::Task(task)) => Self::Tool(task.tool.clone()),
+            Some(mcp::Target::Prompt(name) | mcp::Target::PromptReference(name)) => Self::Prompt(name.clone()),
+            Some(mcp::Target::Resource(uri) | mcp::Target::TemplateReference(uri)) => Self::Resource(uri.clone()),
+            None => Self::Everything,
+        }
+    }
+}
+
 /// What an act says of itself in a refusal and in the audit trail.
 pub(super) trait Asks: Act {
     fn method(&self) -> &str;
@@ -201,13 +214,7 @@ impl Asks for ClientMessage {
     }
 
     fn unknown(&self) -> Unknown {
-        match self.target() {
-            Some(mcp::Target::Tool(name)) => Unknown::Tool(name.clone()),
-            Some(mcp::Target::Task(task)) => Unknown::Tool(task.tool.clone()),
-            Some(mcp::Target::Prompt(name) | mcp::Target::PromptReference(name)) => Unknown::Prompt(name.clone()),
-            Some(mcp::Target::Resource(uri) | mcp::Target::TemplateReference(uri)) => Unknown::Resource(uri.clone()),
-            None => Unknown::Everything,
-        }
+        Unknown::of(self.target())
     }
 
     fn era(&self) -> mcp::Era {

@@ -77,8 +77,11 @@ impl<'u> BackendAnswer<'u> {
         }
     }
 
-    fn is_stream(&self) -> bool {
-        self.header(&header::CONTENT_TYPE).is_some_and(|media| media.starts_with("text/event-stream"))
+    /// Whether its body is of this media type, whatever its parameters.
+    #[must_use]
+    pub fn is(&self, media: &str) -> bool {
+        let said = self.header(&header::CONTENT_TYPE).unwrap_or_default();
+        said.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(media)
     }
 
     /// Whose answer it is.
@@ -166,7 +169,7 @@ impl<'u> BackendAnswer<'u> {
         match tokio::time::timeout_at(deadline, session.read_body_bytes()).await {
             Ok(Ok(Some(piece))) => {
                 self.keep_if_done().await;
-                if self.held.passage.is_some() && (self.session.is_none() || self.is_stream()) {
+                if self.held.passage.is_some() && (self.session.is_none() || self.is("text/event-stream")) {
                     self.went_well();
                 }
                 Ok(Some(piece))
