@@ -116,6 +116,93 @@ async fn what_is_left_of_a_batch_is_not_decided_by_the_policy_that_it_began_unde
     assert_eq!(alone["error"]["message"], "Unknown tool: get_forecast", "the control: {alone}");
 }
 
+/// Reads a stream on to where it says this.
+async fn until(stream: &mut reqwest::Response, needle: &str) -> String {
+    let mut heard = String::new();
+    while !heard.contains(needle) {
+        let piece = tokio::time::timeout(Duration::from_secs(10), stream.chunk()).await.unwrap().unwrap();
+        heard += std::str::from_utf8(&piece.unwrap_or_else(|| panic!("the stream ended: {heard}"))).unwrap();
+    }
+    heard
+}
+
+/// A world whose server answers calls, and who listens, by a stream that says nothing of itself.
+async fn world_of_streams() -> (World, Backend, String) {
+    let script = |request: &Request| {
+        let stream = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nx-held: 1\r\n\r\n";
+        let message = request.json();
+        match message["method"].as_str() {
+            Some("initialize") => {
+                let body = mcp(&message).to_string();
+                let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nmcp-session-id: s";
+                format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes()
+            }
+            None | Some("tools/call") => stream.into(),
+            Some(_) => json_answer(&mcp(&message)),
+        }
+    };
+    let backend = Backend::start(Arc::new(script)).await;
+    let world = WorldBuilder::new(&backend).features("logging, progress").start().await;
+    let token = world.identity.mint("rita", &Value::Null);
+    (world, backend, token)
+}
+
+#[tokio::test]
+async fn what_still_comes_in_answer_to_a_call_goes_by_the_rules_that_count_by_then() {
+    let (world, backend, token) = world_of_streams().await;
+    let call = json!({ "jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": { "name": "get_forecast", "arguments": {} } });
+    let mut stream = world.post(&token, &call).await;
+    let updated = r#"data: {"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"uri":"weather://stations/oslo"}}"#;
+    let logged =
+        r#"data: {"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":"logged"}}"#;
+    let progress =
+        r#"data: {"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":1,"progress":1}}"#;
+    let everything = format!("{updated}\n\n{logged}\n\n{progress}\n\n");
+    backend.push(&everything);
+    let heard = until(&mut stream, "progressToken").await;
+    assert!(heard.contains("stations/oslo") && heard.contains("logged"), "the control: {heard}");
+    world.configure(|text| {
+        text.replace("{ read: ['weather://stations/**']", "{ write: ['weather://stations/**']")
+            .replace("client_features: [logging, progress]", "client_features: [progress]")
+    });
+    world.until_metric(APPLIED).await;
+    backend.push(&everything);
+    let heard = until(&mut stream, "progressToken").await;
+    assert!(!heard.contains("stations/oslo") && !heard.contains("logged"), "{heard}");
+    let answer = json!({ "jsonrpc": "2.0", "id": 7, "result": { "content": [] } });
+    backend.push(&format!("data: {answer}\n\n"));
+    let heard = until(&mut stream, "content").await;
+    assert!(heard.contains(r#""id":7"#), "its tool is open still: {heard}");
+}
+
+#[tokio::test]
+async fn the_stream_of_a_call_ends_with_a_word_when_a_reload_closes_its_tool() {
+    let (world, _backend, token) = world_of_streams().await;
+    let call = json!({ "jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": { "name": "get_forecast", "arguments": {} } });
+    let stream = world.post(&token, &call).await;
+    world.configure(|text| text.replace("Task.Read: { opens: [read] }", "Task.Read: { opens: [write] }"));
+    let text = tokio::time::timeout(Duration::from_secs(10), stream.text()).await.unwrap().unwrap();
+    assert!(text.contains("-31403") && text.contains(r#""id":7"#), "{text}");
+}
+
+#[tokio::test]
+async fn who_listens_is_told_when_other_features_count() {
+    let (world, backend, token) = world_of_streams().await;
+    let hello = json!({ "jsonrpc": "2.0", "id": 0, "method": "initialize", "params": { "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": { "name": "t", "version": "1" } } });
+    let session = world.post(&token, &hello).await.headers()["mcp-session-id"].to_str().unwrap().to_owned();
+    let get = || world.http().get(world.mcp()).bearer_auth(&token).header("mcp-session-id", &session).send();
+    let logged = "data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\",\"params\":{\"level\":\"info\",\"data\":\"logged\"}}\n\n";
+    let mut stream = get().await.unwrap();
+    backend.push(logged);
+    until(&mut stream, "logged").await;
+    world.configure(|text| text.replace("threads: 2", "threads: 2, allowed_origins: ['https://a.example']"));
+    world.until_metric(APPLIED).await;
+    backend.push(logged);
+    until(&mut stream, "logged").await;
+    world.configure(|text| text.replace("client_features: [logging, progress]", "client_features: [progress]"));
+    until(&mut stream, "retry:").await;
+}
+
 #[tokio::test]
 async fn a_bad_file_is_refused_with_every_fault_and_what_ran_goes_on() {
     let (world, _backend, token) = world().await;

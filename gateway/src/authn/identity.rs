@@ -37,6 +37,12 @@ impl VerifiedIdentity {
     }
 
     /// What its token can be ended by; only the gateway's own can.
+    /// Whether the gateway issued the token.
+    #[must_use]
+    pub fn is_of_gateway(&self) -> bool {
+        self.revocable.is_some()
+    }
+
     pub(super) fn revocable(&self) -> Option<&Revocable> {
         self.revocable.as_ref()
     }

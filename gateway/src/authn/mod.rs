@@ -56,7 +56,7 @@ impl Settings {
 }
 
 /// Whose tokens are good at one backend.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Audience {
     /// The backend's resource identifier: the exact `aud` of our own tokens.
     pub resource: String,

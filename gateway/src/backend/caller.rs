@@ -103,6 +103,12 @@ impl Asserter {
 }
 
 impl Caller {
+    /// What the backend is told.
+    #[must_use]
+    pub fn wanted(&self) -> Wanted {
+        self.wanted
+    }
+
     /// Tells the backend `audience` what it wants.
     #[must_use]
     pub fn new(wanted: Wanted, audience: String, asserter: Arc<Asserter>) -> Self {

@@ -1,7 +1,8 @@
 //! The door that counts now. A request takes it once, at its start, and goes all its way through that one: policy,
 //! backends and limits of one configuration, never a mix. What was open under a door before is told when its time is
-//! over.
+//! over; and what still comes in answer to a request goes by the rules of the door that counts by then.
 
+use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use arc_swap::ArcSwap;
@@ -11,6 +12,7 @@ use portcullis_policy::BackendName;
 use super::Door;
 use super::exchange::{Exchange, Gone};
 use super::listener::Handler;
+use super::mount::Mount;
 
 /// The door that counts now; cheap to clone.
 #[derive(Clone)]
@@ -38,7 +40,9 @@ impl CurrentDoor {
     /// This door first.
     #[must_use]
     pub fn new(door: Door) -> Self {
-        Self(Arc::new(Inner { door: ArcSwap::from_pointee(door), before: Mutex::default() }))
+        let door = Arc::new(door);
+        door.counts();
+        Self(Arc::new(Inner { door: ArcSwap::new(door), before: Mutex::default() }))
     }
 
     /// The door that counts now.
@@ -51,9 +55,57 @@ impl CurrentDoor {
     pub fn swap(&self, door: Door, over: &Over) {
         // Held over the swap: of two swaps, the later one must find the earlier one's door.
         let mut before = self.0.before.lock().unwrap_or_else(PoisonError::into_inner);
-        let old = self.0.door.swap(Arc::new(door));
+        let door = Arc::new(door);
+        let mut over = over.clone();
+        over.add(&door.differing(&self.0.door.load()));
+        door.counts();
+        let old = self.0.door.swap(door);
         before.push(Arc::downgrade(&old));
-        before.retain(|door| door.upgrade().is_some_and(|door| door.end_streams(over)));
+        before.retain(|door| door.upgrade().inspect(|door| door.end_streams(&over)).is_some());
+    }
+}
+
+/// Where every door of a gateway finds the one that counts.
+pub(super) type Latest = Arc<ArcSwap<Weak<Door>>>;
+
+/// The door that counts at a moment; mostly the one that asks.
+pub(super) enum Now<'d> {
+    Same(&'d Door),
+    Another(Arc<Door>),
+}
+
+impl Deref for Now<'_> {
+    type Target = Door;
+
+    fn deref(&self) -> &Door {
+        match self {
+            Self::Same(door) => door,
+            Self::Another(door) => door,
+        }
+    }
+}
+
+impl Door {
+    /// The door that counts now; itself where no other does.
+    pub(super) fn now(&self) -> Now<'_> {
+        let latest = self.latest.load();
+        if std::ptr::eq(latest.as_ptr(), self) {
+            return Now::Same(self);
+        }
+        latest.upgrade().map_or(Now::Same(self), Now::Another)
+    }
+
+    /// Lets this be the door that counts.
+    fn counts(self: &Arc<Self>) {
+        self.latest.store(Arc::new(Arc::downgrade(self)));
+    }
+
+    /// The backends that are served by other rules than `before`.
+    fn differing(&self, before: &Self) -> Over {
+        let is_same = |old: &Mount| self.mount(&old.name).is_some_and(|new| new.has_rules_of(old));
+        let others = before.routes.mounts().iter().filter(|old| !is_same(old));
+        let names: Vec<BackendName> = others.map(|old| old.name.clone()).collect();
+        if names.is_empty() { Over::Nothing } else { Over::Backends(names) }
     }
 }
 

@@ -134,7 +134,7 @@ impl Visit<'_> {
     ) -> Result<(), Failure> {
         let idle = self.mount.replicas.any().settings().idle_timeout;
         let expires = End::expiry(self.door, reader.identity);
-        let ended = End::of(self.door, self.mount, reader, expires);
+        let ended = End::of_stream(self.door, self.mount, reader, expires);
         tokio::pin!(ended);
         let mut splitter = Splitter::new(self.door.settings.answer_body);
         let mut room = self.door.budgets.answer_body();
@@ -157,7 +157,7 @@ impl Visit<'_> {
                     Ok(Passed::On(bytes)) => (bytes, false),
                     Ok(Passed::Dropped) => continue,
                     Ok(Passed::Last(bytes)) => (bytes, true),
-                    Ok(Passed::Closed) => return self.end_closed(exchange, reader).await,
+                    Ok(Passed::Closed) => return self.end_early(exchange, reader, End::Closed).await,
                     Err(Unreadable) => {
                         return Err(self.broken_text("an event is not for this request, or cannot be read"));
                     }
@@ -210,13 +210,6 @@ impl Visit<'_> {
             exchange.send(event).await?;
         }
         Ok(())
-    }
-
-    /// The stream was to answer what is not open to the caller any more: the answer is that of what does not exist.
-    async fn end_closed(&mut self, exchange: &mut Exchange, reader: &Reader<'_>) -> Result<(), Failure> {
-        self.error = Some("closed");
-        let body = reader.unknown().response(self.mount).into_body();
-        Ok(exchange.send([b"data: ".as_slice(), &body, b"\n\n"].concat().into()).await?)
     }
 
     /// The headers of an answer: the few that cross, the media type, and a sealed session id where one begins.

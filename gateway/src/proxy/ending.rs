@@ -15,6 +15,7 @@ use crate::mcp::{Method, RequestId, error_body};
 /// Outside the ranges that JSON-RPC and MCP keep for themselves (MCP 2026-07-28, basic/index section Error Codes).
 const TOKEN_EXPIRED: i64 = -31401;
 const TOKEN_REVOKED: i64 = -31402;
+const FORBIDDEN: i64 = -31403;
 const UNAVAILABLE: i64 = -31503;
 
 /// What ended a stream.
@@ -30,6 +31,8 @@ pub(super) enum End {
     News,
     /// The gateway goes, and an answer is still waited for.
     Unanswered,
+    /// What was asked for is not open to the caller any more.
+    Closed,
 }
 
 impl End {
@@ -65,10 +68,19 @@ impl End {
         }
     }
 
+    /// As that, and what a reload closes ends too: a stream may be open for longer than anybody meant its answer to be.
+    pub(super) async fn of_stream(door: &Door, mount: &Mount, reader: &Reader<'_>, expires: Option<Instant>) -> Self {
+        tokio::select! {
+            biased;
+            end = Self::of(door, mount, reader, expires) => end,
+            () = reader.closed() => Self::Closed,
+        }
+    }
+
     /// Whether nothing more may pass, be it half of an event: the caller has no right to it any more.
     pub(super) fn is_of_rights(self) -> bool {
         match self {
-            Self::Token | Self::Revoked | Self::Unknown => true,
+            Self::Token | Self::Revoked | Self::Unknown | Self::Closed => true,
             Self::News | Self::Unanswered => false,
         }
     }
@@ -80,6 +92,7 @@ impl End {
             Self::Revoked => "token_revoked",
             Self::Unknown => "revocations_unknown",
             Self::News | Self::Unanswered => "closing",
+            Self::Closed => "closed",
         }
     }
 
@@ -93,6 +106,7 @@ impl End {
             Self::Unanswered => {
                 (UNAVAILABLE, "The gateway is restarting; it is not known whether the request was carried out")
             }
+            Self::Closed => (FORBIDDEN, "What was asked for is not open to this account any more"),
         };
         error_body(id, code, text, None)
     }
@@ -105,7 +119,7 @@ impl End {
                 let body = self.error(Some(id));
                 Some([b"data: ".as_slice(), &body, b"\n\n"].concat().into())
             }
-            (None, Self::Token | Self::Revoked | Self::Unknown) => None,
+            (None, Self::Token | Self::Revoked | Self::Unknown | Self::Closed) => None,
             (None, _) => {
                 let retry = RETRY.as_millis();
                 Some(format!(": the stream has ended; connect again\nretry: {retry}\n\n").into())

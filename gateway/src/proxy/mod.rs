@@ -82,6 +82,7 @@ use crate::trace::Tracer;
 use asked::Asked;
 use began::Began;
 use budget::Budgets;
+use current::Latest;
 use exchange::{BodyFault, Exchange, Gone};
 use list_cache::ListCache;
 use listener::Handler;
@@ -110,6 +111,7 @@ pub struct Door {
     asked: Arc<Asked>,
     began: Arc<Began>,
     lists: ListCache,
+    latest: Latest,
     calls: Arc<Calls>,
     tracer: Option<Arc<Tracer>>,
     /// The minute in which it was last said that somebody comes without TLS.
@@ -187,6 +189,7 @@ impl Door {
             local,
             clock,
             lists: ListCache::new(settings.list_cache),
+            latest: before.map_or_else(Latest::default, |before| Arc::clone(&before.latest)),
             settings,
             budgets,
             lifecycle,
@@ -199,15 +202,19 @@ impl Door {
         }
     }
 
+    /// The backend of this name, where there is one.
+    fn mount(&self, name: &BackendName) -> Option<&Arc<Mount>> {
+        self.routes.mounts().iter().find(|mount| mount.name == *name)
+    }
+
     /// What counts now; whoever takes it decides by one policy and one catalogue.
     fn standing(&self) -> Arc<Standing> {
         self.standing.load_full()
     }
 
-    /// Ends streams; whether some may be left that another time concerns.
-    fn end_streams(&self, over: &Over) -> bool {
+    /// Tells its streams of a reload, and ends those that are over with it.
+    fn end_streams(&self, over: &Over) {
         self.over.send_modify(|ended| ended.add(over));
-        *self.over.borrow() != Over::Everything
     }
 
     /// Whether this backend is served by other rules by now.

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use portcullis_policy::BackendName;
+use portcullis_policy::{BackendName, Kind};
 
 use super::on_behalf_of::OnBehalfOf;
-use crate::authn::Audience;
+use crate::authn::{Audience, VerifiedIdentity};
 use crate::backend::Replicas;
 use crate::backend::caller::Caller;
 use crate::backend::catalogue::Listing;
@@ -37,4 +37,24 @@ pub struct Mount {
     pub listing: Option<Arc<Listing>>,
     /// Where it is.
     pub replicas: Arc<Replicas>,
+}
+
+impl Mount {
+    /// Whether clients and servers are the same to each other by the rules of `other`, another time's mount of the same
+    /// name. The servers themselves are compared elsewhere.
+    pub(super) fn has_rules_of(&self, other: &Self) -> bool {
+        let scope = |mount: &Self| mount.on_behalf_of.as_ref().map(|api| Arc::clone(&api.scope));
+        self.features == other.features
+            && self.audience == other.audience
+            && self.caller.wanted() == other.caller.wanted()
+            && scope(self) == scope(other)
+    }
+
+    /// Whether a caller who was let in before would be let in here.
+    pub(super) fn admits(&self, identity: &VerifiedIdentity) -> bool {
+        if identity.subject().kind() == Kind::Public {
+            return self.audience.public;
+        }
+        identity.is_of_gateway() || self.audience.accept_entra_tokens
+    }
 }

@@ -7,9 +7,9 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 
 use super::Door;
+use super::current::Now;
 use super::mount::Mount;
 use super::operation::Told;
-use super::rejection::{Rejection, Unknown};
 use super::seals::CallerSeals;
 use super::session::Session;
 use super::standing::{Seen, Standing};
@@ -21,7 +21,7 @@ use crate::mcp::event_id::{self, Origin};
 use crate::mcp::list_filter::{self, Fate, Filtered, ListKind, Unreadable};
 use crate::mcp::outcome::{Question, settle_answer};
 use crate::mcp::sse::Event;
-use crate::mcp::{ClientMessage, Era, Fault, Kind, Method, Place, RequestId, Seals, Target, Terms};
+use crate::mcp::{ClientMessage, Era, Fault, Features, Kind, Method, Place, RequestId, Seals, Target, Terms};
 
 /// Whose answer it is: what was asked, by whom, in which session.
 pub(super) struct Reader<'a> {
@@ -56,6 +56,15 @@ pub(super) enum Purpose {
     Receipt,
 }
 
+/// The rules of one moment.
+struct Rules<'d> {
+    door: Now<'d>,
+    standing: Arc<Standing>,
+    features: Features,
+    /// Whether the caller is let in at all.
+    admits: bool,
+}
+
 /// What becomes of one event.
 pub(super) enum Passed {
     /// It goes on, like this.
@@ -64,7 +73,7 @@ pub(super) enum Passed {
     Dropped,
     /// It goes on, like this, and is the last.
     Last(Bytes),
-    /// It answers what is not open to the caller any more, and nothing follows.
+    /// What was asked for is not open to the caller any more, and nothing follows.
     Closed,
 }
 
@@ -162,8 +171,17 @@ impl<'a> Reader<'a> {
     }
 
     /// What counts when this is asked: a stream may be open for longer than a policy.
-    fn standing(&self) -> Arc<Standing> {
-        self.door.standing()
+    fn rules(&self) -> Rules<'a> {
+        let door = self.door.now();
+        let (features, admits) = match &door {
+            Now::Same(_) => (self.mount.features, true),
+            Now::Another(door) => door.mount(&self.mount.name).map_or((Features::none(), false), |mount| {
+                // Whoever was promised a task gets it sealed, be it of no more use.
+                let tasks = mount.features.tasks || self.mount.features.tasks;
+                (Features { tasks, ..mount.features }, mount.admits(self.identity))
+            }),
+        };
+        Rules { standing: door.standing(), door, features, admits }
     }
 
     /// The one answer to this request, as the caller may see it.
@@ -200,11 +218,11 @@ impl<'a> Reader<'a> {
 
     /// The list as the caller may see it; one that was seen before under the same keys is not read again.
     fn filter(&self, body: &Bytes, kind: ListKind, id: &RequestId) -> Result<Bytes, Unreadable> {
-        let standing = self.standing();
-        let view = self.view(&standing);
+        let rules = self.rules();
+        let (view, lists) = (self.view(&rules.standing), &rules.door.lists);
         let terms = view.terms().map(|(mask, serial)| (mask, serial, kind, self.era));
-        let sight = terms.and_then(|terms| self.door.lists.sight(body, id, terms));
-        if let Some(filtered) = sight.as_ref().and_then(|sight| self.door.lists.get(sight)) {
+        let sight = terms.and_then(|terms| lists.sight(body, id, terms));
+        if let Some(filtered) = sight.as_ref().and_then(|sight| lists.get(sight)) {
             return Ok(self.counted(filtered));
         }
         let filtered =
@@ -213,7 +231,7 @@ impl<'a> Reader<'a> {
             self.tells(Fault::of_either(body));
         }
         if let Some(sight) = sight {
-            self.door.lists.insert(sight, id, &filtered);
+            lists.insert(sight, id, &filtered);
         }
         Ok(self.counted(filtered))
     }
@@ -221,16 +239,16 @@ impl<'a> Reader<'a> {
     fn settle(&self, body: &Bytes) -> Result<Bytes, Unreadable> {
         let Some(method) = self.method else { return Ok(body.clone()) };
         let seals = self.door.seals(self.mount, self.identity).of_server(self.server);
-        let terms = Terms { features: self.mount.features, seals: &seals, resource: &|_| false };
+        let terms = Terms { features: self.rules().features, seals: &seals, resource: &|_| false };
         settle_answer(body, &Question { method, era: self.era, target: self.target }, &terms)
     }
 
     fn introduce(&self, body: &Bytes, id: &RequestId) -> Result<Bytes, Unreadable> {
-        let standing = self.standing();
-        let view = self.view(&standing);
+        let rules = self.rules();
+        let view = self.view(&rules.standing);
         let opens = |kind| reaches(&view, kind);
         let is_closed = |name: &str| view.hides(name);
-        capabilities::trim(body, id, &Reach { features: self.mount.features, opens: &opens, is_closed: &is_closed })
+        capabilities::trim(body, id, &Reach { features: rules.features, opens: &opens, is_closed: &is_closed })
     }
 
     fn counted(&self, filtered: Filtered) -> Bytes {
@@ -256,11 +274,15 @@ impl<'a> Reader<'a> {
         if event.is_malformed() {
             return Err(Unreadable);
         }
+        let rules = self.rules();
+        if !self.is_open_by(&rules) {
+            return Ok(Passed::Closed);
+        }
         let Some(data) = event.data().filter(|data| !data.is_empty()) else {
             return Ok(Passed::On(self.sealed(event, None)?));
         };
         let answer = answer::read(data.as_bytes()).ok_or(Unreadable)?;
-        if !answer::passes(&answer, &data, self.era, self.mount.features) {
+        if !answer::passes(&answer, &data, self.era, rules.features) {
             return Ok(Passed::Dropped);
         }
         match answer {
@@ -270,7 +292,9 @@ impl<'a> Reader<'a> {
                     return Ok(Passed::Dropped);
                 }
             }
-            Answer::Notification { method } => return self.rewrite_notification(event, &method, data.as_bytes()),
+            Answer::Notification { method } => {
+                return self.rewrite_notification(event, &method, data.as_bytes(), &rules.standing);
+            }
         }
         Ok(Passed::On(self.sealed(event, None)?))
     }
@@ -280,9 +304,14 @@ impl<'a> Reader<'a> {
         self.door.asked.ask(&self.key, id, self.server, self.stream.get_or_init(Arc::default))
     }
 
-    fn rewrite_notification(&self, event: &Event, method: &str, data: &[u8]) -> Result<Passed, Unreadable> {
-        let standing = self.standing();
-        let view = self.view(&standing);
+    fn rewrite_notification(
+        &self,
+        event: &Event,
+        method: &str,
+        data: &[u8],
+        standing: &Standing,
+    ) -> Result<Passed, Unreadable> {
+        let view = self.view(standing);
         if method == answer::RESOURCE_UPDATED {
             let uri = answer::updated_resource(data).ok_or(Unreadable)?;
             if !view.resource(&uri) {
@@ -307,24 +336,24 @@ impl<'a> Reader<'a> {
             tracing::warn!(backend = %self.mount.name, "an answer to no request of its stream is left out");
             return Ok(Passed::Dropped);
         }
-        if !self.is_open() {
-            return Ok(Passed::Closed);
-        }
         let body = self.rewrite_answer(data)?;
         let changed = Some(body).filter(|body| body != data);
         Ok(Passed::Last(self.sealed(event, changed.as_deref())?))
     }
 
     /// Whether what was asked for is open still: an answer may come long after its request was decided.
-    fn is_open(&self) -> bool {
-        let standing = self.standing();
-        let view = self.view(&standing);
-        self.target.is_none_or(|target| view.opens(target))
+    fn is_open_by(&self, rules: &Rules<'_>) -> bool {
+        rules.admits && self.target.is_none_or(|target| self.view(&rules.standing).opens(target))
     }
 
-    /// What is said of a request for what is not open.
-    pub(super) fn unknown(&self) -> Rejection {
-        Rejection::Unknown { id: self.id.clone(), what: Unknown::of(self.target), era: self.era }
+    /// Waits until a reload closes what was asked for.
+    pub(super) async fn closed(&self) {
+        let mut reloads = self.door.over.subscribe();
+        while self.is_open_by(&self.rules()) {
+            if reloads.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
     }
 
     /// The event with new data, if any, and its id sealed for this session: an id that was not given to a session is

@@ -177,9 +177,14 @@ impl Rejection {
             | Self::Body(_)
             | Self::MethodNotAllowed
             | Self::UnsupportedMediaType => Reason::Http,
-            Self::Unauthenticated(_) | Self::Over { .. } | Self::NotOnBehalf { .. } => Reason::Token,
+            Self::Unauthenticated(_) | Self::Over { end: End::Token | End::Revoked, .. } | Self::NotOnBehalf { .. } => {
+                Reason::Token
+            }
             Self::Unreadable(_) | Self::BadBatch => Reason::Message,
-            Self::Unknown { .. } | Self::NotOpen { .. } | Self::Refused { .. } => Reason::Policy,
+            Self::Unknown { .. }
+            | Self::NotOpen { .. }
+            | Self::Refused { .. }
+            | Self::Over { end: End::Closed, .. } => Reason::Policy,
             Self::InsufficientScope { .. } => Reason::Scope,
             Self::TooOften { .. } | Self::TooManyStreams { .. } => Reason::Rate,
             Self::UnknownSession | Self::UnknownEvent => Reason::Session,
@@ -346,6 +351,7 @@ fn over(id: Option<&RequestId>, end: End, mount: &Mount) -> Response<Bytes> {
         End::Unknown | End::News | End::Unanswered => {
             with(json(StatusCode::SERVICE_UNAVAILABLE, body), header::RETRY_AFTER, "5")
         }
+        End::Closed => json(StatusCode::OK, body),
     }
 }
 
