@@ -1,17 +1,15 @@
 //! What the whole process holds at once: connections, requests, event streams, and the bytes of bodies.
 //!
-//! Whoever takes from a budget holds a value that gives back when it is dropped, whatever the way out. What does not
-//! fit is refused at once and counted; nothing waits here. How much there is to give is configuration (`limits`).
+//! Whoever takes from a budget holds a value that gives back when it is dropped, whatever the way out (`shares`). How
+//! much there is to give is configuration (`limits`).
 
-use std::collections::HashMap;
-use std::hash::Hash;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use portcullis_policy::{BackendName, Subject};
-use prometheus::IntCounter;
 
+pub use super::shares::{Held, Spent};
+use super::shares::{Pool, Share, Shares};
 use crate::limit::{ClientAddress, TrustedProxies};
 use crate::metrics::Metrics;
 use crate::subject;
@@ -60,129 +58,6 @@ impl Default for Limits {
             answer_bytes: 256 << 20,
             streams: 10_000,
             streams_per_caller: 100,
-        }
-    }
-}
-
-/// A budget has nothing left.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Spent {
-    /// Of the process.
-    #[error("a budget of the whole process is spent; see `limits`")]
-    Everybodys,
-    /// Of one address or caller.
-    #[error("a share of one address or caller is spent; see `limits`")]
-    Their,
-}
-
-#[derive(Debug)]
-struct Pool {
-    name: &'static str,
-    limit: usize,
-    used: AtomicUsize,
-    refused: IntCounter,
-}
-
-impl Pool {
-    fn new(name: &'static str, limit: usize, metrics: &Metrics) -> Arc<Self> {
-        let refused = metrics.budgets.refused.with_label_values(&[name]);
-        Arc::new(Self { name, limit, used: AtomicUsize::new(0), refused })
-    }
-
-    fn take(&self, more: usize) -> Result<(), Spent> {
-        let before = self.used.fetch_add(more, Ordering::Relaxed);
-        if before.saturating_add(more) <= self.limit {
-            return Ok(());
-        }
-        self.used.fetch_sub(more, Ordering::Relaxed);
-        self.refused.inc();
-        Err(Spent::Everybodys)
-    }
-}
-
-/// What was taken from a budget.
-#[derive(Debug)]
-pub struct Held {
-    pool: Arc<Pool>,
-    amount: usize,
-}
-
-impl Held {
-    fn one(pool: &Arc<Pool>) -> Result<Self, Spent> {
-        pool.take(1)?;
-        Ok(Self { pool: Arc::clone(pool), amount: 1 })
-    }
-
-    fn nothing(pool: &Arc<Pool>) -> Self {
-        Self { pool: Arc::clone(pool), amount: 0 }
-    }
-
-    /// Holds as much as this, and gives back or takes the difference.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`Spent`] when there is not enough; what was held before is held still.
-    pub fn resize(&mut self, amount: usize) -> Result<(), Spent> {
-        match amount.checked_sub(self.amount) {
-            Some(0) => {}
-            Some(more) => self.pool.take(more)?,
-            None => {
-                self.pool.used.fetch_sub(self.amount - amount, Ordering::Relaxed);
-            }
-        }
-        self.amount = amount;
-        Ok(())
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.pool.used.fetch_sub(self.amount, Ordering::Relaxed);
-    }
-}
-
-/// Counts by key; a key that holds nothing takes no memory.
-#[derive(Debug)]
-struct Shares<K> {
-    limit: usize,
-    held: Mutex<HashMap<K, usize>>,
-    refused: IntCounter,
-}
-
-impl<K: Clone + Eq + Hash> Shares<K> {
-    fn new(name: &'static str, limit: usize, metrics: &Metrics) -> Arc<Self> {
-        let refused = metrics.budgets.refused.with_label_values(&[name]);
-        Arc::new(Self { limit, held: Mutex::default(), refused })
-    }
-
-    fn take(self: &Arc<Self>, key: K) -> Result<Share<K>, Spent> {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = held.entry(key.clone()).or_default();
-        // A key that is new holds nothing and is below any limit, so that no empty entry stays.
-        if *count >= self.limit.max(1) {
-            self.refused.inc();
-            return Err(Spent::Their);
-        }
-        *count += 1;
-        drop(held);
-        Ok(Share { of: Arc::clone(self), key })
-    }
-}
-
-#[derive(Debug)]
-struct Share<K: Eq + Hash> {
-    of: Arc<Shares<K>>,
-    key: K,
-}
-
-impl<K: Eq + Hash> Drop for Share<K> {
-    fn drop(&mut self) {
-        let mut held = self.of.held.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = held.get_mut(&self.key) {
-            *count -= 1;
-            if *count == 0 {
-                held.remove(&self.key);
-            }
         }
     }
 }
@@ -292,9 +167,7 @@ impl Budgets {
     pub fn observe(&self, metrics: &Metrics) {
         let pools = [&self.connections, &self.requests, &self.request_bytes, &self.answer_bytes, &self.streams];
         for pool in pools {
-            let whole = |amount: usize| i64::try_from(amount).unwrap_or(i64::MAX);
-            metrics.budgets.used.with_label_values(&[pool.name]).set(whole(pool.used.load(Ordering::Relaxed)));
-            metrics.budgets.limit.with_label_values(&[pool.name]).set(whole(pool.limit));
+            pool.observe(metrics);
         }
     }
 }
@@ -370,7 +243,7 @@ mod tests {
         assert_eq!(budgets.stream(&caller("a")).unwrap_err(), Spent::Their);
         let _other = budgets.stream(&caller("b")).unwrap();
         assert_eq!(budgets.stream(&caller("c")).unwrap_err(), Spent::Everybodys);
-        assert_eq!(budgets.callers.held.lock().unwrap().len(), 2, "who holds nothing takes no memory");
+        assert_eq!(budgets.callers.len(), 2, "who holds nothing takes no memory");
     }
 
     #[test]

@@ -48,6 +48,7 @@ mod route;
 mod seals;
 mod secure;
 mod session;
+mod shares;
 pub mod standing;
 mod verdict;
 mod written;
