@@ -316,8 +316,14 @@ pub struct Limits {
     pub requests: Option<Spanned<usize>>,
     /// Those of one backend.
     pub requests_per_backend: Option<Spanned<usize>>,
+    /// Those of one address that come without a token; 0 is no limit.
+    pub requests_per_address: Option<Spanned<usize>>,
+    /// Those of one caller; 0 is no limit.
+    pub requests_per_caller: Option<Spanned<usize>>,
     /// Bytes of all request bodies.
     pub request_bytes: Option<Spanned<usize>>,
+    /// Those of one caller's large bodies; 0 is no limit.
+    pub request_bytes_per_caller: Option<Spanned<usize>>,
     /// Bytes of all answers that are read whole.
     pub answer_bytes: Option<Spanned<usize>>,
     /// Event streams of GET, and subscriptions.

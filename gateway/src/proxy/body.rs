@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use http::header;
 use pingora_core::protocols::http::ServerSession;
 
-use super::budget::Held;
+use super::budget::{Room, SMALL_BODY, Spent};
 
 /// What is thrown away after an answer, at most.
 const LINGER_BYTES: usize = 16 << 20;
@@ -31,6 +31,11 @@ pub enum BodyFault {
     /// The process has no room for it at the moment.
     #[error("the bodies that are being read have taken all the room; see `limits.request_bytes`")]
     NoRoom,
+    /// Its sender has taken as much of the room as one may.
+    #[error(
+        "the bodies of one caller or address have taken its share of the room; see `limits.request_bytes_per_caller`"
+    )]
+    OverShare,
     /// Its framing is broken, or its length is another than was declared.
     #[error("the body is malformed")]
     Broken,
@@ -39,13 +44,13 @@ pub enum BodyFault {
     Ended,
 }
 
-/// Reads the whole body within `deadline`. Room for a declared length is taken at once, so that who is let in can finish;
-/// for any other as it comes.
+/// Reads the whole body within `deadline`. Room is taken as it comes, since who only declares a body sends nothing; for
+/// all of a declared length once more has come than a small body has, so that who is let in can finish.
 pub(super) async fn read(
     session: &mut ServerSession,
     limit: usize,
     deadline: Duration,
-    room: &mut Held,
+    room: &mut Room,
 ) -> Result<Bytes, BodyFault> {
     if session.is_body_empty() {
         return Ok(Bytes::new());
@@ -54,7 +59,6 @@ pub(super) async fn read(
     if length.is_some_and(|length| length > limit) {
         return Err(BodyFault::TooLarge);
     }
-    room.resize(length.unwrap_or_default()).map_err(|_spent| BodyFault::NoRoom)?;
     let whole = async {
         if awaits_continue(session) && !session.is_http2() {
             session.write_continue_response().await.map_err(|_gone| BodyFault::Ended)?;
@@ -68,7 +72,7 @@ async fn collect(
     session: &mut ServerSession,
     length: Option<usize>,
     limit: usize,
-    room: &mut Held,
+    room: &mut Room,
 ) -> Result<Bytes, BodyFault> {
     // One piece, which is what most bodies are, is not copied.
     let (mut only, mut all) = (None::<Bytes>, BytesMut::new());
@@ -78,7 +82,11 @@ async fn collect(
         if total > limit {
             return Err(BodyFault::TooLarge);
         }
-        room.resize(total.max(length.unwrap_or_default())).map_err(|_spent| BodyFault::NoRoom)?;
+        let wanted = if total > SMALL_BODY { total.max(length.unwrap_or_default()) } else { total };
+        room.resize(wanted).map_err(|spent| match spent {
+            Spent::Everybodys => BodyFault::NoRoom,
+            Spent::Their => BodyFault::OverShare,
+        })?;
         match (only.take(), all.is_empty()) {
             (None, true) => only = Some(piece),
             (first, _) => {

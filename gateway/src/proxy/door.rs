@@ -114,9 +114,7 @@ impl<'d> Visit<'d> {
             return Ok(exchange.answer(preflight).await?);
         }
         let identity = self.authenticate(exchange).await?;
-        let busy = || self.refuse(Some(&identity), exchange.method().as_str(), Rejection::Unavailable { id: None });
-        let place = self.door.budgets.at_backend(&self.mount.name).map_err(|_spent| busy())?;
-        exchange.take_place_at_backend(place);
+        self.take_places(exchange, &identity)?;
         match *exchange.method() {
             Method::POST => self.post(exchange, &identity).await,
             Method::GET => self.stream(exchange, &identity).await,
@@ -140,6 +138,23 @@ impl<'d> Visit<'d> {
         if SINGLE.iter().any(|name| exchange.is_ambiguous(name)) {
             return refuse(exchange, Rejection::AmbiguousHeader);
         }
+        Ok(())
+    }
+
+    /// A place among the caller's requests, and one among the backend's.
+    fn take_places(&self, exchange: &mut Exchange, identity: &VerifiedIdentity) -> Result<(), Failure> {
+        let budgets = &self.door.budgets;
+        let caller = budgets.caller(identity.subject());
+        let taken = caller.and_then(|caller| Ok((caller, budgets.at_backend(&self.mount.name)?)));
+        let (caller, at_backend) = taken.map_err(|spent| {
+            let rejection = match spent {
+                Spent::Their => Rejection::TooManyAtOnce,
+                Spent::Everybodys => Rejection::Unavailable { id: None },
+            };
+            self.refuse(Some(identity), exchange.method().as_str(), rejection)
+        })?;
+        exchange.is_of(caller);
+        exchange.take_place_at_backend(at_backend);
         Ok(())
     }
 

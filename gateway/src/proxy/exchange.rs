@@ -14,14 +14,17 @@ use pingora_core::protocols::http::{ReusableHttpStream, ServerSession};
 use pingora_http::RequestHeader;
 
 pub use super::body::BodyFault;
-use super::budget::{AtBackend, Budgets, Held};
+use super::budget::{AtBackend, Budgets, Caller, Held, Local, Room, SMALL_BODY, Spent};
 use super::listener::Deadlines;
+use super::shares::Share;
 use super::written::{close_gently, head, in_time, insert, write, write_pieces};
 use super::{body, head_gate};
+use crate::limit::ClientAddress;
 
-/// An unread body up to here is read to keep the connection.
-const SMALL_BODY: usize = 64 * 1024;
+/// How long an unread body that is small is read on to keep the connection.
 const SMALL_BODY_DEADLINE: Duration = Duration::from_secs(1);
+/// What is sent to the gateway itself is a form of a few lines: it comes at once, or from nobody.
+const LOCAL_BODY_DEADLINE: Duration = Duration::from_secs(5);
 /// What a client may send behind its request while it waits for the answer; it is thrown away.
 const AHEAD: usize = 64 * 1024;
 
@@ -57,8 +60,18 @@ pub struct Exchange {
     place: Option<Held>,
     /// Its place among those of its backend.
     place_at_backend: Option<AtBackend>,
+    /// Whose it is.
+    of: Of,
     /// The room that its body takes, until its end: what was read of it lives as long.
-    room: Held,
+    room: Room,
+}
+
+/// Whose share a request counts against.
+enum Of {
+    /// Nobody is known yet; the share of the address is taken once the request is to take time.
+    Stranger { address: Option<ClientAddress>, share: Option<Share>, local: Option<Held> },
+    /// A caller's.
+    Caller(Option<Share>),
 }
 
 impl Exchange {
@@ -72,6 +85,8 @@ impl Exchange {
         let keep = !shutting_down && keeps_connection(head);
         session.set_keepalive(keep.then_some(deadlines.keep_alive.as_secs().max(1)));
         let body_read = session.is_body_empty();
+        let peer = session.client_addr().and_then(|peer| Some(peer.as_inet()?.ip()));
+        let address = budgets.stranger(peer, &session.req_header().headers);
         Self {
             session,
             progress: Progress::Unanswered,
@@ -83,12 +98,41 @@ impl Exchange {
             carried: HeaderMap::new(),
             place: None,
             place_at_backend: None,
+            of: Of::Stranger { address, share: budgets.share_of(address), local: None },
             room: budgets.request_body(),
         }
     }
 
     pub(super) fn take_place(&mut self, place: Held) {
         self.place = Some(place);
+    }
+
+    /// It is this caller's from here on, no longer its address's.
+    pub(super) fn is_of(&mut self, caller: Caller) {
+        self.of = Of::Caller(caller.place);
+        self.room.share(caller.bytes);
+    }
+
+    /// It is answered in process: among its address's, in a place and with room that calls do not need.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Spent`] when there is none.
+    pub(super) fn is_local(&mut self, budgets: &Budgets) -> Result<(), Spent> {
+        self.count_for_address()?;
+        let Of::Stranger { address, local, .. } = &mut self.of else { return Ok(()) };
+        let Local { place, room } = budgets.local(*address)?;
+        (*local, self.room) = (Some(place), room);
+        self.deadlines.body = self.deadlines.body.min(LOCAL_BODY_DEADLINE);
+        Ok(())
+    }
+
+    /// Takes a place among those of its address, if nobody is known whose it is.
+    fn count_for_address(&mut self) -> Result<(), Spent> {
+        match &mut self.of {
+            Of::Stranger { share: Some(share), .. } => share.resize(1),
+            _ => Ok(()),
+        }
     }
 
     /// Holds a place among the requests of its backend until its end.
@@ -100,6 +144,9 @@ impl Exchange {
     pub fn leave_place(&mut self) {
         self.place = None;
         self.place_at_backend = None;
+        if let Of::Caller(place) = &mut self.of {
+            *place = None;
+        }
     }
 
     /// Fields that whatever is answered from here on carries.
@@ -190,7 +237,9 @@ impl Exchange {
         if self.progress != Progress::Unanswered {
             return Err(Gone);
         }
-        if !self.body_read {
+        // The rest of a body is waited for as far as its address may have requests waiting.
+        let waits = self.body_read || self.count_for_address().is_ok();
+        if !self.body_read && waits {
             self.body_read = body::finish_small(&mut self.session, SMALL_BODY, SMALL_BODY_DEADLINE).await;
         }
         if !self.body_read {
@@ -204,13 +253,19 @@ impl Exchange {
         write(&mut self.session, response, without_body, self.deadlines.write).await?;
         self.progress = Progress::Answered;
         if !self.body_read {
+            if !waits {
+                self.place = None;
+            }
             close_gently(&mut self.session, true).await;
         }
         Ok(())
     }
 
-    /// Answers a request whose head is refused; nothing more is read from this connection.
-    pub(super) async fn refuse(&mut self, response: Response<Bytes>) -> Result<(), Gone> {
+    /// Answers a request that is refused by its head; nothing more is read from this connection, and no place is kept
+    /// from others meanwhile.
+    pub(super) async fn refuse(&mut self, mut response: Response<Bytes>) -> Result<(), Gone> {
+        self.leave_place();
+        add(response.headers_mut(), &self.carried);
         self.body_read = false;
         self.session.set_keepalive(None);
         self.progress = Progress::Cut;

@@ -168,14 +168,16 @@ impl<H: Handler> Serving<H> {
             }
         }
         let fault = head_gate::check(&mut session).err();
-        let place = self.budgets.request();
         let mut exchange = Exchange::new(session, *shutdown.borrow(), self.deadlines, &self.budgets);
-        let outcome = match (fault, place) {
-            (Some(fault), _) => exchange.refuse(refusal(fault)).await,
-            (None, Err(_spent)) => exchange.refuse(overloaded()).await,
-            (None, Ok(place)) => {
-                exchange.take_place(place);
-                self.handler.handle(&mut exchange).await
+        let outcome = if let Some(fault) = fault {
+            exchange.refuse(refusal(fault)).await
+        } else {
+            match self.budgets.request() {
+                Err(spent) => exchange.refuse(put_off(spent)).await,
+                Ok(place) => {
+                    exchange.take_place(place);
+                    self.handler.handle(&mut exchange).await
+                }
             }
         };
         (outcome, exchange.end(outcome).await)
@@ -217,8 +219,12 @@ fn unreadable(error: &Error) -> Option<Fault> {
     }
 }
 
-fn overloaded() -> Response<Bytes> {
-    let mut response = refusal(Fault(StatusCode::SERVICE_UNAVAILABLE, "Too much is going on; come back in a moment"));
+/// The answer to a request that there is no place for.
+pub(super) fn put_off(spent: Spent) -> Response<Bytes> {
+    let mut response = refusal(match spent {
+        Spent::Everybodys => Fault(StatusCode::SERVICE_UNAVAILABLE, "Too much is going on; come back in a moment"),
+        Spent::Their => Fault(StatusCode::TOO_MANY_REQUESTS, "Too many requests at once; come back in a moment"),
+    });
     response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
     response
 }

@@ -82,7 +82,7 @@ use crate::store::Sealer;
 use crate::trace::Tracer;
 use asked::Asked;
 use began::Began;
-use budget::Budgets;
+use budget::{Budgets, Spent};
 use current::Latest;
 use exchange::{BodyFault, Exchange, Gone};
 use list_cache::ListCache;
@@ -256,7 +256,8 @@ impl Door {
             Err(BodyFault::Broken) => return exchange.answer(status(StatusCode::BAD_REQUEST)).await,
             Err(BodyFault::TooLarge) => return exchange.answer(status(StatusCode::PAYLOAD_TOO_LARGE)).await,
             Err(BodyFault::TooSlow) => return exchange.answer(status(StatusCode::REQUEST_TIMEOUT)).await,
-            Err(BodyFault::NoRoom) => return exchange.answer(status(StatusCode::SERVICE_UNAVAILABLE)).await,
+            Err(BodyFault::NoRoom) => return exchange.answer(listener::put_off(Spent::Everybodys)).await,
+            Err(BodyFault::OverShare) => return exchange.answer(listener::put_off(Spent::Their)).await,
         };
         let mut request = Request::from_parts(exchange.parts(), Body::from(body));
         request.extensions_mut().insert(self.source(exchange).map_or_else(ClientAddress::unknown, ClientAddress::of));
@@ -291,6 +292,9 @@ impl Handler for Door {
             Route::Backend(mount) => self.serve(exchange, &Arc::clone(mount), id).await,
             // What is logged and recorded on the way says which request it was.
             Route::Local => {
+                if let Err(spent) = exchange.is_local(&self.budgets) {
+                    return exchange.refuse(listener::put_off(spent)).await;
+                }
                 let source = self.source(exchange);
                 let answered = async {
                     match self.plain(exchange).await {

@@ -2,7 +2,8 @@
 //!
 //! The caller learns what they can act on and nothing else; what the operator needs is in the log and the audit
 //! trail under the request's id. A body is a JSON-RPC error wherever a client would otherwise take a bare 4xx for
-//! an older server and fall back (MCP 2026-07-28, versioning).
+//! an older server and fall back (MCP 2026-07-28, versioning). The file is
+//! long so that every way to say no stands in one place.
 
 use std::time::Duration;
 
@@ -90,6 +91,8 @@ pub(super) enum Rejection {
         /// The request's id.
         id: Option<RequestId>,
     },
+    /// The caller has as many requests as one caller may have at once.
+    TooManyAtOnce,
     /// The identity provider gives no token for the backend's API in this caller's name.
     NotOnBehalf {
         /// The request's id.
@@ -172,6 +175,10 @@ impl Rejection {
             | Self::Unauthenticated(AuthnError::Unavailable)
             | Self::Over { end: End::Unknown | End::News | End::Unanswered, .. }
             | Self::Unavailable { .. } => Reason::Unavailable,
+            Self::Body(BodyFault::OverShare)
+            | Self::TooManyAtOnce
+            | Self::TooOften { .. }
+            | Self::TooManyStreams { .. } => Reason::Rate,
             Self::ForeignOrigin
             | Self::AmbiguousHeader
             | Self::Body(_)
@@ -186,7 +193,6 @@ impl Rejection {
             | Self::Refused { .. }
             | Self::Over { end: End::Closed, .. } => Reason::Policy,
             Self::InsufficientScope { .. } => Reason::Scope,
-            Self::TooOften { .. } | Self::TooManyStreams { .. } => Reason::Rate,
             Self::UnknownSession | Self::UnknownEvent => Reason::Session,
             Self::BadGateway { .. } | Self::GatewayTimeout { .. } | Self::NoServer { .. } => Reason::None,
         }
@@ -210,6 +216,9 @@ impl Rejection {
             }
             Self::TooManyStreams { .. } => {
                 "the caller has too many event streams; see `limits.streams_per_caller`".to_owned()
+            }
+            Self::TooManyAtOnce => {
+                "the caller has too many requests at once; see `limits.requests_per_caller`".to_owned()
             }
             Self::UnknownSession => "the session is not this caller's, or was not asked this".to_owned(),
             Self::UnknownEvent => "`Last-Event-ID` was not sent in this session".to_owned(),
@@ -261,6 +270,7 @@ impl Rejection {
             }
             Self::TooOften { id, wait } => too_many(id.as_ref(), "Too many requests", *wait),
             Self::TooManyStreams { id } => too_many(id.as_ref(), "Too many event streams", TooOften(COME_AGAIN)),
+            Self::TooManyAtOnce => too_many(None, "Too many requests at once", TooOften(COME_AGAIN)),
             Self::NotOnBehalf { id } => error(
                 StatusCode::FORBIDDEN,
                 id.as_ref(),
@@ -334,6 +344,7 @@ fn refused_call(id: &RequestId, era: Era, told: &str) -> Bytes {
 fn unread(fault: BodyFault) -> Response<Bytes> {
     let (status, why) = match fault {
         BodyFault::NoRoom => return unavailable(None),
+        BodyFault::OverShare => return too_many(None, "Too many large bodies at once", TooOften(COME_AGAIN)),
         BodyFault::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "The body is too large"),
         BodyFault::Broken => (StatusCode::BAD_REQUEST, "The body is malformed"),
         BodyFault::TooSlow | BodyFault::Ended => (StatusCode::REQUEST_TIMEOUT, "The body did not arrive"),

@@ -3,7 +3,8 @@
 //! What does not fit is refused at once and counted; nothing waits here.
 
 use std::collections::HashMap;
-use std::hash::Hash;
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hash};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -45,6 +46,11 @@ impl Pool {
         self.used.fetch_sub(more, Ordering::Relaxed);
         self.refused.inc();
         Err(Spent::Everybodys)
+    }
+
+    #[cfg(test)]
+    pub(super) fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
     }
 
     /// Writes what is in use, and how much there is, to the metrics.
@@ -96,31 +102,35 @@ impl Drop for Held {
     }
 }
 
-/// Counts by key; a key that holds nothing takes no memory.
+/// Counts by key, of which none goes beyond a limit; a key that holds nothing takes no memory.
+///
+/// Keys are kept as their hash under a secret of this process: nothing is copied, and nobody can choose with whom they
+/// share.
 #[derive(Debug)]
-pub(super) struct Shares<K> {
+pub(super) struct Shares {
     limit: usize,
-    held: Mutex<HashMap<K, usize>>,
+    hasher: RandomState,
+    held: Mutex<HashMap<u64, usize>>,
     refused: IntCounter,
 }
 
-impl<K: Clone + Eq + Hash> Shares<K> {
+impl Shares {
+    /// At least one of it is everybody's.
     pub(super) fn new(name: &'static str, limit: usize, metrics: &Metrics) -> Arc<Self> {
         let refused = metrics.budgets.refused.with_label_values(&[name]);
-        Arc::new(Self { limit, held: Mutex::default(), refused })
+        Arc::new(Self { limit: limit.max(1), hasher: RandomState::new(), held: Mutex::default(), refused })
     }
 
-    pub(super) fn take(self: &Arc<Self>, key: K) -> Result<Share<K>, Spent> {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = held.entry(key.clone()).or_default();
-        // A key that is new holds nothing and is below any limit, so that no empty entry stays.
-        if *count >= self.limit.max(1) {
-            self.refused.inc();
-            return Err(Spent::Their);
-        }
-        *count += 1;
-        drop(held);
-        Ok(Share { of: Arc::clone(self), key })
+    /// The share of this key, of which nothing is taken yet.
+    pub(super) fn of(self: &Arc<Self>, key: &impl Hash) -> Share {
+        Share { key: self.hasher.hash_one(key), of: Arc::clone(self), amount: 0 }
+    }
+
+    /// The share of this key, one of it taken.
+    pub(super) fn take(self: &Arc<Self>, key: &impl Hash) -> Result<Share, Spent> {
+        let mut share = self.of(key);
+        share.resize(1)?;
+        Ok(share)
     }
 
     /// How many keys hold something.
@@ -130,21 +140,71 @@ impl<K: Clone + Eq + Hash> Shares<K> {
     }
 }
 
-/// What one key holds, until it is dropped.
+/// What a key holds, beside others of the same key; given back when it is dropped.
 #[derive(Debug)]
-pub(super) struct Share<K: Eq + Hash> {
-    of: Arc<Shares<K>>,
-    key: K,
+pub(super) struct Share {
+    of: Arc<Shares>,
+    key: u64,
+    amount: usize,
 }
 
-impl<K: Eq + Hash> Drop for Share<K> {
-    fn drop(&mut self) {
-        let mut held = self.of.held.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = held.get_mut(&self.key) {
-            *count -= 1;
-            if *count == 0 {
-                held.remove(&self.key);
-            }
+impl Share {
+    /// Holds as much as this, and gives back or takes the difference; what was held is held still where that is refused.
+    pub(super) fn resize(&mut self, amount: usize) -> Result<(), Spent> {
+        if amount == self.amount {
+            return Ok(());
         }
+        let mut held = self.of.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = held.get(&self.key).copied().unwrap_or_default();
+        let all = before.saturating_sub(self.amount).saturating_add(amount);
+        if amount > self.amount && all > self.of.limit {
+            self.of.refused.inc();
+            return Err(Spent::Their);
+        }
+        if all == 0 {
+            held.remove(&self.key);
+        } else {
+            held.insert(self.key, all);
+        }
+        self.amount = amount;
+        Ok(())
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let _ = self.resize(0);
+    }
+}
+
+/// Room for the bytes of a body: everybody's, and where somebody is to be held to a share of it, theirs.
+#[derive(Debug)]
+pub struct Room {
+    of_all: Held,
+    of_one: Option<Share>,
+    /// A body of up to so many bytes does not count against the share.
+    free: usize,
+}
+
+impl Room {
+    pub(super) fn of(pool: &Arc<Pool>, of_one: Option<Share>, free: usize) -> Self {
+        Self { of_all: Held::nothing(pool), of_one, free }
+    }
+
+    /// Counts against this share, too, from here on.
+    pub(super) fn share(&mut self, of_one: Option<Share>) {
+        self.of_one = of_one;
+    }
+
+    /// Holds as much as this.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Spent`] when there is not enough; what was held before is held still.
+    pub fn resize(&mut self, amount: usize) -> Result<(), Spent> {
+        if let Some(share) = &mut self.of_one {
+            share.resize(if amount > self.free { amount } else { 0 })?;
+        }
+        self.of_all.resize(amount)
     }
 }

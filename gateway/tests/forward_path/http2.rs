@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use crate::bodies::SIZES;
 use crate::world::{World, call};
 
-async fn connect(to: SocketAddr) -> SendRequest<Bytes> {
+pub(crate) async fn connect(to: SocketAddr) -> SendRequest<Bytes> {
     let stream = TcpStream::connect(to).await.unwrap();
     stream.set_nodelay(true).unwrap();
     let (client, connection) = h2::client::handshake(stream).await.unwrap();
@@ -25,7 +25,7 @@ struct Answer {
     body: Vec<u8>,
 }
 
-fn request(method: &str, path: &str) -> http::request::Builder {
+pub(crate) fn request(method: &str, path: &str) -> http::request::Builder {
     Request::builder().version(Version::HTTP_2).method(method).uri(format!("http://mcp.example{path}"))
 }
 

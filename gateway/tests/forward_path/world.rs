@@ -1,6 +1,7 @@
 //! A gateway that is only the forward path: read, decide by a small policy, forward, answer.
 
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use pingora_core::apps::ServerApp;
 use pingora_core::protocols::l4::stream::Stream;
+use pingora_core::protocols::{GetSocketDigest, SocketDigest};
 use portcullis::backend::care::Care;
 use portcullis::backend::{Settings, Upstream};
 use portcullis::limit::TrustedProxies;
@@ -82,7 +84,10 @@ impl World {
             while let Ok((connection, _)) = socket.accept().await {
                 connection.set_nodelay(true).unwrap();
                 let (listener, watch) = (listener.clone(), watch.clone());
-                tokio::spawn(async move { listener.process_new(Box::new(Stream::from(connection)), &watch).await });
+                let socket = SocketDigest::from_raw_fd(connection.as_raw_fd());
+                let mut stream = Stream::from(connection);
+                stream.set_socket_digest(socket);
+                tokio::spawn(async move { listener.process_new(Box::new(stream), &watch).await });
             }
         });
         Self { gateway: address, backend, upstream, metrics, budgets, _shutdown: shutdown }
@@ -185,6 +190,7 @@ impl Gateway {
                 let body = exchange.read_body(BODY_LIMIT).await.map_err(|fault| match fault {
                     BodyFault::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
                     BodyFault::TooSlow => StatusCode::REQUEST_TIMEOUT,
+                    BodyFault::OverShare => StatusCode::TOO_MANY_REQUESTS,
                     BodyFault::NoRoom => StatusCode::SERVICE_UNAVAILABLE,
                     BodyFault::Broken | BodyFault::Ended => StatusCode::BAD_REQUEST,
                 })?;

@@ -18,7 +18,7 @@ use crate::process::{Process, until_listening};
 const PROXY_CORE: usize = 0;
 const LOAD_CORE: usize = 1;
 
-const UNLIMITED: &str = "limits: { calls_per_minute: 0 }\n";
+const UNLIMITED: &str = "limits: { calls_per_minute: 0, requests_per_caller: 0 }\n";
 
 /// The readers' half of the tools is open to the caller.
 const POLICY: &str = "
@@ -88,7 +88,11 @@ impl Setup {
         let mut targets = vec![
             Target { name: "pass-through", address: bare_at, process: bare, streams: true },
             gateway_with("gateway", UNLIMITED, "")?,
-            gateway_with("gateway, list cache off", "limits: { list_cache: 0, calls_per_minute: 0 }\n", "")?,
+            gateway_with(
+                "gateway, list cache off",
+                "limits: { list_cache: 0, calls_per_minute: 0, requests_per_caller: 0 }\n",
+                "",
+            )?,
             gateway_with("gateway, audit on the disk first", UNLIMITED, ", durability: fsync")?,
         ];
         let token = identity.mint("rita", &Value::Null);
@@ -198,7 +202,7 @@ fn configure(
          state: {{ path: '{state}' }}\n\
          entra: {{ tenant_id: '{tenant_id}', client_id: '{client_id}', client_secret: '{client_secret}', authority_host: '{origin}', allow_unlisted_authority: true }}\n\
          audit: {{ path: '{}'{trail} }}\n\
-         backends:\n  bench: {{ url: 'http://{backend}/mcp', accept_entra_tokens: true, max_concurrent: 10000 }}\n{limits}{POLICY}",
+         backends:\n  bench: {{ url: 'http://{backend}/mcp', accept_entra_tokens: true, max_concurrent: 20000 }}\n{limits}{POLICY}",
         audit.display()
     );
     std::fs::write(&file, yaml)?;
