@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 /// Two backends, so that a role has to say where it counts.
 const TWO: &str = "
-  roles: { Task.Read: { opens: [read], on: ['*'] } }
+  roles: { Task.Read: { opens: [read], on: ['*'] }, Task.All: { opens: [read], on: ['*'] } }
   tools: { weather: { read: ['get_*'] }, crm: { read: ['get_*'] } }
 ";
 
@@ -63,14 +63,15 @@ async fn a_slow_backend_turns_away_what_it_cannot_take_and_holds_up_no_other() {
     let limits = "max_concurrent: 2, max_queued: 1, connect_timeout: 1m";
     let builder = WorldBuilder::new(&slow).backend("crm", &quick.url()).backend_more(limits).policy(TWO);
     let world = builder.start().await;
-    let rita = token(&world, "rita");
-    let post = |backend: &str| {
-        let request = world.http().post(format!("{}/{backend}/mcp", world.url())).json(&call()).bearer_auth(&rita);
+    let (rita, max) = (token(&world, "rita"), token(&world, "max"));
+    let post_as = |who: &str, backend: &str| {
+        let request = world.http().post(format!("{}/{backend}/mcp", world.url())).json(&call()).bearer_auth(who);
         request.header("accept", "application/json, text/event-stream").send()
     };
+    let post = |backend: &str| post_as(&rita, backend);
     let mut inside = JoinSet::new();
-    for _ in 0..2 {
-        inside.spawn(post("weather"));
+    for who in [&rita, &max] {
+        inside.spawn(post_as(who, "weather"));
     }
     until("two are inside", async || calls(&slow) == 2).await;
     // One more waits, and with it there it is full: whoever comes then is told at once.

@@ -6,10 +6,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use super::Upstream;
-use super::gate::{Gate, Slot};
+use super::gate::{Full, Gate, Slot};
 
 /// A request tries at most so many servers.
 const TRIES: usize = 3;
@@ -32,13 +31,13 @@ impl Replicas {
         Self { first, others, turn: AtomicUsize::new(0), gate }
     }
 
-    /// A place among the requests that wait for this backend.
+    /// A place among the requests that wait for this backend, for this caller: directory and object.
     ///
     /// # Errors
     ///
-    /// Returns when to come again, at once when too many wait already, or after a short wait in vain.
-    pub async fn slot(&self) -> Result<Slot, Duration> {
-        self.gate.enter().await
+    /// Returns [`Full`], at once when too many wait already, or after a short wait in vain.
+    pub async fn slot(&self, caller: (&str, &str)) -> Result<Slot, Full> {
+        self.gate.enter(&caller).await
     }
 
     /// How many requests wait for this backend.

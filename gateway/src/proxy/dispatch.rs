@@ -10,7 +10,7 @@ use super::lifecycle::Stage;
 use super::rejection::Rejection;
 use super::session::Session;
 use crate::authn::VerifiedIdentity;
-use crate::backend::{Candidates, Slot, Upstream};
+use crate::backend::{Candidates, Full, Slot, Upstream};
 use crate::mcp;
 
 /// When to come again while no server is in use.
@@ -109,15 +109,21 @@ impl<'d> Visit<'d> {
         if errand.news {
             return Ok(None);
         }
+        let subject = errand.identity.subject();
         let slot = tokio::select! {
             biased;
-            slot = self.mount.replicas.slot() => slot,
+            slot = self.mount.replicas.slot((subject.tenant(), subject.object())) => slot,
             gone = exchange.gone() => return Err(gone.into()),
         };
-        slot.map(Some).map_err(|wait| {
+        slot.map(Some).map_err(|full| {
             self.error = Some("full");
             self.count_error("full");
-            Rejection::NoServer { id: errand.id.clone(), wait }.into()
+            let id = errand.id.clone();
+            let rejection = match full {
+                Full::ForAll(wait) => Rejection::NoServer { id, wait },
+                Full::ForOne(wait) => Rejection::TooManyThere { id, wait },
+            };
+            rejection.into()
         })
     }
 

@@ -119,6 +119,13 @@ pub(super) enum Rejection {
         /// When to come again.
         wait: Duration,
     },
+    /// The backend waits for as many requests of the caller as it may, for others to find a place.
+    TooManyThere {
+        /// The request's id.
+        id: Option<RequestId>,
+        /// When to come again.
+        wait: Duration,
+    },
     /// The backend took too long.
     GatewayTimeout {
         /// The request's id.
@@ -194,7 +201,10 @@ impl Rejection {
             | Self::Over { end: End::Closed, .. } => Reason::Policy,
             Self::InsufficientScope { .. } => Reason::Scope,
             Self::UnknownSession | Self::UnknownEvent => Reason::Session,
-            Self::BadGateway { .. } | Self::GatewayTimeout { .. } | Self::NoServer { .. } => Reason::None,
+            Self::BadGateway { .. }
+            | Self::GatewayTimeout { .. }
+            | Self::NoServer { .. }
+            | Self::TooManyThere { .. } => Reason::None,
         }
     }
 
@@ -228,6 +238,10 @@ impl Rejection {
             Self::NotOnBehalf { .. } => "there is no token for the backend's API in this caller's name".to_owned(),
             Self::Unavailable { .. } => "the gateway cannot decide at the moment".to_owned(),
             Self::NoServer { .. } => "no server of the backend takes the request".to_owned(),
+            Self::TooManyThere { .. } => {
+                "the backend waits for as many of the caller's requests as are free; see its `max_concurrent`"
+                    .to_owned()
+            }
             Self::BadGateway { .. } | Self::GatewayTimeout { .. } => "the backend gave no usable answer".to_owned(),
         }
     }
@@ -287,6 +301,7 @@ impl Rejection {
                 "The MCP server did not give a usable answer",
             ),
             Self::NoServer { id, wait } => no_server(id.as_ref(), *wait),
+            Self::TooManyThere { id, wait } => too_many(id.as_ref(), "Too many requests at once", TooOften(*wait)),
             Self::GatewayTimeout { id } => {
                 error(StatusCode::GATEWAY_TIMEOUT, id.as_ref(), INTERNAL_ERROR, "The MCP server took too long")
             }
