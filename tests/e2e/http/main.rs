@@ -7,6 +7,7 @@ mod fields;
 mod framing;
 mod hosts;
 mod origins;
+mod shares;
 
 use portcullis_tests::{Backend, World, WorldBuilder};
 use serde_json::{Value, json};
