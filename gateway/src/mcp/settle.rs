@@ -6,6 +6,7 @@ use super::jsonrpc::RequestId;
 use super::method::Method;
 use super::refusal::Refusal;
 use super::terms::{Place, Task, Terms};
+use super::trace::{PARENT, STATE, context};
 use super::version::Era;
 
 const CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
@@ -57,12 +58,15 @@ pub(super) fn settle(
     edited.map_err(|Uneditable| Refusal::params("`params` has a member of the wrong type", id.cloned()))
 }
 
-fn meta(value: &str, terms: &Terms<'_>) -> Result<Option<String>, Uneditable> {
-    edit(value, &mut |name, value| match name {
+fn meta(object: &str, terms: &Terms<'_>) -> Result<Option<String>, Uneditable> {
+    edit(object, &mut |name, value| match name {
         CAPABILITIES => terms.features.restrict(value).map(Edit::to),
         LOG_LEVEL => Ok(Edit::keep_if(terms.features.logging)),
         "progressToken" => Ok(Edit::keep_if(terms.features.progress)),
         RELATED_TASK => Ok(Edit::Drop),
+        PARENT => Ok(Edit::keep_if(context(object).is_some())),
+        // Beside a context alone does it mean anything (W3C Trace Context section 3.3).
+        STATE => Ok(Edit::keep_if(context(object).is_some_and(|context| context.state.is_some()))),
         _ => Ok(Edit::Keep),
     })
 }

@@ -1,13 +1,16 @@
 //! Where a message says that it belongs: `traceparent` and `tracestate` in its `_meta`, without a prefix (SEP-414).
-//! Read as they are written, and written as they are given; what they mean is `trace`'s affair.
+//! Read as they are written, and written as they are given; what they mean is `trace`'s affair. What means nothing there
+//! goes no further: no backend is left to make something of it.
 
 use serde_json::value::RawValue;
 
 use super::edit::{Edit, edit, quoted};
+use super::jsonrpc::members;
 use super::target::{get, text};
+use crate::trace::Context;
 
-const PARENT: &str = "traceparent";
-const STATE: &str = "tracestate";
+pub(super) const PARENT: &str = "traceparent";
+pub(super) const STATE: &str = "tracestate";
 /// Longer than any honest one.
 const MAX: usize = 1024;
 
@@ -51,6 +54,12 @@ impl TraceContext {
         let state = self.state.as_ref().map(|state| format!(",\"{STATE}\":{}", quoted(state)));
         with(meta, &format!("\"{PARENT}\":{}{}", quoted(&self.parent), state.unwrap_or_default()))
     }
+}
+
+/// What the members of `_meta` mean, if they mean anything.
+pub(super) fn context(meta: &str) -> Option<Context> {
+    let told = TraceContext::read(&members(meta)?)?;
+    Context::parse(&told.parent, told.state.as_deref())
 }
 
 /// An object with more members. INVARIANT: `object` is one, for it was taken apart before.

@@ -8,6 +8,8 @@
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
+use crate::trace::Context;
+
 /// The prefix of the fields that mirror tool parameters (MCP 2026-07-28, Streamable HTTP).
 const PARAMETER: &str = "mcp-param-";
 /// More than any honest value has.
@@ -65,9 +67,13 @@ const SINGLE: [HeaderName; 16] = [
     HeaderName::from_static("sec-fetch-site"),
 ];
 
-/// The fields of a request that a backend gets to see; values that are not printable ASCII stay behind.
+/// The fields of a request that a backend gets to see; values that are not printable ASCII stay behind, and so does a
+/// `traceparent` that is none, with what is kept beside it (W3C Trace Context section 3.3).
 pub(super) fn to_backend(sent: &HeaderMap) -> impl Iterator<Item = (&HeaderName, &str)> {
-    let crosses = |name: &HeaderName| TO_BACKEND.contains(name) || is_parameter(name);
+    let parent = sent.get(TRACE_PARENT).and_then(printable);
+    let is_traced = parent.is_some_and(|parent| Context::parse(parent, None).is_some());
+    let is_listed = move |name: &HeaderName| TO_BACKEND.contains(name) && (is_traced || !is_trace(name));
+    let crosses = move |name: &HeaderName| is_listed(name) || is_parameter(name);
     sent.iter().filter(move |(name, _)| crosses(name)).filter_map(|(name, value)| Some((name, printable(value)?)))
 }
 
@@ -133,7 +139,7 @@ mod tests {
             ("mcp-protocol-version", b"2026-07-28"),
             ("mcp-name", b"get_forecast"),
             ("mcp-param-region", b"eu"),
-            ("traceparent", b"00-1-2-01"),
+            ("traceparent", b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
             ("authorization", b"Bearer secret"),
             ("proxy-authorization", b"Basic x"),
             ("cookie", b"a=b"),
@@ -171,6 +177,19 @@ mod tests {
         ]);
         let names: Vec<String> = to_client(&sent).keys().map(ToString::to_string).collect();
         assert_eq!(names, ["content-type"]);
+    }
+
+    #[test]
+    fn a_trace_that_is_none_stays_behind_with_its_state() {
+        let sent = |parent: &'static [u8]| {
+            to_backend(&map(&[("traceparent", parent), ("tracestate", b"a=b"), ("accept", b"*/*")])).count()
+        };
+        assert_eq!(sent(b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"), 3);
+        for bad in [b"00-1-2-01".as_slice(), b"", b"root", b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-x"]
+        {
+            assert_eq!(sent(bad), 1);
+        }
+        assert_eq!(to_backend(&map(&[("tracestate", b"a=b")])).count(), 0);
     }
 
     #[test]
