@@ -12,6 +12,8 @@ const METHOD_NOT_FOUND: i64 = -32601;
 const INVALID_PARAMS: i64 = -32602;
 const HEADER_MISMATCH: i64 = -32020;
 const UNSUPPORTED_VERSION: i64 = -32022;
+/// More than any revision's name has.
+const LONGEST_VERSION: usize = 16;
 
 /// A message that is not decided because it cannot be read in one way only, or asks for what is not served.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +60,8 @@ impl Refusal {
     pub(super) fn version(requested: &str, era: Era, id: Option<RequestId>) -> Self {
         let of_era = |version: &ProtocolVersion| era == Era::Legacy || version.era() == era;
         let supported: Vec<_> = ProtocolVersion::ALL.into_iter().filter(of_era).map(ProtocolVersion::as_str).collect();
+        // It is said again, as the protocol wants it; what is longer than any revision's name may be anything else.
+        let requested: String = requested.chars().take(LONGEST_VERSION).collect();
         let data = serde_json::json!({ "supported": supported, "requested": requested }).to_string();
         let message = "Unsupported protocol version";
         Self { status: StatusCode::BAD_REQUEST, code: UNSUPPORTED_VERSION, message, id, data: Some(data) }
