@@ -245,6 +245,8 @@ fn refused(address: IpAddr) -> io::Error {
 
 #[cfg(test)]
 mod tests {
+    use tokio::net::{TcpListener, TcpStream};
+
     use super::*;
 
     fn at(addresses: &[&str]) -> io::Result<Vec<SocketAddr>> {
@@ -263,11 +265,18 @@ mod tests {
 
     #[tokio::test]
     async fn nothing_inside_is_contacted_whatever_its_name() {
+        let inside = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = inside.local_addr().unwrap().port();
         let guarded = Guarded::new(None).unwrap();
-        for url in ["https://localhost/x", "http://localhost/x", "http://1.1.1.1/x"] {
-            let failure = guarded.fetch(url, None).await.unwrap_err();
+        for scheme in ["https", "http"] {
+            let url = format!("{scheme}://localhost:{port}/x");
+            let failure = guarded.fetch(&url, None).await.unwrap_err();
             assert!(matches!(failure, GuardedError::Unreachable(_)), "{url}: {failure}");
         }
+        // The control: the name leads here, and the first to come that way is this one.
+        let control = TcpStream::connect(("localhost", port)).await.unwrap();
+        let (_, from) = inside.accept().await.unwrap();
+        assert_eq!(from, control.local_addr().unwrap());
     }
 
     #[test]
