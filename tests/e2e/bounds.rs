@@ -79,6 +79,59 @@ async fn whatever_names_callers_make_up_there_are_no_more_series() {
 }
 
 #[tokio::test]
+async fn patterns_of_the_worst_kind_decide_long_names_and_lists_of_many() {
+    let (stars, across) = ("a*".repeat(100), "**/a*/".repeat(30));
+    let policy = format!(
+        "  roles: {{ Task.Read: {{ opens: [read] }}, Task.All: {{ opens: [read, odd] }} }}\n  \
+         tools: {{ weather: {{ read: ['{stars}b', '*{stars}c', get_forecast], odd: ['*x*{stars}'] }} }}\n  \
+         resources: {{ weather: {{ read: ['w://{across}b'] }} }}\n"
+    );
+    // Names that begin as the patterns do, all the way, and end otherwise; the last two match.
+    let long = |end: &str, number: usize| format!("{}{number:05}{end}", "a".repeat(500));
+    let mut names: Vec<String> = (0..4000).map(|number| long("x", number)).collect();
+    names.extend([long("b", 1), long("c", 2)]);
+    let tools: Vec<Value> =
+        names.iter().map(|name| json!({ "name": name, "inputSchema": { "type": "object" } })).collect();
+    let backend = Backend::with_tools(&tools).await;
+    let world = WorldBuilder::new(&backend).policy(&policy).start().await;
+    let token = world.identity.mint("rita", &Value::Null);
+    // Whatever takes more than linear time does not end in any: there is no figure here to be near of.
+    let work = async {
+        let list = world.ask(&token, "tools/list", json!({})).await;
+        let shown: Vec<&Value> = list["result"]["tools"].as_array().unwrap().iter().map(|tool| &tool["name"]).collect();
+        assert_eq!(shown, [&json!(long("b", 1)), &json!(long("c", 2))]);
+        let before = backend.requests().len();
+        for number in 0..200 {
+            let name = format!("{}x", "a".repeat(4000 + number % 90));
+            let refused = world.ask(&token, "tools/call", json!({ "name": name })).await;
+            assert_eq!(refused["error"]["message"], format!("Unknown tool: {name}"));
+            let uri = format!("w://{}", "a/".repeat(2000));
+            let refused = world.ask(&token, "resources/read", json!({ "uri": uri })).await;
+            assert!(refused["error"].is_object(), "{refused}");
+        }
+        let deep = format!("{}{}", "[".repeat(400_000), "]".repeat(400_000));
+        let same = vec![r#""k":1"#; 100_000].join(",");
+        for arguments in [format!(r#"{{"x":{deep}}}"#), format!("{{{same}}}")] {
+            let body = format!(
+                r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"get_forecast","arguments":{arguments}}}}}"#
+            );
+            let request = world.http().post(world.mcp()).bearer_auth(&token).header("content-type", "application/json");
+            assert_eq!(request.body(body).send().await.unwrap().status(), 400);
+        }
+        assert_eq!(backend.requests().len(), before);
+        for (method, params) in [
+            ("tools/call", json!({ "name": long("b", 1) })),
+            ("tools/call", json!({ "name": "get_forecast" })),
+            ("resources/read", json!({ "uri": format!("w://{}b", "x/a/".repeat(45)) })),
+        ] {
+            let opened = world.ask(&token, method, params).await;
+            assert!(opened["result"].is_object(), "the control: {opened}");
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_mins(5), work).await.expect("it does not end");
+}
+
+#[tokio::test]
 async fn a_trail_that_rotates_takes_the_room_it_was_given_and_no_more() {
     const FILE: u64 = 1024 * 1024;
     let mut world = WorldBuilder::new(&Backend::plain().await).audit(&format!("rotate: {FILE}, keep: 2")).start().await;

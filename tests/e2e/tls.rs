@@ -99,6 +99,43 @@ async fn both_versions_and_both_protocols_are_spoken_and_no_early_data_is_taken(
     assert_eq!(answer.await.unwrap().status(), 200);
 }
 
+/// The first message of a client whose highest version is this (RFC 5246 section 7.4.1.2), with suites and curves that
+/// every version up to 1.2 has.
+fn hello(version: u8) -> Vec<u8> {
+    let version = [3, version];
+    // ECDHE_ECDSA: AES-128-GCM of 1.2, AES-256-GCM of 1.2, AES-128-CBC-SHA of 1.0 and later, and no renegotiation.
+    let suites = [0xc0, 0x2b, 0xc0, 0x2c, 0xc0, 0x09, 0x00, 0xff];
+    let extensions =
+        [[0, 10, 0, 6, 0, 4, 0, 29, 0, 23].as_slice(), &[0, 11, 0, 2, 1, 0], &[0, 13, 0, 6, 0, 4, 4, 3, 2, 3]].concat();
+    let counted = |bytes: &[u8]| [&u16::try_from(bytes.len()).unwrap().to_be_bytes(), bytes].concat();
+    let body = [version.as_slice(), &[7; 32], &[0], &counted(&suites), &[1, 0], &counted(&extensions)].concat();
+    let message = [&[1, 0], counted(&body).as_slice()].concat();
+    [&[22, 3, 1], counted(&message).as_slice()].concat()
+}
+
+#[tokio::test]
+async fn a_version_before_1_2_gets_no_handshake() {
+    const HANDSHAKE: u8 = 22;
+    const ALERT: u8 = 21;
+    const PROTOCOL_VERSION: u8 = 70;
+    let (world, _) = world().await;
+    // SSL 3.0, TLS 1.0, 1.1; and the control, which differs in one byte.
+    for (version, taken) in [(0, false), (1, false), (2, false), (3, true)] {
+        let mut stream = TcpStream::connect(("127.0.0.1", world.port)).await.unwrap();
+        stream.write_all(&hello(version)).await.unwrap();
+        let mut answer = Vec::new();
+        while answer.len() < 7 && matches!(stream.read_buf(&mut answer).await, Ok(read) if read > 0) {}
+        let kind = if taken { HANDSHAKE } else { ALERT };
+        assert_eq!(answer.first(), Some(&kind), "3.{version}: {answer:?}");
+        if !taken {
+            assert_eq!(answer.get(6), Some(&PROTOCOL_VERSION), "3.{version}: {answer:?}");
+            let _ = stream.read_to_end(&mut answer).await;
+            assert_eq!(answer.len(), 7, "nothing but the alert: {answer:?}");
+        }
+    }
+    assert_eq!(world.http().get(format!("{}/jwks", world.url())).send().await.unwrap().status(), 200);
+}
+
 #[tokio::test]
 async fn with_an_authority_of_clients_nobody_comes_in_without_its_certificate() {
     let (certificate, key) = pair();
