@@ -223,6 +223,16 @@ impl Authenticator {
         self.entra.as_ref().is_none_or(|entra| entra.keys().is_ready()) && !self.revocations.is_stale()
     }
 
+    /// Whether the token of a caller would not be taken any more for its age: our own at its end, Entra's a moment later.
+    #[must_use]
+    pub fn has_expired(&self, identity: &VerifiedIdentity) -> bool {
+        let of_entra = self.entra.as_ref().filter(|_| identity.revocable().is_none());
+        let tolerance = of_entra.map_or(Duration::ZERO, entra_token::Verifier::tolerance);
+        let (now, end) = (self.clock.now(), identity.expires_at());
+        // Whoever brought no token has one without an end, to which nothing can be added.
+        end <= now && end.plus(tolerance) <= now
+    }
+
     /// How the token of a caller stands now; one that the gateway did not issue stands well until it expires.
     #[must_use]
     pub fn standing(&self, identity: &VerifiedIdentity) -> Standing {

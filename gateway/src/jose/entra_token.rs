@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jsonwebtoken::Algorithm;
 
@@ -55,6 +56,12 @@ impl Verifier {
     #[must_use]
     pub fn is_version_one(&self, claims: &Unverified) -> bool {
         claims.ver.as_deref() == Some("1.0") && claims.tid.as_deref().is_some_and(|tid| self.takes_directory(tid))
+    }
+
+    /// For how long a token is taken past its end.
+    #[must_use]
+    pub fn tolerance(&self) -> Duration {
+        self.expectations.tolerance()
     }
 
     /// The keys, for readiness and metrics.

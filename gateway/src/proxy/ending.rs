@@ -38,7 +38,7 @@ pub(super) enum End {
 impl End {
     /// What has ended the caller's rights by now: their token was good when the request began, which may be a while ago.
     pub(super) fn of_rights(door: &Door, identity: &VerifiedIdentity) -> Option<Self> {
-        if identity.expires_at() <= door.clock.now() {
+        if door.authenticator.has_expired(identity) {
             return Some(Self::Token);
         }
         match door.authenticator.standing(identity) {

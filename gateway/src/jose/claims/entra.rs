@@ -226,8 +226,13 @@ impl EntraExpectations {
         Ok(Common { claims, tid, oid, exp, client, wanted: self.claims.clone() })
     }
 
+    /// For how long a token is taken past its end, since no two clocks agree.
+    pub(crate) fn tolerance(&self) -> Duration {
+        self.clock_skew.min(MAX_CLOCK_SKEW)
+    }
+
     fn check_times(&self, claims: &ClaimSet, now: Timestamp) -> Result<Timestamp, ClaimsError> {
-        let skew = self.clock_skew.min(MAX_CLOCK_SKEW);
+        let skew = self.tolerance();
         let exp = claims.date("exp")?;
         if exp.plus(skew) <= now {
             return Err(ClaimsError::Expired);
