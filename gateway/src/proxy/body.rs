@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header;
+use http::{Version, header};
 use pingora_core::protocols::http::ServerSession;
 
 use super::budget::{Room, SMALL_BODY, Spent};
@@ -173,6 +173,7 @@ fn length(session: &ServerSession) -> Option<usize> {
     Some(value.to_str().ok().and_then(|digits| digits.parse().ok()).unwrap_or(usize::MAX))
 }
 
+/// What an HTTP/1.0 client expects is not looked at (RFC 9110 section 10.1.1).
 fn awaits_continue(session: &ServerSession) -> bool {
-    session.get_header(header::EXPECT).is_some()
+    session.req_header().version > Version::HTTP_10 && session.get_header(header::EXPECT).is_some()
 }
