@@ -1,7 +1,9 @@
 //! Server-sent events (WHATWG HTML section 9.2), cut out of a byte stream in any chunking and with any line ending.
 //!
-//! Events pass through untouched unless their data is rewritten; the last one is dropped when the stream ends inside
+//! Events whose data is not rewritten pass as they came, if all readers find the same in them; the last one is dropped when the stream ends inside
 //! it. An event is bounded, so that a stream cannot fill the memory.
+
+use std::borrow::Cow;
 
 use bytes::{Buf, Bytes, BytesMut};
 
@@ -143,30 +145,72 @@ impl Event {
         lines(text).filter_map(|line| field(line, "id")).last()
     }
 
-    /// The same event with other data, another id or none, and every other line as it was.
+    /// Whether every reader finds the same lines and fields in it, and nothing beside: there are some that end lines at
+    /// other characters than the standard's.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        let Ok(text) = std::str::from_utf8(&self.0) else { return false };
+        let known = |line| line == ":" || field(line, "data").is_some() || kept(line).is_some() || line.is_empty();
+        !text.contains(SEPARATORS) && lines(text).all(known)
+    }
+
+    /// The same event with other data, another id or none. What a comment says, and fields that the standard does not
+    /// have, are left out.
     #[must_use]
     pub fn with(&self, data: Option<&[u8]>, id: Option<&str>) -> Bytes {
         let mut out = BytesMut::with_capacity(self.0.len() + id.map_or(0, str::len) + 16);
-        if let Some(id) = id {
-            for part in ["id: ", id, "\n"] {
+        let mut put = |name: &str, value: &str| {
+            for part in [name, value, "\n"] {
                 out.extend_from_slice(part.as_bytes());
             }
+        };
+        if let Some(id) = id {
+            put("id: ", id);
         }
         for line in lines(std::str::from_utf8(&self.0).unwrap_or_default()) {
-            let replaced = field(line, "id").is_some() || (data.is_some() && field(line, "data").is_some());
-            if !line.is_empty() && !replaced {
-                out.extend_from_slice(line.as_bytes());
-                out.extend_from_slice(b"\n");
+            if line.starts_with(':') {
+                put(":", "");
+            } else if let Some((name, value)) = kept(line) {
+                put(name, value);
+            } else if let Some(value) = field(line, "data").filter(|_| data.is_none()) {
+                put("data: ", &escaped(value));
             }
         }
-        for line in data.into_iter().flat_map(|data| data.split(|&b| b == b'\n')) {
-            out.extend_from_slice(b"data: ");
-            out.extend_from_slice(line);
-            out.extend_from_slice(b"\n");
+        let data = data.map(|data| std::str::from_utf8(data).unwrap_or_default());
+        for line in data.into_iter().flat_map(|data| data.split('\n')) {
+            put("data: ", &escaped(line));
         }
-        out.extend_from_slice(b"\n");
+        put("", "");
         out.freeze()
     }
+}
+
+/// What ends a line for some readers, beside CR and LF: the separators of Unicode (python's `str.splitlines`).
+const SEPARATORS: [char; 8] = ['\u{b}', '\u{c}', '\u{1c}', '\u{1d}', '\u{1e}', '\u{85}', '\u{2028}', '\u{2029}'];
+
+/// A line of a field that passes beside data and id, as its name and value.
+fn kept(line: &str) -> Option<(&'static str, &str)> {
+    let event = field(line, "event").filter(|name| name.bytes().all(|b| b.is_ascii_graphic()));
+    let retry = field(line, "retry").filter(|time| !time.is_empty() && time.bytes().all(|b| b.is_ascii_digit()));
+    event.map(|name| ("event: ", name)).or(retry.map(|time| ("retry: ", time)))
+}
+
+/// A line of JSON without separators, which stand in strings only.
+fn escaped(line: &str) -> Cow<'_, str> {
+    use std::fmt::Write as _;
+    if !line.contains(SEPARATORS) {
+        return Cow::Borrowed(line);
+    }
+    let mut out = String::with_capacity(line.len() + 16);
+    for c in line.chars() {
+        if SEPARATORS.contains(&c) {
+            // Writing to a string does not fail.
+            let _ = write!(out, "\\u{:04x}", u32::from(c));
+        } else {
+            out.push(c);
+        }
+    }
+    Cow::Owned(out)
 }
 
 /// Lines by CR LF, LF or CR.
@@ -258,6 +302,34 @@ mod tests {
         assert_eq!(event.id(), Some("9"));
         assert_eq!(event.with(Some(b"[]"), Some("s")), "id: s\nevent: message\ndata: []\n\n");
         assert_eq!(event.with(None, None), "event: message\ndata: {\ndata: }\n\n");
+    }
+
+    #[test]
+    fn what_some_readers_take_for_another_line_is_none() {
+        let event = |text: &str| events(&[text.as_bytes()]).remove(0);
+        let separated = ["\u{85}", "\u{2028}", "\u{2029}", "\u{b}", "\u{c}", "\u{1c}"];
+        for separator in separated {
+            for text in [
+                format!(": note{separator}data: x{separator}{separator}\ndata: {{}}\n\n"),
+                format!("event: e{separator}data: x\ndata: {{}}\n\n"),
+                format!("novel: e{separator}data: x\ndata: {{}}\n\n"),
+                format!("retry: 1{separator}data: x\ndata: {{}}\n\n"),
+            ] {
+                let event = event(&text);
+                assert!(!event.is_plain(), "{text:?}");
+                let passed = String::from_utf8(event.with(None, None).to_vec()).unwrap();
+                assert!(!passed.contains(separator) && !passed.contains('x'), "{passed:?}");
+                assert_eq!(passed.trim_start_matches(":\n"), "data: {}\n\n");
+            }
+        }
+        let said = event("data: {\"a\":\"b\u{2028}\u{2028}data: x\u{85}\"}\n\n");
+        assert!(!said.is_plain());
+        assert_eq!(said.with(None, None), "data: {\"a\":\"b\\u2028\\u2028data: x\\u0085\"}\n\n");
+        assert_eq!(said.with(Some("\u{2029}".as_bytes()), None), "data: \\u2029\n\n");
+        for plain in ["data: {\"ä\":\"\u{2027}\"}\n\n", "event: message\r\nretry: 10\r\ndata: {}\r\n\r\n", ":\n\n"] {
+            assert!(event(plain).is_plain(), "{plain:?}");
+        }
+        assert!(!event(": told\n\n").is_plain() && !event("novel: 1\n\n").is_plain());
     }
 
     #[test]
