@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use portcullis_tests::backend::{Request, answer, json_answer, mcp};
-use portcullis_tests::{Backend, World, WorldBuilder};
+use portcullis_tests::{Backend, World, WorldBuilder, raw};
 use serde_json::{Value, json};
 
 fn rita(world: &World) -> String {
@@ -368,4 +368,118 @@ async fn what_speaks_of_another_request_needs_a_session() {
     assert!(backend.requests().is_empty());
     let control = world.ask(&rita(&world), "tools/list", json!({})).await;
     assert!(control["result"].is_object());
+}
+
+const HEAD_OF_EVENTS: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n";
+
+/// A server whose calls go as their argument says.
+fn as_told(request: &Request) -> Vec<u8> {
+    let message = request.json();
+    let done = mcp(&message).to_string();
+    match message["params"]["arguments"]["case"].as_str().unwrap_or_default() {
+        "array" => events(&[format!("data: [{done}]\n\n")]),
+        "stray" => events(&[format!("data: {}\n\n", mcp(&json!({ "id": "stray" }))), format!("data: {done}\n\n")]),
+        "nothing" => events(&[":\n\n".to_owned()]),
+        "cut" => format!("{HEAD_OF_EVENTS}content-length: 100\r\nconnection: close\r\n\r\n:\n\n").into_bytes(),
+        "let go" => events(&["id: 1\ndata:\n\n".to_owned()]),
+        "let go, unreadable" => events(&["id: 1\ndata:\n\n".to_owned(), format!("data: [{done}]\n\n")]),
+        "answered" => events(&[format!("data: {done}\n\n")]),
+        "401" => answer("401 Unauthorized", "application/json", &done),
+        "302" => answer("302 Found", "application/json", &done),
+        "500" => answer("500 Internal Server Error", "application/json", &done),
+        "404" => answer("404 Not Found", "application/json", "{}"),
+        "evil" => answer("200 OK", "application/jsonEVIL", &done),
+        "patch" => answer("200 OK", "application/json-patch+json", &done),
+        _ if message["method"] == "initialize" => {
+            let length = done.len();
+            format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nmcp-session-id: s\r\ncontent-length: {length}\r\n\r\n{done}")
+                .into_bytes()
+        }
+        _ => json_answer(&mcp(&message)),
+    }
+}
+
+fn told(id: u64, case: &str) -> Value {
+    json!({ "jsonrpc": "2.0", "id": id, "method": "tools/call", "params": { "name": "get_forecast", "arguments": { "case": case } } })
+}
+
+async fn session(world: &World, token: &str) -> String {
+    let hello = json!({ "jsonrpc": "2.0", "id": 0, "method": "initialize", "params": { "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": { "name": "t", "version": "1" } } });
+    world.post(token, &hello).await.headers()["mcp-session-id"].to_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn who_waits_for_an_answer_that_does_not_come_is_told_unless_the_stream_may_be_resumed() {
+    let backend = Backend::start(Arc::new(as_told)).await;
+    let world = WorldBuilder::new(&backend).start().await;
+    let token = rita(&world);
+    let session = session(&world, &token).await;
+    for (case, is_told, is_told_in_session) in [
+        ("array", true, true),
+        ("stray", true, true),
+        ("nothing", true, true),
+        ("cut", true, true),
+        ("let go", true, false),
+        ("let go, unreadable", true, true),
+        ("answered", false, false),
+    ] {
+        let mut modern = told(7, case);
+        modern["params"]["_meta"] = json!({ "io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {} });
+        let of_modern =
+            [("mcp-protocol-version", "2026-07-28"), ("mcp-method", "tools/call"), ("mcp-name", "get_forecast")];
+        let in_session = [("mcp-session-id", session.as_str())];
+        for (message, headers, is_told) in [
+            (told(7, case), &[][..], is_told),
+            (modern, &of_modern[..], is_told),
+            (told(7, case), &in_session[..], is_told_in_session),
+        ] {
+            let response = world.post_with(&token, &message, headers).await;
+            assert_eq!(response.status(), 200, "{case}");
+            let text = response.text().await.unwrap();
+            let error = text.contains("-32603") && text.contains(r#""id":7"#);
+            assert_eq!(error, is_told, "{case} {headers:?}: {text}");
+            assert_eq!(text.contains("\"result\""), case == "answered", "{case}: {text}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_of_no_use_alone_is_of_none_in_a_batch() {
+    let backend = Backend::start(Arc::new(as_told)).await;
+    let world = WorldBuilder::new(&backend).start().await;
+    let token = rita(&world);
+    let cases = ["401", "302", "500", "404", "evil", "patch", "array", "stray", "nothing", "cut", "", "answered"];
+    let batch: Vec<Value> = (0..).zip(cases).map(|(id, case)| told(id, case)).collect();
+    let legacy = [("mcp-protocol-version", "2025-03-26")];
+    let answers: Value = world.post_with(&token, &json!(batch), &legacy).await.json().await.unwrap();
+    for (id, case) in cases.iter().enumerate() {
+        assert_eq!(answers[id]["id"], json!(id), "{case}: {answers}");
+        let good = ["", "answered"].contains(case);
+        assert_eq!(answers[id]["result"].is_object(), good, "{case}: {answers}");
+        assert!(good || answers[id]["error"]["code"] == -32603, "{case}: {answers}");
+    }
+    let session = session(&world, &token).await;
+    let legacy = [("mcp-protocol-version", "2025-03-26"), ("mcp-session-id", session.as_str())];
+    let gone = world.post_with(&token, &json!([told(1, "404"), told(2, "")]), &legacy).await;
+    assert_eq!(gone.status(), 404, "its session is over");
+}
+
+#[tokio::test]
+async fn a_client_of_http_1_0_gets_no_interim_answer_and_no_stream() {
+    let backend = Backend::start(Arc::new(as_told)).await;
+    let world = WorldBuilder::new(&backend).start().await;
+    let token = rita(&world);
+    for (version, case, status) in
+        [("1.1", "", 100), ("1.0", "", 200), ("1.1", "answered", 100), ("1.0", "answered", 502)]
+    {
+        let body = told(1, case).to_string();
+        let request = format!(
+            "POST /mcp HTTP/{version}\r\nhost: 127.0.0.1:{}\r\nauthorization: Bearer {token}\r\naccept: application/json, text/event-stream\r\ncontent-type: application/json\r\nexpect: 100-continue\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+            world.port,
+            body.len()
+        );
+        let answer = raw::send(world.port, request.as_bytes()).await;
+        assert_eq!(raw::status(&answer), status, "{version} {case}: {answer}");
+        assert_eq!(answer.contains("\"result\""), status != 502, "{answer}");
+    }
 }

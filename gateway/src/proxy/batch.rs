@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
 use super::budget::Held;
+use super::deliver::Usable;
 use super::door::{Failure, Visit};
 use super::ending::End;
 use super::exchange::Exchange;
@@ -40,6 +41,10 @@ impl Visit<'_> {
             first = first.or(self.error).or(self.fault.map(|fault| fault.label));
             match result {
                 Ok(answer) => answers.extend(answer.filter(|_| wants)),
+                // It is over for all of them.
+                Err(Failure::Rejected(Rejection::UnknownSession)) if wants => {
+                    return Err(Rejection::UnknownSession.into());
+                }
                 Err(Failure::Rejected(rejection)) if wants => {
                     answers.push((rejection.response(self.mount).into_body(), self.door.budgets.answer_body()));
                 }
@@ -106,23 +111,20 @@ impl Visit<'_> {
     ) -> Result<Option<(Bytes, Held)>, Rejection> {
         let limit = self.door.settings.answer_body;
         let mut room = self.door.budgets.answer_body();
-        if reader.id.is_none() {
-            let _ = answer.whole(limit, &mut room).await;
-            return Ok(None);
-        }
-        let media = answer.header(&header::CONTENT_TYPE).unwrap_or_default().to_ascii_lowercase();
-        let encoded = answer.headers().contains_key(header::CONTENT_ENCODING);
-        let found = if encoded {
-            Err(ForwardError::broken("its encoding cannot be passed on"))
-        } else if media.starts_with("application/json") {
-            match answer.whole(limit, &mut room).await {
+        let usable = self.usable(&answer, reader).map_err(|rejection| match rejection {
+            Rejection::MethodNotAllowed => Rejection::BadGateway { id: reader.id.clone() },
+            rejection => rejection,
+        })?;
+        let found = match usable {
+            Usable::Status => {
+                let _ = answer.whole(limit, &mut room).await;
+                return Ok(None);
+            }
+            Usable::Json => match answer.whole(limit, &mut room).await {
                 Ok(body) => reader.rewrite_answer(&body).map_err(|error| ForwardError::broken(&error)),
                 Err(error) => Err(error),
-            }
-        } else if media.starts_with("text/event-stream") {
-            self.find_in_stream(answer, reader, &mut room).await
-        } else {
-            Err(ForwardError::broken("its media type is not one of MCP"))
+            },
+            Usable::Events => self.find_in_stream(answer, reader, &mut room).await,
         };
         let kept = found.and_then(|found| {
             room.resize(2 * found.len() + 1).map_err(|_spent| ForwardError::NoRoom)?;

@@ -6,7 +6,7 @@
 use std::pin::Pin;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version, header};
 
 use super::began::Named;
 use super::door::{Failure, Visit};
@@ -22,6 +22,20 @@ use crate::mcp::sse::Splitter;
 const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 const JSON: &str = "application/json";
 const EVENTS: &str = "text/event-stream";
+
+const NOT_READ: &str = "an event is not for this request, or cannot be read";
+
+/// How a stream came to its end.
+enum Ending {
+    /// With all that there was to say.
+    Whole,
+    /// Before its time, for this reason.
+    Early(End),
+    /// It broke, and nothing more comes of it.
+    Broken(ForwardError),
+    /// It broke off, and may be resumed.
+    Resumable(ForwardError),
+}
 
 /// What of an answer is of use.
 pub(super) enum Usable {
@@ -107,11 +121,19 @@ impl Visit<'_> {
         mut answer: BackendAnswer<'_>,
         reader: &Reader<'_>,
     ) -> Result<(), Failure> {
+        if exchange.version() < Version::HTTP_11 {
+            // Without framing it would look complete wherever it ended.
+            return Err(self.unusable(reader, "it is a stream, which HTTP/1.0 has no framing for").into());
+        }
         let headers = self.answer_headers(&answer, reader, EVENTS);
         exchange.begin_stream(StatusCode::OK, &headers).await?;
         self.door.metrics.streams.inc();
-        let result = self.pump(exchange, &mut answer, reader).await;
+        let ending = self.pump(exchange, &mut answer, reader).await;
         self.door.metrics.streams.dec();
+        let result = match ending {
+            Ok(ending) => self.ended(exchange, reader, ending).await,
+            Err(failure) => Err(failure),
+        };
         match result {
             Ok(()) => {
                 exchange.finish_stream().await?;
@@ -125,54 +147,86 @@ impl Visit<'_> {
         }
     }
 
+    /// Does what is left to do at the end of a stream.
+    async fn ended(&mut self, exchange: &mut Exchange, reader: &Reader<'_>, ending: Ending) -> Result<(), Failure> {
+        match ending {
+            Ending::Whole => Ok(()),
+            Ending::Early(end) => self.end_early(exchange, reader, end).await,
+            Ending::Broken(error) => {
+                let rejection = self.failed(&error, reader.id.clone());
+                if reader.id.is_none() {
+                    return Err(Failure::Gone);
+                }
+                // Whoever waits for the answer is told that none comes.
+                let body = rejection.response(self.mount).into_body();
+                Ok(exchange.send([b"data: ".as_slice(), &body, b"\n\n"].concat().into()).await?)
+            }
+            Ending::Resumable(error) => {
+                self.failed(&error, None);
+                Err(Failure::Gone)
+            }
+        }
+    }
+
     /// Passes events on until the stream, the answer or the token ends.
     async fn pump(
         &mut self,
         exchange: &mut Exchange,
         answer: &mut BackendAnswer<'_>,
         reader: &Reader<'_>,
-    ) -> Result<(), Failure> {
+    ) -> Result<Ending, Failure> {
         let idle = self.mount.replicas.any().settings().idle_timeout;
         let expires = End::expiry(self.door, reader.identity);
         let ended = End::of_stream(self.door, self.mount, reader, expires);
         tokio::pin!(ended);
         let mut splitter = Splitter::new(self.door.settings.answer_body);
         let mut room = self.door.budgets.answer_body();
+        // A client that can go on behind its last event does that, if it sees the stream break off.
+        let mut resumable = reader.purpose == Purpose::Stream;
+        let broken = |error, resumable| if resumable { Ending::Resumable(error) } else { Ending::Broken(error) };
         loop {
             // The end first: a server that always has something to say does not put it off.
             let piece = tokio::select! {
                 biased;
-                end = &mut ended => return self.end_early(exchange, reader, end).await,
+                end = &mut ended => return Ok(Ending::Early(end)),
                 piece = answer.next_piece(idle) => piece,
                 gone = exchange.gone() => return Err(gone.into()),
             };
             let piece = match piece {
                 Ok(Some(piece)) => piece,
-                Ok(None) => return Ok(()),
-                Err(error) => return Err(self.broken(&error)),
+                Ok(None) if resumable || reader.id.is_none() => return Ok(Ending::Whole),
+                Ok(None) => return Ok(Ending::Broken(ForwardError::broken("its stream ended without an answer"))),
+                Err(error) => return Ok(broken(error, resumable)),
             };
             splitter.push(&piece);
-            while let Some(event) = splitter.next_event().map_err(|error| self.broken_text(&error.to_string()))? {
+            loop {
+                let event = match splitter.next_event() {
+                    Ok(Some(event)) => event,
+                    Ok(None) => break,
+                    Err(error) => return Ok(Ending::Broken(ForwardError::broken(&error))),
+                };
                 let (bytes, is_last) = match reader.rewrite_event(&event) {
                     Ok(Passed::On(bytes)) => (bytes, false),
                     Ok(Passed::Dropped) => continue,
                     Ok(Passed::Last(bytes)) => (bytes, true),
-                    Ok(Passed::Closed) => return self.end_early(exchange, reader, End::Closed).await,
-                    Err(Unreadable) => {
-                        return Err(self.broken_text("an event is not for this request, or cannot be read"));
-                    }
+                    Ok(Passed::Closed) => return Ok(Ending::Early(End::Closed)),
+                    // It would be no better for being sent again.
+                    Err(Unreadable) => return Ok(Ending::Broken(ForwardError::broken(&NOT_READ))),
                 };
+                resumable |= reader.may_resume_after(&event);
                 if is_last {
                     self.note(&reader.told);
                     self.heard();
                 }
                 match self.pass_on(exchange, bytes, ended.as_mut()).await? {
-                    _ if is_last => return Ok(()),
-                    Some(end) => return self.end_early(exchange, reader, end).await,
+                    _ if is_last => return Ok(Ending::Whole),
+                    Some(end) => return Ok(Ending::Early(end)),
                     None => {}
                 }
             }
-            room.resize(splitter.pending()).map_err(|_spent| self.broken(&ForwardError::NoRoom))?;
+            if room.resize(splitter.pending()).is_err() {
+                return Ok(broken(ForwardError::NoRoom, resumable));
+            }
         }
     }
 
@@ -234,15 +288,6 @@ impl Visit<'_> {
 
     fn unusable(&mut self, reader: &Reader<'_>, why: &str) -> Rejection {
         self.failed(&ForwardError::Broken(why.to_owned()), reader.id.clone())
-    }
-
-    fn broken(&mut self, error: &ForwardError) -> Failure {
-        self.failed(error, None);
-        Failure::Gone
-    }
-
-    fn broken_text(&mut self, why: &str) -> Failure {
-        self.broken(&ForwardError::Broken(why.to_owned()))
     }
 }
 

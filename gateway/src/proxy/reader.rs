@@ -154,6 +154,12 @@ impl<'a> Reader<'a> {
         self.purpose == Purpose::Answer && self.method == Some(Method::Initialize)
     }
 
+    /// Whether a client may resume the stream behind this event, should it break off there.
+    pub(super) fn may_resume_after(&self, event: &Event) -> bool {
+        let in_session = self.session.raw.is_some() || matches!(self.key, Cow::Owned(_));
+        in_session && self.era == Era::Legacy && event.id().is_some_and(|id| !id.is_empty())
+    }
+
     /// The list that the answer holds, if it is one that is filtered.
     fn list(&self) -> Option<ListKind> {
         match self.method? {
@@ -360,7 +366,7 @@ impl<'a> Reader<'a> {
     /// worth nothing there. From 2026-07-28 on streams are not resumed, and events have no ids.
     fn sealed(&self, event: &Event, data: Option<&[u8]>) -> Result<Bytes, Unreadable> {
         let id = match event.id() {
-            None if data.is_none() => return Ok(event.bytes().clone()),
+            None if data.is_none() && event.is_plain() => return Ok(event.bytes().clone()),
             None => None,
             Some(_) if self.era == Era::Modern => None,
             Some("") => Some(String::new()),
