@@ -149,7 +149,7 @@ async fn an_answer_in_a_stream_is_told_apart_as_well_and_so_is_each_message_of_a
         );
         assert!(metrics.lines().any(|found| found == line), "`{line}` is not in\n{metrics}");
     }
-    let outcomes: Vec<Value> = world.audit(7).await.into_iter().filter(|line| line["type"] == "mcp.outcome").collect();
+    let outcomes: Vec<Value> = world.audit(8).await.into_iter().filter(|line| line["type"] == "mcp.outcome").collect();
     let errors: Vec<Option<&str>> = outcomes.iter().map(|line| line["error"].as_str()).collect();
     assert_eq!(errors, [None, Some("tool_error"), Some("tool_error")], "the first of a batch counts");
 }
