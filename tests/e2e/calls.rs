@@ -303,7 +303,7 @@ async fn a_list_in_an_event_stream_is_filtered_like_any_other() {
     let token = world.identity.mint("rita", &Value::Null);
     let list = json!({ "jsonrpc": "2.0", "id": 5, "method": "tools/list" });
     let text = world.post(&token, &list).await.text().await.unwrap();
-    assert!(text.starts_with(": hello\n\nid: ") && text.contains("\ndata:\n\n"), "{text}");
+    assert!(text.starts_with(":\n\nid: ") && text.contains("\ndata: \n\n"), "{text}");
     assert!(text.contains("notifications/message") && text.contains("get_forecast"));
     assert!(text.matches("id: ").count() == 2 && !text.contains("id: 1\n") && !text.contains("id: 2\n"), "{text}");
     assert!(!text.contains("delete_station") && !text.contains("untagged"));
