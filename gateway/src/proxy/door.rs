@@ -1,4 +1,5 @@
-//! The steps of a request to a backend, one after another; see [`super`] for the order.
+//! The steps of a request to a backend, one after another; see [`super`] for the order. Longer than other files, so that
+//! they can be read in one place.
 
 use std::net::IpAddr;
 use std::sync::Arc;
