@@ -1,5 +1,6 @@
 //! Who an answer is for, and what becomes of it on the way: lists filtered, introductions trimmed, states, tasks and
-//! event ids sealed, questions that the backend's features do not cover left out.
+//! event ids sealed, questions that the backend's features do not cover left out. One type all through, and longer than
+//! other files for that.
 
 use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
