@@ -1,6 +1,8 @@
 //! The `params` of a message as a backend gets them: what the gateway handed out sealed is opened, what the backend's
 //! features or the caller's roles do not cover is taken out, and everything else stays as it was.
 
+use std::cell::LazyCell;
+
 use super::edit::{Edit, Uneditable, edit, quoted, text};
 use super::jsonrpc::RequestId;
 use super::method::Method;
@@ -59,14 +61,15 @@ pub(super) fn settle(
 }
 
 fn meta(object: &str, terms: &Terms<'_>) -> Result<Option<String>, Uneditable> {
+    let context = LazyCell::new(|| context(object));
     edit(object, &mut |name, value| match name {
         CAPABILITIES => terms.features.restrict(value).map(Edit::to),
         LOG_LEVEL => Ok(Edit::keep_if(terms.features.logging)),
         "progressToken" => Ok(Edit::keep_if(terms.features.progress)),
         RELATED_TASK => Ok(Edit::Drop),
-        PARENT => Ok(Edit::keep_if(context(object).is_some())),
+        PARENT => Ok(Edit::keep_if(context.is_some())),
         // Beside a context alone does it mean anything (W3C Trace Context section 3.3).
-        STATE => Ok(Edit::keep_if(context(object).is_some_and(|context| context.state.is_some()))),
+        STATE => Ok(Edit::keep_if(context.as_ref().is_some_and(|context| context.state.is_some()))),
         _ => Ok(Edit::Keep),
     })
 }
