@@ -1,11 +1,17 @@
 //! Server-sent events (WHATWG HTML section 9.2), cut out of a byte stream in any chunking and with any line ending.
 //!
-//! Events whose data is not rewritten pass as they came, if all readers find the same in them; the last one is dropped when the stream ends inside
-//! it. An event is bounded, so that a stream cannot fill the memory.
+//! Events whose data is not rewritten pass as they came, if all readers find the same in them; the last one is dropped
+//! when the stream ends inside it. An event is bounded, so that a stream cannot fill the memory.
 
 use std::borrow::Cow;
 
 use bytes::{Buf, Bytes, BytesMut};
+
+/// An event that is this one message of JSON-RPC, which has no line breaks.
+#[must_use]
+pub fn message(json: &[u8]) -> Bytes {
+    [b"data: ".as_slice(), json, b"\n\n"].concat().into()
+}
 
 /// Cuts a stream into events.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
 use super::budget::Held;
-use super::deliver::Usable;
+use super::deliver::{Usable, response};
 use super::door::{Failure, Visit};
 use super::ending::End;
 use super::exchange::Exchange;
@@ -54,7 +54,7 @@ impl Visit<'_> {
         }
         // The batch as a whole ends with the first thing that went wrong in it.
         self.error = first;
-        let (response, _room) = response(answers);
+        let (response, _room) = joined(answers);
         Ok(exchange.answer(response).await?)
     }
 
@@ -156,7 +156,7 @@ impl Visit<'_> {
 }
 
 /// The array of them, and the room that it takes; each is let go once it stands in it.
-fn response(answers: Vec<(Bytes, Held)>) -> (Response<Bytes>, Vec<Held>) {
+fn joined(answers: Vec<(Bytes, Held)>) -> (Response<Bytes>, Vec<Held>) {
     let mut headers = HeaderMap::new();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     let mut room = Vec::with_capacity(answers.len());
@@ -165,7 +165,7 @@ fn response(answers: Vec<(Bytes, Held)>) -> (Response<Bytes>, Vec<Held>) {
     for (answer, mut held) in answers {
         body.push(if body.is_empty() { b'[' } else { b',' });
         body.extend_from_slice(&answer);
-        // Less than it holds always fits.
+        // An answer gives back half of its room; what a refusal takes is next to nothing.
         let _ = held.resize(answer.len() + 1);
         room.push(held);
     }
@@ -173,8 +173,5 @@ fn response(answers: Vec<(Bytes, Held)>) -> (Response<Bytes>, Vec<Held>) {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         body.push(b']');
     }
-    let mut response = Response::new(body.into());
-    *response.status_mut() = status;
-    *response.headers_mut() = headers;
-    (response, room)
+    (response(status, headers, body.into()), room)
 }

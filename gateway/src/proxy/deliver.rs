@@ -17,7 +17,7 @@ use super::reader::{Passed, Purpose, Reader};
 use super::rejection::Rejection;
 use super::session::Session;
 use crate::mcp::list_filter::Unreadable;
-use crate::mcp::sse::Splitter;
+use crate::mcp::sse::{self, Splitter};
 
 const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 const JSON: &str = "application/json";
@@ -158,8 +158,7 @@ impl Visit<'_> {
                     return Err(Failure::Gone);
                 }
                 // Whoever waits for the answer is told that none comes.
-                let body = rejection.response(self.mount).into_body();
-                Ok(exchange.send([b"data: ".as_slice(), &body, b"\n\n"].concat().into()).await?)
+                Ok(exchange.send(sse::message(rejection.response(self.mount).body())).await?)
             }
             Ending::Resumable(error) => {
                 self.failed(&error, None);
@@ -291,7 +290,7 @@ impl Visit<'_> {
     }
 }
 
-fn response(status: StatusCode, headers: HeaderMap, body: Bytes) -> Response<Bytes> {
+pub(super) fn response(status: StatusCode, headers: HeaderMap, body: Bytes) -> Response<Bytes> {
     let mut response = Response::new(body);
     *response.status_mut() = status;
     *response.headers_mut() = headers;

@@ -10,7 +10,7 @@ use super::lifecycle::Stage;
 use super::mount::Mount;
 use super::reader::Reader;
 use crate::authn::{Standing, VerifiedIdentity};
-use crate::mcp::{Method, RequestId, error_body};
+use crate::mcp::{Method, RequestId, error_body, sse};
 
 /// Outside the ranges that JSON-RPC and MCP keep for themselves (MCP 2026-07-28, basic/index section Error Codes).
 const TOKEN_EXPIRED: i64 = -31401;
@@ -102,7 +102,7 @@ impl End {
             Self::Token => (TOKEN_EXPIRED, "The access token has expired; refresh it and ask again"),
             Self::Revoked => (TOKEN_REVOKED, "The access token was revoked; refresh it, or authorize again"),
             Self::Unknown => (UNAVAILABLE, "It is not known at the moment which tokens were revoked; ask again later"),
-            Self::News => (UNAVAILABLE, "The stream has ended; ask again"),
+            Self::News => (UNAVAILABLE, "The gateway is restarting, or its rules have changed; ask again"),
             Self::Unanswered => {
                 (UNAVAILABLE, "The gateway is restarting; it is not known whether the request was carried out")
             }
@@ -115,10 +115,7 @@ impl End {
     /// (Server-Sent Events, the `retry` field).
     pub(super) fn last_event(self, reader: &Reader<'_>) -> Option<Bytes> {
         match (&reader.id, self) {
-            (Some(id), _) => {
-                let body = self.error(Some(id));
-                Some([b"data: ".as_slice(), &body, b"\n\n"].concat().into())
-            }
+            (Some(id), _) => Some(sse::message(&self.error(Some(id)))),
             (None, Self::Token | Self::Revoked | Self::Unknown | Self::Closed) => None,
             (None, _) => {
                 let retry = RETRY.as_millis();

@@ -14,7 +14,7 @@ use portcullis_policy::{Denial, DenialKind};
 use super::ending::End;
 use super::exchange::BodyFault;
 use super::mount::Mount;
-use crate::authn::{AuthnError, challenge};
+use crate::authn::{self, AuthnError, challenge};
 use crate::limit::TooOften;
 use crate::mcp::{Era, Refusal, RequestId, error_body};
 use crate::metrics::Reason;
@@ -218,7 +218,12 @@ impl Rejection {
             Self::MethodNotAllowed => "the HTTP method is not served here".to_owned(),
             Self::UnsupportedMediaType => "the body is not plain application/json".to_owned(),
             Self::Unauthenticated(failure) => failure.to_string(),
-            Self::Over { end, .. } => format!("ended before it was sent: {}", end.label()),
+            Self::Over { end: End::News, .. } => {
+                "the rest of a batch is not sent: a reload has changed what its backend is served by".to_owned()
+            }
+            Self::Over { end, .. } => {
+                format!("the token was good when the request began, and is no more: {}", end.label())
+            }
             Self::Unreadable(refusal) => format!("{} ({})", refusal.message(), refusal.code()),
             Self::BadBatch => "a batch initializes, or uses an id twice".to_owned(),
             Self::TooOften { .. } => {
@@ -371,7 +376,9 @@ fn over(id: Option<&RequestId>, end: End, mount: &Mount) -> Response<Bytes> {
     let body = end.error(id);
     match end {
         End::Token | End::Revoked => {
-            let value = challenge::unauthorized(&AuthnError::Malformed, &mount.resource_metadata, &mount.scope);
+            // Whatever ended a token, the challenge is the one of a token that is good no more.
+            let ended = AuthnError::from(authn::Reason::Revoked);
+            let value = challenge::unauthorized(&ended, &mount.resource_metadata, &mount.scope);
             with(json(StatusCode::UNAUTHORIZED, body), header::WWW_AUTHENTICATE, &value)
         }
         End::Unknown | End::News | End::Unanswered => {
