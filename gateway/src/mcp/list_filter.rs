@@ -2,8 +2,8 @@
 //! as they were, byte for byte.
 //!
 //! One pass finds the items as slices, a second reads each item's name. From 2026-07-28 on, a list is its caller's
-//! alone, and not for long (`caching`), whatever the backend said; and it is complete: a list asks nothing back. One that does, or that can be read in more than one way, is unreadable, and an
-//! unreadable list is never passed on.
+//! alone, and not for long (`caching`), whatever the backend said; and it is complete: a list asks nothing back. One that
+//! does, or that can be read in more than one way, is unreadable, and an unreadable list is never passed on.
 
 mod visit;
 
@@ -134,33 +134,6 @@ pub fn filter_items(
         return Ok(Filtered { body: body.clone(), shown: 0, hidden: 0, id_at: None });
     }
     rewrite(body, text, &found, kind, era, keep)
-}
-
-/// Filters whatever list an answer holds, when its request is not known (an answer that arrives on a session's
-/// stream). `keep` is asked with the kind of the list, and gets the name and the item.
-///
-/// # Errors
-///
-/// As [`filter`].
-pub fn filter_by_shape(
-    body: &Bytes,
-    era: Era,
-    keep: &mut dyn FnMut(ListKind, &str, &str) -> Fate,
-) -> Result<Filtered, Unreadable> {
-    let mut filtered = Filtered { body: body.clone(), shown: 0, hidden: 0, id_at: None };
-    for kind in ListKind::WITH_ITEMS {
-        let current = filtered.body.clone();
-        let text = std::str::from_utf8(&current).map_err(|_not_utf8| Unreadable)?;
-        let found = visit::find(text, kind.member()).ok_or(Unreadable)?;
-        if found.is_error || found.items.is_none() {
-            continue;
-        }
-        let one = rewrite(&current, text, &found, kind, era, &mut |name, item| keep(kind, name, item))?;
-        filtered.body = one.body;
-        filtered.shown += one.shown;
-        filtered.hidden += one.hidden;
-    }
-    Ok(filtered)
 }
 
 fn rewrite(

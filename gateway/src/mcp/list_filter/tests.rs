@@ -152,17 +152,6 @@ fn an_id_is_the_same_however_it_is_escaped() {
     assert_eq!(filtered(asked("\"ä\"")), Err(Unreadable));
 }
 
-#[test]
-fn a_list_on_a_stream_is_known_by_its_shape() {
-    let body = r#"{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"a"},{"name":"b"}],"prompts":[{"name":"p"}]}}"#;
-    let filtered = filter_by_shape(&Bytes::from_static(body.as_bytes()), Era::Legacy, &mut |kind, name, _| {
-        Fate::shown_if(kind == ListKind::Tools && name == "a")
-    })
-    .unwrap();
-    assert_eq!((filtered.shown, filtered.hidden), (1, 2));
-    assert_eq!(filtered.body, r#"{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"a"}],"prompts":[]}}"#.as_bytes());
-}
-
 proptest! {
     #[test]
     fn exactly_the_kept_items_stay_and_all_else_is_untouched(
