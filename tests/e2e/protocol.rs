@@ -1,5 +1,4 @@
-//! What the revisions have beside calls and lists: batches, rounds, tasks, subscriptions, resumed streams, and what a
-//! server may ask of a client.
+//! What the revisions have beside calls and lists: batches, rounds, subscriptions, resumed streams.
 
 use std::sync::Arc;
 
@@ -71,6 +70,38 @@ async fn a_batch_is_decided_message_by_message() {
 }
 
 #[tokio::test]
+async fn a_batch_without_its_revision_is_of_a_session_that_has_batches() {
+    let script = |request: &Request| {
+        let message = request.json();
+        let media = if message["method"] == "initialize" {
+            "application/json\r\nmcp-session-id: raw"
+        } else {
+            "application/json"
+        };
+        answer("200 OK", media, &mcp(&message).to_string())
+    };
+    let backend = Backend::start(Arc::new(script)).await;
+    let world = WorldBuilder::new(&backend).start().await;
+    let rita = rita(&world);
+    let batch = json!([{ "jsonrpc": "2.0", "id": 1, "method": "tools/list" }]);
+    for (asked, status) in [("2025-03-26", 200), ("2025-06-18", 400), ("2025-11-25", 400), ("novel", 400)] {
+        let hello =
+            json!({ "protocolVersion": asked, "capabilities": {}, "clientInfo": { "name": "t", "version": "1" } });
+        let hello = json!({ "jsonrpc": "2.0", "id": 0, "method": "initialize", "params": hello });
+        let begun = world.post(&rita, &hello).await;
+        let session = begun.headers()["mcp-session-id"].to_str().unwrap();
+        let before = backend.requests().len();
+        let response = world.post_with(&rita, &batch, &[("mcp-session-id", session)]).await;
+        assert_eq!(response.status(), status, "{asked}");
+        assert_eq!(backend.requests().len(), before + usize::from(status == 200), "{asked}");
+        // The revision that was agreed on may be an older one than was asked for, and its client says so.
+        let told = [("mcp-session-id", session), ("mcp-protocol-version", "2025-03-26")];
+        assert_eq!(world.post_with(&rita, &batch, &told).await.status(), 200, "{asked}");
+    }
+    assert_eq!(world.post(&rita, &batch).await.status(), 200, "whoever keeps no session");
+}
+
+#[tokio::test]
 async fn a_round_goes_on_for_the_caller_and_the_tool_it_was_begun_for() {
     let script = |request: &Request| {
         let message = request.json();
@@ -106,43 +137,6 @@ async fn a_round_goes_on_for_the_caller_and_the_tool_it_was_begun_for() {
     assert_eq!(backend.requests().len(), before);
     let ended = world.ask_modern(&alice, "tools/call", Some("get_forecast"), again("get_forecast", &state)).await;
     assert_eq!(ended["result"]["resultType"], "complete", "{ended}");
-}
-
-#[tokio::test]
-async fn a_question_that_the_backend_may_not_ask_is_not_passed() {
-    let script = |request: &Request| {
-        let message = request.json();
-        if message["params"]["_meta"].is_object() {
-            let ask =
-                json!({ "method": "elicitation/create", "params": { "mode": "url", "url": "https://evil.example" } });
-            return result(request, &json!({ "resultType": "input_required", "inputRequests": { "a": ask } }));
-        }
-        let ask = |id: &str, method: &str, params: &str| {
-            format!("data: {{\"jsonrpc\":\"2.0\",\"id\":\"{id}\",\"method\":\"{method}\",\"params\":{params}}}\n\n")
-        };
-        let end = json!({ "jsonrpc": "2.0", "id": message["id"], "result": { "content": [] } });
-        events(&[
-            ask("a", "elicitation/create", r#"{"mode":"url","url":"https://evil.example"}"#),
-            ask("b", "sampling/createMessage", "{}"),
-            ask("c", "tasks/get", "{}"),
-            ask("d", "roots/list", "{}"),
-            format!("data: {end}\n\n"),
-        ])
-    };
-    let backend = Backend::start(Arc::new(script)).await;
-    let world = WorldBuilder::new(&backend).features("roots").start().await;
-    let call = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": { "name": "get_forecast" } });
-    let stream = world.post(&rita(&world), &call).await.text().await.unwrap();
-    assert!(stream.contains("roots/list") && stream.contains("\"content\""), "{stream}");
-    for absent in ["evil.example", "sampling", "tasks/get"] {
-        assert!(!stream.contains(absent), "{stream}");
-    }
-    let modern =
-        world.ask_modern(&rita(&world), "tools/call", Some("get_forecast"), json!({ "name": "get_forecast" })).await;
-    assert!(modern["error"].is_object() && !modern.to_string().contains("evil.example"), "{modern}");
-    let hello = json!({ "protocolVersion": "2025-11-25", "capabilities": { "sampling": {}, "roots": {}, "elicitation": {} }, "clientInfo": {} });
-    world.ask(&rita(&world), "initialize", hello).await;
-    assert_eq!(backend.requests().last().unwrap().json()["params"]["capabilities"], json!({ "roots": {} }));
 }
 
 #[tokio::test]
@@ -194,51 +188,6 @@ async fn what_is_listed_or_discovered_asks_nothing_back() {
             assert!(status == 200 && body.contains(r#""resultType":"complete""#), "{method}: {status} {body}");
         }
     }
-}
-
-#[tokio::test]
-async fn a_task_is_its_callers_where_tasks_are_named() {
-    let script = |request: &Request| {
-        let message = request.json();
-        match message["method"].as_str().unwrap() {
-            "tools/call" if message["params"]["task"].is_object() => {
-                result(request, &json!({ "task": { "taskId": "raw-task", "status": "working" } }))
-            }
-            "tasks/get" => result(request, &json!({ "taskId": message["params"]["taskId"], "status": "completed" })),
-            "tasks/result" => result(
-                request,
-                &json!({ "content": [], "_meta": { "io.modelcontextprotocol/related-task": { "taskId": "raw-task" } } }),
-            ),
-            _ => result(request, &json!({ "content": [] })),
-        }
-    };
-    let backend = Backend::start(Arc::new(script)).await;
-    let words = "elicitation, sampling, roots, logging, progress, tasks";
-    let world = WorldBuilder::new(&backend).features(words).start().await;
-    let rita = rita(&world);
-    let call = json!({ "name": "get_forecast", "arguments": {}, "task": { "ttl": 1000 } });
-    let begun = world.ask(&rita, "tools/call", call.clone()).await;
-    let task = begun["result"]["task"]["taskId"].as_str().unwrap().to_owned();
-    assert!(!task.contains("raw"), "{begun}");
-    let got = world.ask(&rita, "tasks/get", json!({ "taskId": task })).await;
-    assert_eq!(got["result"]["taskId"], json!(task), "{got}");
-    assert_eq!(backend.requests().last().unwrap().json()["params"]["taskId"], "raw-task");
-    let ended = world.ask(&rita, "tasks/result", json!({ "taskId": task })).await;
-    assert_eq!(ended["result"]["_meta"]["io.modelcontextprotocol/related-task"]["taskId"], json!(task));
-
-    let before = backend.requests().len();
-    let dora = world.identity.mint("alice", &Value::Null);
-    for (token, id) in [(&dora, task.as_str()), (&rita, "raw-task"), (&rita, &task[2..])] {
-        let refused = world.ask(token, "tasks/get", json!({ "taskId": id })).await;
-        assert_eq!(refused["error"], json!({ "code": -32602, "message": "Task not found" }));
-    }
-    assert_eq!(world.ask(&rita, "tasks/list", json!({})).await["error"]["code"], -32601);
-    assert_eq!(backend.requests().len(), before);
-
-    let plain = WorldBuilder::new(&backend).start().await;
-    let token = plain.identity.mint("rita", &Value::Null);
-    assert!(plain.ask(&token, "tools/call", call).await["result"]["content"].is_array());
-    assert_eq!(plain.ask(&token, "tasks/get", json!({ "taskId": task })).await["error"]["code"], -32601);
 }
 
 #[tokio::test]

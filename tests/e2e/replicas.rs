@@ -186,3 +186,42 @@ async fn a_call_that_a_server_took_is_never_given_to_another() {
     assert_eq!(answers, [[200; 5], [502; 5]].concat());
     assert_eq!((calls(&one), calls(&other)), (5, 5), "each was taken by one server");
 }
+
+#[tokio::test]
+async fn in_a_batch_every_task_goes_to_the_server_that_gave_it() {
+    let giving = async |name: &'static str| {
+        let script = move |request: &Request| {
+            let message = request.json();
+            let result = match message["method"].as_str() {
+                Some("tools/call") => json!({ "task": { "taskId": name, "status": "working" } }),
+                _ => json!({ "taskId": message["params"]["taskId"], "status": "completed" }),
+            };
+            json_answer(&json!({ "jsonrpc": "2.0", "id": message["id"], "result": result }))
+        };
+        Backend::start(Arc::new(script)).await
+    };
+    let (one, other) = (giving("one").await, giving("other").await);
+    let world = WorldBuilder::new(&one).replica(&other.url()).features("tasks").start().await;
+    let token = world.identity.mint("rita", &Value::Null);
+    let mut tasks = Vec::new();
+    for _ in 0..2 {
+        let call = json!({ "name": "get_forecast", "arguments": {}, "task": {} });
+        let begun = world.ask(&token, "tools/call", call).await;
+        tasks.push(begun["result"]["task"]["taskId"].clone());
+    }
+    for order in [[0, 1, 0], [1, 0, 1]] {
+        let get = |(id, task): (usize, usize)| json!({ "jsonrpc": "2.0", "id": id, "method": "tasks/get", "params": { "taskId": tasks[task] } });
+        let batch: Value = order.into_iter().enumerate().map(get).collect();
+        let response = world.post_with(&token, &batch, &[("mcp-protocol-version", "2025-03-26")]).await;
+        let answers: Value = response.json().await.unwrap();
+        for (at, task) in order.into_iter().enumerate() {
+            assert_eq!(answers[at]["result"]["taskId"], tasks[task], "{answers}");
+        }
+    }
+    for (backend, name) in [(&one, "one"), (&other, "other")] {
+        let asked = backend.requests().into_iter().map(|request| request.json());
+        let asked: Vec<Value> = asked.filter(|message| message["method"] == "tasks/get").collect();
+        assert_eq!(asked.len(), 3);
+        assert!(asked.iter().all(|message| message["params"]["taskId"] == name), "{asked:?}");
+    }
+}

@@ -23,7 +23,7 @@ pub fn split_batch(body: &Bytes, headers: &RequestMetadata<'_>) -> Result<Option
     // Without the header it is a client of 2025-03-26 (2025-06-18, basic/transports).
     let oldest = ProtocolVersion::V2025_03_26;
     if headers.protocol_version.is_some_and(|version| trim(version) != oldest.as_str()) {
-        return Err(Refusal::request("Batches are not part of this revision", None));
+        return Err(no_batch());
     }
     let text = std::str::from_utf8(body).map_err(|_not_utf8| Refusal::parse("Parse error: not UTF-8"))?;
     let messages: Vec<&RawValue> = serde_json::from_str(text).map_err(|_not_json| Refusal::parse("Parse error"))?;
@@ -31,6 +31,12 @@ pub fn split_batch(body: &Bytes, headers: &RequestMetadata<'_>) -> Result<Option
         return Err(Refusal::request("A batch has between 1 and 50 messages", None));
     }
     Ok(Some(messages.iter().map(|message| body.slice_ref(message.get().as_bytes())).collect()))
+}
+
+/// What is said to a batch in a revision that has none.
+#[must_use]
+pub fn no_batch() -> Refusal {
+    Refusal::request("Batches are not part of this revision", None)
 }
 
 #[cfg(test)]

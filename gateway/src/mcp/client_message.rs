@@ -283,6 +283,16 @@ impl ClientMessage {
         matches!(self.method, Some(Method::Cancelled | Method::Progress | Method::RootsListChanged))
     }
 
+    /// Whether it begins a session of a client that may send batches: it asks for 2025-03-26.
+    #[must_use]
+    pub fn may_batch(&self) -> bool {
+        let asked = || {
+            let params = members(std::str::from_utf8(self.params.as_ref()?).ok()?)?;
+            text(get(&params, "protocolVersion")?)
+        };
+        self.method == Some(Method::Initialize) && asked().as_deref() == Some(ProtocolVersion::V2025_03_26.as_str())
+    }
+
     /// What it reaches for.
     #[must_use]
     pub fn target(&self) -> Option<&Target> {

@@ -13,6 +13,7 @@ use bytes::Bytes;
 
 use super::answer;
 use super::caching::{self, PRIVATE, SCOPE};
+use super::error_data::error_of_list;
 use super::jsonrpc::RequestId;
 use super::version::Era;
 use visit::{Found, Span};
@@ -94,7 +95,7 @@ impl Fate {
 pub struct Unreadable;
 
 /// Filters the answer to the request `id`; `keep` says of a name, URI or template whether it stays. An error answer
-/// passes as it is.
+/// passes with its code, its message and what the protocol itself says of it.
 ///
 /// # Errors
 ///
@@ -124,14 +125,14 @@ pub fn filter_items(
     let text = std::str::from_utf8(body).map_err(|_not_utf8| Unreadable)?;
     let found = visit::find(text, kind.member()).ok_or(Unreadable)?;
     if found.is_error && found.id == Some("null") {
-        let body = answer::address_error(body, id).ok_or(Unreadable)?;
+        let body = error_of_list(&answer::address_error(body, id).ok_or(Unreadable)?)?;
         return Ok(Filtered { body, shown: 0, hidden: 0, id_at: None });
     }
     if found.id.and_then(RequestId::from_json).as_ref() != Some(id) || found.has_other_list {
         return Err(Unreadable);
     }
     if found.is_error {
-        return Ok(Filtered { body: body.clone(), shown: 0, hidden: 0, id_at: None });
+        return Ok(Filtered { body: error_of_list(body)?, shown: 0, hidden: 0, id_at: None });
     }
     rewrite(body, text, &found, kind, era, keep)
 }

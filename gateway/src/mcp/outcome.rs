@@ -9,6 +9,7 @@ use super::edit::{Edit, Uneditable, edit, quoted, text};
 use super::jsonrpc::members;
 use super::list_filter::Unreadable;
 use super::method::Method;
+use super::server_message;
 use super::settle::{RELATED_TASK, has_rounds};
 use super::target::Target;
 use super::terms::{Place, Task, Terms};
@@ -89,7 +90,7 @@ fn result(json: &str, question: &Question<'_>, terms: &Terms<'_>) -> Result<Opti
     }
     let edited = edit(json, &mut |name, value| match name {
         "requestState" if rounds => state(value, question, terms).map(Edit::Replace),
-        "inputRequests" if rounds || governed => questions(value, terms).map(|()| Edit::Keep),
+        "inputRequests" if rounds || governed => questions(value, terms).map(Edit::to),
         "requestState" | "inputRequests" if !legacy => Err(Uneditable),
         SCOPE if !legacy => Ok(if value == PRIVATE { Edit::Keep } else { Edit::Replace(PRIVATE.to_owned()) }),
         // A task's is the time that it lives.
@@ -121,10 +122,10 @@ fn state(value: &str, question: &Question<'_>, terms: &Terms<'_>) -> Result<Stri
     Ok(quoted(&sealed))
 }
 
-/// Every question has to be one that the features cover.
-fn questions(value: &str, terms: &Terms<'_>) -> Result<(), Uneditable> {
-    for (_, request) in members(value).ok_or(Uneditable)? {
-        let request = members(request.get()).ok_or(Uneditable)?;
+/// Every question has to be one that the features cover, and is asked as it would be on a stream.
+fn questions(value: &str, terms: &Terms<'_>) -> Result<Option<String>, Uneditable> {
+    edit(value, &mut |_, question| {
+        let request = members(question).ok_or(Uneditable)?;
         if request.iter().any(|(name, _)| resembles(name, &["method", "params"])) {
             return Err(Uneditable);
         }
@@ -133,8 +134,12 @@ fn questions(value: &str, terms: &Terms<'_>) -> Result<(), Uneditable> {
         if method == "ping" || !terms.features.may_ask(&method, get("params")) {
             return Err(Uneditable);
         }
-    }
-    Ok(())
+        let asked = |name: &str, value: &str| match name {
+            "params" => server_message::asked(&method, value, terms).map(Edit::to),
+            _ => Ok(Edit::Keep),
+        };
+        edit(question, &mut |name, value| asked(name, value)).map(Edit::to)
+    })
 }
 
 /// A task's id as the client gets to hold it: the one it showed, or a new one.

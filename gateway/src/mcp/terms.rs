@@ -45,6 +45,8 @@ pub struct Terms<'a> {
     pub seals: &'a dyn Seals,
     /// Whether a resource is open to the caller.
     pub resource: &'a (dyn Fn(&str) -> bool + Sync),
+    /// Whether a tool of this name is there and closed to the caller.
+    pub hides: &'a (dyn Fn(&str) -> bool + Sync),
 }
 
 /// A task as the gateway knows it.
@@ -89,6 +91,6 @@ impl Seals for Strict {
 
 impl Default for Terms<'_> {
     fn default() -> Self {
-        Self { features: Features::default(), seals: &Strict, resource: &|_| false }
+        Self { features: Features::default(), seals: &Strict, resource: &|_| false, hides: &|_| false }
     }
 }

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
 use super::budget::Held;
 use super::deliver::{Usable, response};
-use super::door::{Failure, Visit};
+use super::door::{Addressed, Failure, VERSION, Visit};
 use super::ending::End;
 use super::exchange::Exchange;
 use super::forward::{BackendAnswer, ForwardError};
@@ -17,7 +17,7 @@ use super::session::Session;
 use crate::authn::VerifiedIdentity;
 use crate::clock::Stopwatch;
 use crate::mcp::sse::Splitter;
-use crate::mcp::{ClientMessage, Kind, Method};
+use crate::mcp::{ClientMessage, Kind, Method, no_batch};
 
 impl Visit<'_> {
     /// Decides and forwards each message, and answers with what came of those that want an answer.
@@ -25,15 +25,21 @@ impl Visit<'_> {
         &mut self,
         exchange: &mut Exchange,
         identity: &VerifiedIdentity,
-        messages: Vec<ClientMessage>,
+        addressed: Vec<Addressed>,
     ) -> Result<(), Failure> {
+        let (messages, givers): (Vec<_>, Vec<_>) = addressed.into_iter().unzip();
         self.check_batch(identity, &messages)?;
         self.check_rate(identity, &messages)?;
         let session = self.session_of(exchange, identity, "batch", true)?;
+        // Without the header it is a client of 2025-03-26 (2025-06-18, basic/transports), unless its session says not.
+        if !session.may_batch && exchange.header(&VERSION).is_none() {
+            return Err(self.refuse(Some(identity), "batch", Rejection::Unreadable(no_batch())));
+        }
         let mut answers = Vec::with_capacity(messages.len());
         let mut first = None;
-        for message in messages {
+        for (message, given_by) in messages.into_iter().zip(givers) {
             let wants = message.kind() == Kind::Request;
+            self.given_by = given_by;
             self.error = None;
             self.begin(exchange, &message, Stopwatch::start());
             let result = self.element(exchange, identity, message, &session).await;

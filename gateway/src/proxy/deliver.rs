@@ -274,9 +274,9 @@ impl Visit<'_> {
             && let Some(raw) = answer.header(&SESSION)
             && let Some(sealed) = {
                 let (backend, subject) = (&self.mount.name, reader.identity.subject());
-                let replica = self.mount.replicas.mark(answer.upstream());
-                self.door.began.note(&Named { backend, replica, raw }, subject);
-                Session::seal(&self.door.sealer, backend, subject, replica, raw)
+                let named = Named { backend, replica: self.mount.replicas.mark(answer.upstream()), raw };
+                self.door.began.note(&named, subject);
+                Session::seal(&self.door.sealer, subject, &named, reader.may_batch)
             }
             && let Ok(value) = HeaderValue::from_str(&sealed)
         {

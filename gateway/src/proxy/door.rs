@@ -60,10 +60,13 @@ impl From<Gone> for Failure {
 
 /// What a POST carries.
 enum Body {
-    Message(Box<ClientMessage>),
+    Message(Box<Addressed>),
     /// Of 2025-03-26 only.
-    Batch(Vec<ClientMessage>),
+    Batch(Vec<Addressed>),
 }
+
+/// A message, and the server that gave the state or task which it names.
+pub(super) type Addressed = (ClientMessage, Option<String>);
 
 /// One request on its way.
 pub(super) struct Visit<'d> {
@@ -193,10 +196,11 @@ impl<'d> Visit<'d> {
     }
 
     async fn post(&mut self, exchange: &mut Exchange, identity: &VerifiedIdentity) -> Result<(), Failure> {
-        let message = match self.read(exchange, identity).await? {
+        let (message, given_by) = match self.read(exchange, identity).await? {
             Body::Batch(messages) => return self.batch(exchange, identity, messages).await,
-            Body::Message(message) => *message,
+            Body::Message(addressed) => *addressed,
         };
+        self.given_by = given_by;
         self.begin(exchange, &message, self.started);
         self.check_rate(identity, std::slice::from_ref(&message))?;
         let method = message.method().map_or("response", mcp::Method::as_str);
@@ -287,18 +291,20 @@ impl<'d> Visit<'d> {
         };
         let standing = self.door.standing();
         let view = standing.view(identity.subject(), &self.mount.name);
-        let seals = self.door.seals(self.mount, identity);
         let resource = |uri: &str| view.resource(uri);
-        let terms = Terms { features: self.mount.features, seals: &seals, resource: &resource };
-        let read = |body: &Bytes| mcp::read_message_on(body, &headers, &self.mount.name, &terms);
+        let read = |body: &Bytes| {
+            let seals = self.door.seals(self.mount, identity);
+            let features = self.mount.features;
+            let terms = Terms { features, seals: &seals, resource: &resource, ..Terms::default() };
+            let message = mcp::read_message_on(body, &headers, &self.mount.name, &terms)?;
+            Ok((message, seals.given_by()))
+        };
         let body = match mcp::split_batch(&body, &headers) {
-            Ok(None) => read(&body).map(|message| Body::Message(Box::new(message))),
+            Ok(None) => read(&body).map(|addressed| Body::Message(Box::new(addressed))),
             Ok(Some(parts)) => parts.iter().map(read).collect::<Result<_, _>>().map(Body::Batch),
             Err(refusal) => Err(refusal),
         };
-        let body = body.map_err(|refusal| refuse(Rejection::Unreadable(refusal)))?;
-        self.given_by = seals.given_by();
-        Ok(body)
+        body.map_err(|refusal| refuse(Rejection::Unreadable(refusal)))
     }
 
     async fn stream(&mut self, exchange: &mut Exchange, identity: &VerifiedIdentity) -> Result<(), Failure> {

@@ -22,7 +22,10 @@ use crate::mcp::event_id::{self, Origin};
 use crate::mcp::list_filter::{self, Fate, Filtered, ListKind, Unreadable};
 use crate::mcp::outcome::{Question, settle_answer};
 use crate::mcp::sse::Event;
-use crate::mcp::{ClientMessage, Era, Fault, Features, Kind, Method, Place, RequestId, Seals, Target, Terms};
+use crate::mcp::{
+    ClientMessage, Era, Fault, Features, Kind, Method, Place, RequestId, Seals, Target, Terms, settle_error,
+    settle_server_message,
+};
 
 /// Whose answer it is: what was asked, by whom, in which session.
 pub(super) struct Reader<'a> {
@@ -38,6 +41,8 @@ pub(super) struct Reader<'a> {
     pub(super) method: Option<Method>,
     era: Era,
     target: Option<&'a Target>,
+    /// Whether the session that the answer may begin is one of batches.
+    pub(super) may_batch: bool,
     /// The server that answers, where there are several.
     server: Option<&'a str>,
     /// The stream of events, once something is asked on it.
@@ -99,7 +104,8 @@ impl<'a> Reader<'a> {
             _ => (Purpose::Receipt, None),
         };
         let (method, era, target) = (message.method(), message.era(), message.target());
-        Self { id, method, era, target, ..Self::new((door, mount), identity, session, purpose) }
+        let may_batch = message.may_batch();
+        Self { id, method, era, target, may_batch, ..Self::new((door, mount), identity, session, purpose) }
     }
 
     fn new(
@@ -110,8 +116,8 @@ impl<'a> Reader<'a> {
     ) -> Self {
         let (key, era) = (Cow::Borrowed(session.key.as_slice()), Era::Legacy);
         let (id, method, target, server) = (None, None, None, None);
-        let (stream, told) = (OnceLock::new(), Told::new());
-        Self { door, mount, identity, session, key, purpose, id, method, era, target, server, stream, told }
+        let (stream, told, may_batch) = (OnceLock::new(), Told::new(), false);
+        Self { door, mount, identity, session, key, purpose, id, method, era, target, may_batch, server, stream, told }
     }
 
     /// The answer is this server's: what it gives comes back to it.
@@ -206,11 +212,11 @@ impl<'a> Reader<'a> {
             }
             Some(Answer::Response { id: Some(answered), .. }) if answered == *id => {
                 self.tells(Some(Fault::of_error(body)));
-                Ok(body.clone())
+                settle_error(body, self.rules().features)
             }
             Some(Answer::Response { id: None, .. }) => {
                 self.tells(Some(Fault::of_error(body)));
-                answer::address_error(body, id).ok_or(Unreadable)
+                settle_error(&answer::address_error(body, id).ok_or(Unreadable)?, self.rules().features)
             }
             _ => Err(Unreadable),
         }
@@ -245,9 +251,19 @@ impl<'a> Reader<'a> {
 
     fn settle(&self, body: &Bytes) -> Result<Bytes, Unreadable> {
         let Some(method) = self.method else { return Ok(body.clone()) };
+        let question = Question { method, era: self.era, target: self.target };
+        self.on_terms(&self.rules(), |terms| settle_answer(body, &question, terms))
+    }
+
+    /// What the server says of its own accord, on the terms of the caller; `None` when it stays as it is.
+    fn settle_own(&self, data: &str, rules: &Rules<'_>) -> Result<Option<String>, Unreadable> {
+        self.on_terms(rules, |terms| settle_server_message(data, self.target, terms))
+    }
+
+    fn on_terms<T>(&self, rules: &Rules<'_>, settle: impl FnOnce(&Terms<'_>) -> T) -> T {
         let seals = self.door.seals(self.mount, self.identity).of_server(self.server);
-        let terms = Terms { features: self.rules().features, seals: &seals, resource: &|_| false };
-        settle_answer(body, &Question { method, era: self.era, target: self.target }, &terms)
+        let hides = |name: &str| self.view(&rules.standing).hides(name);
+        settle(&Terms { features: rules.features, seals: &seals, resource: &|_| false, hides: &hides })
     }
 
     fn introduce(&self, body: &Bytes, id: &RequestId) -> Result<Bytes, Unreadable> {
@@ -292,30 +308,30 @@ impl<'a> Reader<'a> {
         if !answer::passes(&answer, &data, self.era, rules.features) {
             return Ok(Passed::Dropped);
         }
-        match answer {
-            Answer::Response { id, .. } => return self.rewrite_response(event, id.as_ref(), &data.into()),
-            Answer::Request { id, .. } => {
-                if !self.ask(id) {
-                    return Ok(Passed::Dropped);
-                }
-            }
-            Answer::Notification { method } => {
-                return self.rewrite_notification(event, &method, data.as_bytes(), &rules.standing);
-            }
+        if let Answer::Response { id, .. } = &answer {
+            return self.rewrite_response(event, id.as_ref(), &data.into());
         }
-        Ok(Passed::On(self.sealed(event, None)?))
+        let Ok(settled) = self.settle_own(&data, &rules) else { return Ok(Passed::Dropped) };
+        let settled = settled.as_deref().map(str::as_bytes);
+        match answer {
+            Answer::Notification { method } => {
+                self.rewrite_notification(event, &method, (data.as_bytes(), settled), &rules.standing)
+            }
+            Answer::Request { id, .. } if self.ask(&id) => Ok(Passed::On(self.sealed(event, settled)?)),
+            _ => Ok(Passed::Dropped),
+        }
     }
 
     /// Notes what the server asks; whether it may.
-    fn ask(&self, id: RequestId) -> bool {
-        self.door.asked.ask(&self.key, id, self.server, self.stream.get_or_init(Arc::default))
+    fn ask(&self, id: &RequestId) -> bool {
+        self.door.asked.ask(&self.key, id.clone(), self.server, self.stream.get_or_init(Arc::default))
     }
 
     fn rewrite_notification(
         &self,
         event: &Event,
         method: &str,
-        data: &[u8],
+        (data, settled): (&[u8], Option<&[u8]>),
         standing: &Standing,
     ) -> Result<Passed, Unreadable> {
         let view = self.view(standing);
@@ -328,7 +344,7 @@ impl<'a> Reader<'a> {
         if method == answer::TOOLS_CHANGED {
             standing.changed(&self.mount.name);
         }
-        let Some(list) = answer::changed_list(method) else { return Ok(Passed::On(self.sealed(event, None)?)) };
+        let Some(list) = answer::changed_list(method) else { return Ok(Passed::On(self.sealed(event, settled)?)) };
         if !reaches(&view, list) {
             return Ok(Passed::Dropped);
         }

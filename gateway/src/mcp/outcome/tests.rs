@@ -28,7 +28,7 @@ fn all() -> Features {
 }
 
 fn terms(notes: &Notes, features: Features) -> Terms<'_> {
-    Terms { features, seals: notes, resource: &|uri| uri == "file:///open" }
+    Terms { features, seals: notes, resource: &|uri| uri == "file:///open", hides: &|name| name == "delete_y" }
 }
 
 fn settled(result: &str, method: Method, era: Era, target: &Target, terms: &Terms<'_>) -> Result<String, Unreadable> {
