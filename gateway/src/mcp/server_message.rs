@@ -140,7 +140,7 @@ mod tests {
         assert_eq!(settled(&ask(both), None), Ok(Some(ask(open))));
         assert_eq!(settled(&ask(&both.replace("delete", "d\\u0065lete")), None), Ok(Some(ask(open))));
         assert_eq!(settled(&ask(open), None), Ok(None), "the control");
-        for bad in [r#"{"name":"delete_y"}"#, r#"[{"Name":"get_x","name":"a"}]"#, r#"[{}]"#, r#"["delete_y"]"#] {
+        for bad in [r#"{"name":"delete_y"}"#, r#"[{"Name":"get_x","name":"a"}]"#, "[{}]", r#"["delete_y"]"#] {
             assert_eq!(settled(&ask(bad), None), Err(Unreadable), "{bad}");
         }
         let respelt = ask(both).replace(r#""tools""#, r#""Tools":[],"tools""#);

@@ -66,9 +66,10 @@ impl Session {
         if !is_session_id(raw) {
             return None;
         }
-        let written = match may_batch {
-            true => format!("{} {raw} {BATCHES}", replica.unwrap_or_default()).into(),
-            false => named(replica, raw),
+        let written = if may_batch {
+            format!("{} {raw} {BATCHES}", replica.unwrap_or_default()).into()
+        } else {
+            named(replica, raw)
         };
         sealer.seal(&binding(backend, subject), written.as_bytes()).ok()
     }

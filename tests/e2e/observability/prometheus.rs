@@ -10,9 +10,10 @@ use portcullis_tests::{Backend, Process, World, WorldBuilder, free_port};
 use serde_json::{Value, json};
 
 /// Panels whose queries give nothing under this load, and why.
-const EMPTY: [(&str, &str); 3] = [
+const EMPTY: [(&str, &str); 4] = [
     ("AADSTS codes", "the identity provider of the tests refuses nobody here"),
     ("Turned away for coming too often", "the load stays within the limits of the authorization server"),
+    ("Documents of clients", "the clients of this load register"),
     ("Certificate", "the gateway of this test speaks plain HTTP on loopback"),
 ];
 
