@@ -329,3 +329,22 @@ async fn streams_end_in_order_and_say_what_to_do() {
     assert!(ended.contains("\"id\":7") && ended.contains("not known whether"), "{ended}");
     assert_eq!(world.gateway.ended().await, Some(0));
 }
+
+#[tokio::test]
+async fn an_address_that_is_in_use_is_waited_for_and_then_said_to_be() {
+    let mut world = WorldBuilder::new(&Backend::plain().await).start().await;
+    let address = world.url().replace("http://", "");
+    world.gateway.terminate().await;
+    let taken = std::net::TcpListener::bind(&address).unwrap();
+    let output = world.command(&["serve"]).await;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && said.contains(&format!("`{address}` cannot be listened on")), "{said}");
+    assert!(!said.contains("the gateway is up"), "{said}");
+    std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_secs(1));
+        drop(taken);
+    });
+    // It listens once nobody else does.
+    world.begin_again().await;
+    world.until_ready().await;
+}

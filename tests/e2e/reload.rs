@@ -240,6 +240,61 @@ async fn a_policy_whose_tests_fail_is_refused() {
     assert!(world.gateway.said().contains("mend the policy, or the test"));
 }
 
+/// A policy whose tests take a while, longer than anybody would wait for between two changes.
+fn slow(text: &str) -> String {
+    let case = |number: usize| {
+        format!(
+            "    - {{ name: case {number}, as: {{ roles: [Task.Read] }}, call: weather/get_forecast, expect: allow }}\n"
+        )
+    };
+    let cases: String = (0..6000).map(case).collect();
+    format!(
+        "{text}  tests:\n    catalogue: {{ weather: [get_forecast] }}\n    cases:\n{}",
+        cases.replace("    -", "      -")
+    )
+}
+
+#[tokio::test]
+async fn what_is_changed_while_a_change_is_taken_counts_in_the_end() {
+    let (mut world, _backend, token) = world().await;
+    let first = std::fs::read_to_string(world.directory().join("gateway.yaml")).unwrap();
+    let reloads = |world: &World| world.gateway.said().matches("the configuration is reloaded").count();
+    let until = async |world: &World, more_than: Option<usize>, opens: bool| {
+        for _ in 0..300 {
+            let is_later = more_than.is_none_or(|before| reloads(world) > before);
+            if is_later && may_delete(world, &token).await == opens {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("what is on the disk does not count: {}", world.gateway.said());
+    };
+    for pause in [600, 1000, 1400] {
+        let before = reloads(&world);
+        world.configure(|_| slow(&opens_delete(&first)));
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+        world.configure(|_| format!("{first}# {pause}\n"));
+        until(&world, Some(before), false).await;
+    }
+    // Whatever is refused while it is mended is looked at again.
+    let wrong = "      - { name: wrong, as: { roles: [Task.Read] }, call: weather/get_forecast, expect: deny }\n";
+    world.configure(|_| slow(&first) + wrong);
+    tokio::time::sleep(Duration::from_millis(800)).await;
+    world.configure(|_| opens_delete(&first));
+    until(&world, None, true).await;
+    // So is what is changed while the gateway starts.
+    world.configure(|_| slow(&opens_delete(&first)));
+    let file = world.directory().join("gateway.yaml");
+    let changed = tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        std::fs::write(file.with_extension("new"), first).unwrap();
+        std::fs::rename(file.with_extension("new"), file).unwrap();
+    });
+    world.restart().await;
+    changed.await.unwrap();
+    until(&world, None, false).await;
+}
+
 #[tokio::test]
 async fn what_only_a_restart_can_change_is_named_and_nothing_else_is_taken() {
     let (world, _backend, token) = world().await;

@@ -1,15 +1,13 @@
 //! The certificate for clients, read anew when its files change, whatever becomes of the rest of the configuration.
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::lasting::Lasting;
-use super::reload::digest;
 use super::{StartError, start};
 use crate::audit::{Auditor, CertificateReload, Kind};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, Files};
 use crate::metrics::Metrics;
 use crate::tls::{Live, dev};
 
@@ -19,6 +17,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The certificate, if there is one.
 pub(super) struct Certificates {
     live: Option<Arc<Live>>,
+    /// What its files said before it was made of them.
+    seen: Files,
     auditor: Arc<Auditor>,
     metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
@@ -44,11 +44,13 @@ impl Certificates {
             }
             None => None,
         };
+        let seen = files.iter().flat_map(crate::tls::Files::all).collect::<Vec<_>>();
+        let seen = Files::of(seen);
         let open = |files| Live::open(files, clock.now()).map(Arc::new).map_err(start("`server.tls`"));
         let live = files.map(open).transpose()?;
         metrics.configuration.certificate_ends(live.as_ref().map_or(0, |live| live.ends()));
         let auditor = Arc::clone(&lasting.auditor);
-        Ok(Self { live, auditor, metrics, clock, fault: Mutex::default() })
+        Ok(Self { live, seen, auditor, metrics, clock, fault: Mutex::default() })
     }
 
     /// What connections are made with.
@@ -64,13 +66,12 @@ impl Certificates {
     /// Looks at the files as long as the process lives.
     pub(super) async fn watch_forever(self: Arc<Self>) {
         let Some(live) = self.live.clone() else { return };
-        let files: BTreeSet<_> = live.files().all().cloned().collect();
-        let mut seen = digest(&files);
+        let mut seen = self.seen.clone();
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
-            let now = digest(&files);
+            let now = seen.now();
             // What was refused for its time or its mode may be good by now, with the same bytes.
-            if now != seen || self.fault().is_some() {
+            if now.digest() != seen.digest() || self.fault().is_some() {
                 seen = now;
                 self.reload(&live);
             }

@@ -5,20 +5,18 @@
 //! What counts as a change is what the files say, once they say the same twice.
 
 use std::collections::BTreeSet;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
-use sha2::{Digest, Sha256};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
 use super::running::Running;
 use super::{StartError, fixed, keys, start};
 use crate::audit::{Kind, Reload};
-use crate::config::{self, Config, Environment, LARGEST_FILE};
+use crate::config::{self, Config, Environment, Files};
 
 /// A file that is being written is left alone for so long.
 const SETTLE: Duration = Duration::from_millis(150);
@@ -48,22 +46,17 @@ pub(super) struct Reloader {
 /// What counts, and what was looked at last, be it good or bad.
 struct Current {
     config: Arc<Config>,
-    files: BTreeSet<PathBuf>,
-    seen: [u8; 32],
+    /// With what they said when they were read, which is what was understood of them: what was written since then is a
+    /// change.
+    files: Files,
     /// What the files said that count now.
     taken: [u8; 32],
 }
 
 impl Reloader {
     pub(super) fn new(running: Arc<Running>, source: Source, config: Arc<Config>) -> Self {
-        let files = config.files.iter().cloned().chain([source.file.clone()]).collect();
-        let seen = digest(&files);
-        Self {
-            running,
-            source,
-            current: Mutex::new(Current { config, files, seen, taken: seen }),
-            fault: Mutex::default(),
-        }
+        let (files, taken) = (config.files.clone(), config.files.digest());
+        Self { running, source, current: Mutex::new(Current { config, files, taken }), fault: Mutex::default() }
     }
 
     /// Why what is on the disk is not what runs, in words for the operator.
@@ -155,10 +148,10 @@ impl Reloader {
     /// What the files say, once they say the same twice.
     async fn settled(&self) -> [u8; 32] {
         let files = lock(&self.current).files.clone();
-        let mut last = digest(&files);
+        let mut last = files.now().digest();
         for _ in 0..LOOKS {
             tokio::time::sleep(SETTLE).await;
-            let now = digest(&files);
+            let now = files.now().digest();
             if now == last {
                 break;
             }
@@ -170,12 +163,10 @@ impl Reloader {
     /// Reloads when the files say something else than at the last look, or it was asked for.
     fn look(&self, seen: [u8; 32], asked: bool) {
         let mut current = lock(&self.current);
-        if current.seen == seen && !asked {
+        if current.files.digest() == seen && !asked {
             return;
         }
         let outcome = self.reload(&mut current);
-        current.seen = digest(&current.files);
-        let seen = current.seen;
         let applied = outcome.is_ok();
         // Before the series: who sees that asks why.
         *lock(&self.fault) = outcome.as_ref().err().cloned();
@@ -188,24 +179,26 @@ impl Reloader {
             let hash = current.config.policy.hash().to_string();
             self.record(Reload {
                 faults,
-                config_hash: Some(self.running.lasting().config_hash(&seen)),
+                config_hash: Some(self.running.lasting().config_hash(&current.files.digest())),
                 ..Reload::new("config_refused", hash)
             });
         }
     }
 
     fn reload(&self, current: &mut Current) -> Result<(), String> {
-        for file in &current.files {
-            if std::fs::metadata(file).is_ok_and(|metadata| !metadata.is_file()) {
-                return Err(format!("`{}` is not a file any more; put one into its place", file.display()));
-            }
+        let is_none = |file: &&PathBuf| std::fs::metadata(file).is_ok_and(|metadata| !metadata.is_file());
+        let none = current.files.paths().find(is_none).cloned();
+        if let Some(file) = none {
+            let fault = format!("`{}` is not a file any more; put one into its place", file.display());
+            current.files = current.files.now();
+            return Err(fault);
         }
         let new = config::load_anew(&self.source.file, &self.source.environment).map_err(|error| {
-            // So that the file that is to be mended is watched.
-            current.files.extend(error.files().iter().cloned());
+            // Nothing came of those that were not read. The one that is to be mended is watched from now on.
+            current.files = current.files.now().with(error.files());
             error.to_string()
         })?;
-        current.files = new.files.iter().cloned().chain([self.source.file.clone()]).collect();
+        current.files = new.files.clone();
         let fixed = fixed::changed(&current.config, &new);
         if !fixed.is_empty() {
             let names = fixed.join("`, `");
@@ -216,7 +209,7 @@ impl Reloader {
         }
         let backends = self.running.differing(&new);
         let (hash, before) = (new.policy.hash().to_string(), current.config.policy.hash().to_string());
-        let taken = digest(&current.files);
+        let taken = current.files.digest();
         let lasting = self.running.lasting();
         let (config_hash, config_before) =
             (Some(lasting.config_hash(&taken)), Some(lasting.config_hash(&current.taken)));
@@ -245,9 +238,9 @@ struct Watched {
 }
 
 impl Watched {
-    fn add(&mut self, files: &BTreeSet<PathBuf>) {
+    fn add(&mut self, files: &Files) {
         let Some(watcher) = &mut self.watcher else { return };
-        for file in files {
+        for file in files.paths() {
             let directory = match file.parent() {
                 Some(parent) if parent != Path::new("") => parent,
                 _ => Path::new("."),
@@ -261,29 +254,6 @@ impl Watched {
             }
         }
     }
-}
-
-/// What files say; that one cannot be read is said, too.
-pub(super) fn digest(files: &BTreeSet<PathBuf>) -> [u8; 32] {
-    let mut digest = Sha256::new();
-    for file in files {
-        digest.update(file.as_os_str().as_encoded_bytes());
-        match content(file) {
-            Ok(content) => digest.update(content),
-            Err(error) => digest.update(format!("{:?}", error.kind())),
-        }
-    }
-    digest.finalize().into()
-}
-
-/// The digest of a file's content. What is no file of a bearable size is not read: a pipe would be waited for, and a device
-/// has no end.
-fn content(file: &Path) -> io::Result<[u8; 32]> {
-    let metadata = std::fs::metadata(file)?;
-    if !metadata.is_file() || metadata.len() > LARGEST_FILE {
-        return Err(io::ErrorKind::InvalidInput.into());
-    }
-    Ok(Sha256::digest(std::fs::read(file)?).into())
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use super::Files;
+
 /// One thing to mend: where it is, what is wrong, and what to write instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
@@ -36,14 +38,14 @@ impl Fault {
 pub struct ConfigError {
     path: PathBuf,
     faults: Vec<Fault>,
-    files: Vec<PathBuf>,
+    files: Files,
 }
 
 impl ConfigError {
     /// The error that reports `faults` of the file at `path`.
     #[must_use]
     pub fn new(path: &Path, faults: Vec<Fault>) -> Self {
-        Self { path: path.to_owned(), faults, files: Vec::new() }
+        Self { path: path.to_owned(), faults, files: Files::default() }
     }
 
     /// The file at `path` cannot be read.
@@ -54,13 +56,13 @@ impl ConfigError {
 
     /// With the files that were read, or would have been.
     #[must_use]
-    pub fn with_files(self, files: Vec<PathBuf>) -> Self {
+    pub fn with_files(self, files: Files) -> Self {
         Self { files, ..self }
     }
 
-    /// The files that were read, or would have been, beside the configuration's own.
+    /// The files that were read, or would have been.
     #[must_use]
-    pub fn files(&self) -> &[PathBuf] {
+    pub fn files(&self) -> &Files {
         &self.files
     }
 

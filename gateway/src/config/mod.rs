@@ -7,6 +7,7 @@
 pub mod document;
 pub mod environment;
 pub mod error;
+mod files;
 pub mod names;
 mod resolve;
 mod schema;
@@ -14,12 +15,11 @@ pub mod secret;
 pub mod settings;
 mod shape;
 
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::Path;
 
 pub use environment::Environment;
 pub use error::{ConfigError, Fault};
+pub use files::Files;
 pub use schema::json_schema;
 pub use secret::Secret;
 pub use settings::Config;
@@ -45,20 +45,25 @@ pub fn load_anew(path: &Path, environment: &Environment) -> Result<Config, Confi
 }
 
 fn loaded(path: &Path, environment: &Environment, pair: Pair) -> Result<Config, ConfigError> {
-    let text = read(path).map_err(|source| ConfigError::unreadable(path, &source))?;
-    parsed(&text, path, environment, pair)
+    let mut files = Files::default();
+    match files.read(path) {
+        Ok(text) => parsed(&text, path, environment, pair, files),
+        Err(source) => Err(ConfigError::unreadable(path, &source).with_files(files)),
+    }
 }
 
-fn parsed(text: &str, path: &Path, environment: &Environment, pair: Pair) -> Result<Config, ConfigError> {
-    let document = document::read(text).map_err(|first| {
-        let mut faults = shape::faults(text);
-        // What the walk does not know of, a key that is missing for instance.
-        if !faults.iter().any(|fault| fault.line == first.line) {
-            faults.push(first);
+fn parsed(text: &str, path: &Path, environment: &Environment, pair: Pair, files: Files) -> Result<Config, ConfigError> {
+    match document::read(text) {
+        Ok(document) => resolve::resolve(document, path, environment, pair, files),
+        Err(first) => {
+            let mut faults = shape::faults(text);
+            // What the walk does not know of, a key that is missing for instance.
+            if !faults.iter().any(|fault| fault.line == first.line) {
+                faults.push(first);
+            }
+            Err(ConfigError::new(path, faults).with_files(files))
         }
-        ConfigError::new(path, faults)
-    })?;
-    resolve::resolve(document, path, environment, pair)
+    }
 }
 
 /// What is asked of the listener's certificate and key.
@@ -76,18 +81,5 @@ enum Pair {
 ///
 /// As [`load`].
 pub fn parse(text: &str, path: &Path, environment: &Environment) -> Result<Config, ConfigError> {
-    parsed(text, path, environment, Pair::Checked)
-}
-
-/// Bytes that a file of the configuration may have: more than anybody writes, and less than hurts.
-pub const LARGEST_FILE: u64 = 16 * 1024 * 1024;
-
-/// The text of a file of the configuration: as much of it as may be.
-pub(crate) fn read(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    File::open(path)?.take(LARGEST_FILE + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > LARGEST_FILE {
-        return Err(io::Error::other("it has more than 16 MiB, and is no file of a configuration"));
-    }
-    Ok(text)
+    parsed(text, path, environment, Pair::Checked, Files::default())
 }

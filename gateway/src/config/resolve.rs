@@ -30,7 +30,7 @@ use portcullis_policy::{BackendName, Policy, Setting, Severity};
 
 use super::document::{self, Document, PolicySource};
 use super::settings::{Config, OAuth, Server};
-use super::{ConfigError, Environment, Pair, names};
+use super::{ConfigError, Environment, Files, Pair, names};
 use crate::oauth::Own;
 use values::Resolver;
 
@@ -43,14 +43,15 @@ const MAX_ACCESS_TOKEN_LIFETIME: Duration = Duration::from_secs(15 * 60);
 const MIB: usize = 1 << 20;
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 
-/// Resolves a document; `path` is the file it came from.
+/// Resolves a document; `path` is the file it came from, and `files` what was read so far.
 pub(super) fn resolve(
     mut document: Document,
     path: &Path,
     environment: &Environment,
     pair: Pair,
+    files: Files,
 ) -> Result<Config, ConfigError> {
-    let mut resolver = Resolver::new(path, environment);
+    let mut resolver = Resolver::new(path, environment, files);
     let names::Found { faults, warnings } = names::apply(&mut document, environment);
     resolver.report(faults, warnings);
     let server = server(&mut resolver, &document.server, &document.backends, pair);

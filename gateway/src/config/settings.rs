@@ -53,7 +53,7 @@ pub struct Config {
     /// The policy as written, for its tests and its lint.
     pub policy_document: portcullis_policy::Document,
     /// Every file that was read: a change in one is a change of the configuration.
-    pub files: Vec<PathBuf>,
+    pub files: super::Files,
     /// What is allowed but deserves a word at start.
     pub warnings: Vec<String>,
 }

@@ -73,6 +73,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::config::Files;
     use crate::config::{Environment, names};
 
     fn found(directory: &Path, entra: &str, variables: &[(&str, &str)]) -> Result<Credential, String> {
@@ -80,7 +81,7 @@ mod tests {
         let environment = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let environment = Environment::of(environment);
         assert!(names::apply(&mut document, &environment).faults.is_empty());
-        let mut resolver = Resolver::new(&directory.join("gateway.yaml"), &environment);
+        let mut resolver = Resolver::new(&directory.join("gateway.yaml"), &environment, Files::default());
         let credential = resolve(&mut resolver, &document.entra);
         let (faults, ..) = resolver.finish();
         let faults: Vec<String> = faults.into_iter().map(|fault| fault.message).collect();

@@ -153,6 +153,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::config::Files;
     use crate::config::{Environment, names};
 
     const HOME: &str = "11111111-2222-4333-8444-555555555555";
@@ -165,7 +166,7 @@ mod tests {
         let environment = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let environment = Environment::of(environment);
         assert!(names::apply(&mut document, &environment).faults.is_empty());
-        let mut resolver = Resolver::new(Path::new("gateway.yaml"), &environment);
+        let mut resolver = Resolver::new(Path::new("gateway.yaml"), &environment, Files::default());
         let entra = resolve(&mut resolver, &document.entra);
         let (faults, ..) = resolver.finish();
         let faults: Vec<String> = faults.into_iter().map(|fault| fault.message).collect();

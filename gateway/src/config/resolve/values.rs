@@ -9,7 +9,7 @@ use serde_saphyr::{Location, Spanned};
 use url::{Host, Url};
 
 use crate::config::document::Text;
-use crate::config::{Environment, Fault, Secret};
+use crate::config::{Environment, Fault, Files, Secret};
 
 /// Reads values and collects what is wrong with them.
 pub(super) struct Resolver<'a> {
@@ -17,17 +17,17 @@ pub(super) struct Resolver<'a> {
     environment: &'a Environment,
     faults: Vec<Fault>,
     warnings: Vec<String>,
-    files: Vec<PathBuf>,
+    files: Files,
 }
 
 impl<'a> Resolver<'a> {
-    pub(super) fn new(path: &Path, environment: &'a Environment) -> Self {
+    pub(super) fn new(path: &Path, environment: &'a Environment, files: Files) -> Self {
         let directory = path.parent().map_or_else(PathBuf::new, Path::to_owned);
-        Self { directory, environment, faults: Vec::new(), warnings: Vec::new(), files: Vec::new() }
+        Self { directory, environment, faults: Vec::new(), warnings: Vec::new(), files }
     }
 
     /// Faults, warnings, and the files that were read.
-    pub(super) fn finish(self) -> (Vec<Fault>, Vec<String>, Vec<PathBuf>) {
+    pub(super) fn finish(self) -> (Vec<Fault>, Vec<String>, Files) {
         (self.faults, self.warnings, self.files)
     }
 
@@ -102,8 +102,7 @@ impl<'a> Resolver<'a> {
     }
 
     pub(super) fn read(&mut self, path: &Path) -> Option<String> {
-        self.files.push(path.to_owned());
-        match crate::config::read(path) {
+        match self.files.read(path) {
             Ok(text) => Some(text),
             Err(error) => {
                 self.faults.push(Fault::whole(format!(
