@@ -132,11 +132,17 @@ consent() {
   az ad app permission admin-consent --id "$1"
 }
 
+# secret APP_ID FILE: what is in FILE counts until the new one is there as a whole, for a gateway may read it meanwhile.
 secret() {
-  (
-    umask 077
-    az ad app credential reset --id "$1" --append --display-name portcullis --years 1 --query password --output tsv >"$2"
-  )
+  fresh=$(mktemp "$2.XXXXXX")
+  trap 'rm -f "$fresh"' EXIT
+  # Owner and mode of the one before, so that whoever read that reads this; but never everybody.
+  if [ -e "$2" ]; then cp -p "$2" "$fresh"; fi
+  chmod o-rwx "$fresh"
+  az ad app credential reset --id "$1" --append --display-name portcullis --years 1 --query password --output tsv >"$fresh" ||
+    fail "az made no secret; $2 is as it was"
+  grep -q '[^[:space:]]' "$fresh" || fail "az printed no secret; $2 is as it was. Look at Entra for one too many"
+  mv -f "$fresh" "$2"
   echo "the secret is in $2, good for one year; entra: { client_secret_file: $2 }"
 }
 

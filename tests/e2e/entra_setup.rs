@@ -1,5 +1,6 @@
 //! The script that makes the app registration asks Entra for what the gateway needs; a stand-in answers for `az`.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -7,13 +8,17 @@ use portcullis_tests::process::file;
 use serde_json::Value;
 
 fn setup(directory: &Path, arguments: &[&str]) -> Output {
-    Command::new("sh")
+    prepared(directory, arguments).output().unwrap()
+}
+
+fn prepared(directory: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new("sh");
+    command
         .args(["-c", r#"PATH="$0:$PATH" exec "$@""#])
         .args([file("fixtures"), file("../deploy/entra/setup.sh")])
         .args(arguments)
-        .env("AZ_STATE", directory.join("az.json"))
-        .output()
-        .unwrap()
+        .env("AZ_STATE", directory.join("az.json"));
+    command
 }
 
 fn asked(directory: &Path) -> Value {
@@ -82,6 +87,38 @@ fn credentials_and_roles_are_added_to_it() {
     let assigned = &state["requests"][2];
     assert_eq!(assigned["url"], "https://graph.microsoft.com/v1.0/servicePrincipals/the-principal/appRoleAssignedTo");
     assert_eq!(assigned["body"]["appRoleId"], state["applications"][0]["appRoles"][1]["id"]);
+}
+
+#[test]
+fn a_secret_is_replaced_as_a_whole_or_not_at_all() {
+    let directory = tempfile::tempdir().unwrap();
+    assert!(setup(directory.path(), &CREATE).status.success());
+    let secret = directory.path().join("secret");
+    let with = |words: &str| {
+        let arguments = ["secret", "aaaaaaaa-0000-4000-8000-00000000c1d1", secret.to_str().unwrap()];
+        prepared(directory.path(), &arguments).env("AZ_SECRET", words).output().unwrap()
+    };
+    let mode = || PermissionsExt::mode(&std::fs::metadata(&secret).unwrap().permissions()) & 0o777;
+    let files = || std::fs::read_dir(directory.path()).unwrap().count();
+    let before = files();
+    for words in ["fails", "", " "] {
+        assert!(!with(words).status.success() && !secret.exists(), "`{words}`");
+    }
+    std::fs::write(&secret, "the-good-one").unwrap();
+    std::fs::set_permissions(&secret, PermissionsExt::from_mode(0o644)).unwrap();
+    for words in ["fails", "", " "] {
+        let failed = with(words);
+        let said = String::from_utf8_lossy(&failed.stderr).into_owned();
+        assert!(!failed.status.success() && said.contains("is as it was"), "`{words}`: {said}");
+        assert_eq!(std::fs::read_to_string(&secret).unwrap(), "the-good-one", "`{words}`");
+    }
+    // A reader of before holds the whole of what was there, and not a file that is being written.
+    let mut reader = std::fs::File::open(&secret).unwrap();
+    assert!(with("another").status.success());
+    assert_eq!(std::fs::read_to_string(&secret).unwrap().trim(), "another");
+    assert_eq!(std::io::read_to_string(&mut reader).unwrap(), "the-good-one");
+    assert_eq!(mode(), 0o640, "no more is taken away than everybody's");
+    assert_eq!(files(), before + 1, "nothing is left beside it");
 }
 
 #[test]
