@@ -499,3 +499,25 @@ async fn the_operator_sees_tools_tags_sources_and_roles() {
     let output = world.command(&["tools"]).await;
     assert!(!output.status.success() && said(&output).contains("cannot be connected to"), "{}", said(&output));
 }
+
+#[tokio::test]
+async fn what_is_not_kept_any_more_is_in_no_series() {
+    let server = Server::start(Era::Legacy).await;
+    let world = server.world(", mode: report").await;
+    ready(&world, "catalogue of 2 tools").await;
+    server.with(|state| state.tools[0] = tool("get_forecast", "Tells the weather, and more"));
+    world.until_metric("portcullis_catalogue_tools{backend=\"weather\",state=\"drifted\"} 1").await;
+    let applied = "portcullis_config_reloads_total{result=\"applied\"} 1";
+    world.configure(|text| {
+        let without = text.replace("drift: { lock: weather.lock.json, mode: report }, ", "");
+        assert_ne!(without, text);
+        without
+    });
+    world.until_metric(applied).await;
+    let metrics = world.probe("/metrics").await;
+    for gauge in ["\nportcullis_catalogue_tools{", "\nportcullis_catalogue_age_seconds{"] {
+        assert!(!metrics.contains(gauge), "an alert on it would never end: {metrics}");
+    }
+    // What was counted stays counted.
+    assert!(metrics.contains("\nportcullis_tool_drift_total{backend=\"weather\",change=\"changed\"} 1\n"), "{metrics}");
+}

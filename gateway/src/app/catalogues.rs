@@ -226,6 +226,7 @@ impl Catalogues {
     /// Sets the series.
     pub(super) fn observe(&self, metrics: &Metrics) {
         let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        metrics.catalogue.forget();
         for (keeper, _) in &self.kept {
             let name = keeper.backend();
             let listed = keeper.known().catalogue.map_or(0, |catalogue| catalogue.tools().len());

@@ -59,6 +59,12 @@ impl Catalogue {
         })
     }
 
+    /// Takes what is known away: backends that are gone, or keep no catalogue any more, have no series.
+    pub fn forget(&self) {
+        self.age.reset();
+        self.tools.reset();
+    }
+
     /// Sets the series of a backend.
     pub fn observe(&self, backend: &str, figures: &Figures) {
         if let Some(age) = figures.age {
