@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Output};
 use std::time::Duration;
 
 use portcullis_tests::flow::{Flow, Tokens};
@@ -124,4 +124,65 @@ async fn without_its_sealing_key_a_store_is_not_opened_and_one_can_begin_anew() 
     assert_eq!(call(&world, &tokens).await, 401, "a token of before");
     let anew = world.sign_in("rita").await;
     assert_eq!(call(&world, &anew).await, 200);
+}
+
+/// What the commands of incidents say, one after another: sessions, keys, digests.
+async fn at_night(world: &World) -> [Output; 3] {
+    let run = async |arguments: &[&str]| world.command(arguments).await;
+    [
+        run(&["sessions", "revoke", "--all"]).await,
+        run(&["keys", "rotate"]).await,
+        run(&["audit", "digest", "asked"]).await,
+    ]
+}
+
+#[tokio::test]
+async fn in_an_incident_the_commands_need_the_state_and_nothing_else_of_the_file() {
+    let (certificate, another) = (portcullis_tests::certificate::pair().0, portcullis_tests::certificate::pair().1);
+    let world = world().await;
+    std::fs::write(world.directory().join("asked"), r#"{"city":"Aachen"}"#).unwrap();
+    for (file, text) in [("a.crt", &certificate), ("b.key", &another)] {
+        std::fs::write(world.directory().join(file), text).unwrap();
+        std::fs::set_permissions(world.directory().join(file), PermissionsExt::from_mode(0o600)).unwrap();
+    }
+    let good = std::fs::read_to_string(world.directory().join("gateway.yaml")).unwrap();
+    let digest = at_night(&world).await[2].stdout.clone();
+    assert!(!digest.is_empty());
+    let tls = "server: { tls: { certificate_file: a.crt, key_file: b.key },";
+    for (what, broken) in [
+        ("a fault of the policy", good.replacen("policy:\n", "policy:\n  rolls: {}\n", 1)),
+        ("no YAML", format!("{good}  - [\n")),
+        (
+            "a variable that the unit sets",
+            format!("{good}traces: {{ otlp: {{ endpoint: '${{CREDENTIALS_DIRECTORY}}' }} }}\n"),
+        ),
+        ("a certificate of which half is new", good.replacen("server: {", tls, 1)),
+        ("a section that there is not", format!("{good}polices: {{}}\n")),
+    ] {
+        std::fs::write(world.directory().join("gateway.yaml"), &good).unwrap();
+        let tokens = world.sign_in("rita").await;
+        assert_eq!(call(&world, &tokens).await, 200, "{what}: the control");
+        std::fs::write(world.directory().join("gateway.yaml"), &broken).unwrap();
+        assert!(!world.command(&["check"]).await.status.success(), "{what}: it is none");
+        let said = at_night(&world).await;
+        for output in &said {
+            assert!(output.status.success(), "{what}: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        assert_eq!(said[2].stdout, digest, "{what}: of the same store");
+        tokio::time::sleep(Duration::from_millis(1200)).await;
+        assert_eq!(call(&world, &tokens).await, 401, "{what}");
+    }
+    for (what, state) in [
+        ("`NOWHERE` is not set", "state: { path: '${NOWHERE}' }"),
+        ("is missing; see `state.path`", "state: { path: elsewhere }"),
+        ("seal_key_files", "state: { redis: { url: 'rediss://127.0.0.1:1' } }"),
+        ("stat", "stat: { path: state }"),
+    ] {
+        let line = good.lines().find(|line| line.starts_with("state:")).unwrap();
+        std::fs::write(world.directory().join("gateway.yaml"), good.replacen(line, state, 1)).unwrap();
+        for output in at_night(&world).await {
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(!output.status.success() && said.contains(what), "{state}: {said}");
+        }
+    }
 }

@@ -22,11 +22,11 @@ pub(super) struct Question {
 
 /// Tells the digest.
 pub(super) fn run(question: &Question) -> Result<Answer, String> {
-    let config = config::load(&question.config, &Environment::process()).map_err(|faults| faults.to_string())?;
+    let state = config::load_state(&question.config, &Environment::process()).map_err(|faults| faults.to_string())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| error.to_string())?;
     let key = runtime.block_on(async {
-        let (store, sealer) = app::existing_store_and_sealer(&config.state).await?;
+        let (store, sealer) = app::existing_store_and_sealer(&state).await?;
         app::digest_key(&*store, &sealer).await
     });
     let key = key.map_err(|error| error.to_string())?;

@@ -23,11 +23,11 @@ pub(super) struct Question {
 
 /// Replaces them.
 pub(super) fn run(question: &Question) -> Result<Answer, String> {
-    let config = config::load(&question.config, &Environment::process()).map_err(|faults| faults.to_string())?;
+    let state = config::load_state(&question.config, &Environment::process()).map_err(|faults| faults.to_string())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| error.to_string())?;
     let told = runtime.block_on(async {
-        let opened = app::existing_store_and_sealer(&config.state).await;
+        let opened = app::existing_store_and_sealer(&state).await;
         let (store, sealer) = opened.map_err(|error| error.to_string())?;
         let now = SystemClock.now();
         let turn = if question.at_once { Turn::AtOnce } else { Turn::Next };

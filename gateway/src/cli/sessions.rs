@@ -49,11 +49,11 @@ pub(super) fn run(question: &Question) -> Result<Answer, String> {
         Named { all: true, .. } => Whose::Everybody,
         Named { .. } => return Err("name `--user`, `--client`, `--tenant` or `--all`".to_owned()),
     };
-    let config = config::load(&question.config, &Environment::process()).map_err(|faults| faults.to_string())?;
+    let state = config::load_state(&question.config, &Environment::process()).map_err(|faults| faults.to_string())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| error.to_string())?;
     let ended = runtime.block_on(async {
-        let store = app::existing_store(&config.state).await.map_err(|error| error.to_string())?;
+        let store = app::existing_store(&state).await.map_err(|error| error.to_string())?;
         store.revoke(&whose, SystemClock.now()).await.map_err(|error| error.to_string())
     });
     Ok(Answer::Yes(format!("{} grant(s) ended; running gateways refuse their tokens within a second", ended?)))

@@ -14,6 +14,7 @@ mod schema;
 pub mod secret;
 pub mod settings;
 mod shape;
+mod state_alone;
 
 use std::path::Path;
 
@@ -23,6 +24,7 @@ pub use files::Files;
 pub use schema::json_schema;
 pub use secret::Secret;
 pub use settings::Config;
+pub use state_alone::load_state;
 
 /// Reads and validates a configuration file.
 ///

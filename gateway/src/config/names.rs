@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use serde_saphyr::{Location, Spanned};
 
-use super::document::{Certificate, Document, Postgres, Text};
+use super::document::{Certificate, Document, Postgres, State, Text};
 use super::{Environment, Fault};
 
 /// One environment name.
@@ -196,6 +196,16 @@ pub(super) fn apply(document: &mut Document, environment: &Environment) -> Found
     found
 }
 
+/// As [`apply`], for `state` alone: what the other names say is not asked.
+pub(super) fn apply_to_state(state: &mut State, environment: &Environment) -> Found {
+    let mut found = Found::default();
+    let of_redis = NAMES.iter().filter(|entry| entry.meaning == Meaning::Redis);
+    for entry in of_redis.filter(|entry| said(environment, entry.name).is_some()) {
+        redis::take(state, environment, entry.name, &mut found);
+    }
+    found
+}
+
 /// What a name says, when it is somebody's setting.
 fn said(environment: &Environment, name: &str) -> Option<String> {
     environment.get(name).filter(|value| !is_of_kubernetes(name, value))
@@ -216,7 +226,7 @@ fn take(document: &mut Document, environment: &Environment, entry: &Name, value:
         }
         Meaning::Callback => callback(document, environment, name, value, found),
         Meaning::Database => database(document, environment, name, found),
-        Meaning::Redis => redis::take(document, environment, name, found),
+        Meaning::Redis => redis::take(&mut document.state, environment, name, found),
         Meaning::Host | Meaning::Port => listen(document, environment, name, found),
         Meaning::Scopes => {
             let listed = || value.split([' ', ',']).filter(|scope| !scope.is_empty() && !OPENID.contains(scope));

@@ -29,7 +29,7 @@ use std::time::Duration;
 use portcullis_policy::{BackendName, Policy, Setting, Severity};
 
 use super::document::{self, Document, PolicySource};
-use super::settings::{Config, OAuth, Server};
+use super::settings::{Config, OAuth, Server, State};
 use super::{ConfigError, Environment, Files, Pair, names};
 use crate::oauth::Own;
 use values::Resolver;
@@ -42,6 +42,20 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 const MAX_ACCESS_TOKEN_LIFETIME: Duration = Duration::from_secs(15 * 60);
 const MIB: usize = 1 << 20;
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
+
+/// Resolves the section `state` and nothing else; `path` is the file that it stands in.
+pub(super) fn resolve_state(
+    mut written: document::State,
+    path: &Path,
+    environment: &Environment,
+) -> Result<State, ConfigError> {
+    let mut resolver = Resolver::new(path, environment, Files::default());
+    let names::Found { faults, warnings } = names::apply_to_state(&mut written, environment);
+    resolver.report(faults, warnings);
+    let state = state::resolve(&mut resolver, &written);
+    let (faults, ..) = resolver.finish();
+    if faults.is_empty() { Ok(state) } else { Err(ConfigError::new(path, faults)) }
+}
 
 /// Resolves a document; `path` is the file it came from, and `files` what was read so far.
 pub(super) fn resolve(

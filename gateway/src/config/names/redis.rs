@@ -1,12 +1,12 @@
 //! The address of a Redis from its parts.
 
-use super::super::document::{Document, Redis};
+use super::super::document::{Redis, State};
 use super::super::{Environment, Fault};
 use super::{Found, REDIS, overruled, switch, text};
 
 const URL: &str = "MREG_REDIS_URL";
 
-pub(super) fn take(document: &mut Document, environment: &Environment, name: &str, found: &mut Found) {
+pub(super) fn take(state: &mut State, environment: &Environment, name: &str, found: &mut Found) {
     let (url, host) = (environment.get(URL), environment.get("REDIS_HOST"));
     let port = environment.get("REDIS_PORT").filter(|port| !super::is_of_kubernetes("REDIS_PORT", port));
     let tls = environment.get("REDIS_SSL");
@@ -34,20 +34,20 @@ pub(super) fn take(document: &mut Document, environment: &Environment, name: &st
         (None, None, _) => {
             let needed = format!("`{name}` is set, but neither `REDIS_HOST` nor `{URL}`; set one, or unset it");
             // A file that uses the variable itself says what it is for.
-            if document.state.redis.is_none() {
+            if state.redis.is_none() {
                 found.faults.push(Fault::whole(needed));
             }
             return;
         }
     };
-    match &document.state.redis {
+    match &state.redis {
         Some(Redis { url: Some(known), .. }) if known.value == address => {}
         // The file speaks of the variable: nothing is overruled.
         Some(redis) if uses(redis, name) => {}
         Some(_) => found.warnings.push(overruled(name, REDIS)),
         None => {
             let password = environment.get("REDIS_PASSWORD").map(|_| text("${REDIS_PASSWORD}".to_owned()));
-            document.state.redis = Some(Redis { url: Some(text(address)), password, ..Redis::default() });
+            state.redis = Some(Redis { url: Some(text(address)), password, ..Redis::default() });
         }
     }
 }
