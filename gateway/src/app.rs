@@ -4,6 +4,7 @@ mod backends;
 mod budgets;
 mod catalogues;
 mod certificates;
+mod disks;
 mod fixed;
 mod identity_provider;
 mod keys;
@@ -25,6 +26,7 @@ use std::time::Duration;
 
 pub(crate) use catalogues::{client_of, lock_path};
 use certificates::Certificates;
+use disks::Disks;
 pub(crate) use keys::{LEAD as KEY_LEAD, Turn, replace as replace_keys};
 use lasting::Lasting;
 pub(crate) use lasting::digest_key;
@@ -153,7 +155,8 @@ fn server(
 ) -> Result<Server, StartError> {
     let lasting = running.lasting();
     let (listen, entra_keys, tls) = (config.server.listen, Arc::clone(&lasting.provider.keys), certificates.live());
-    let ready = Ready { entra_keys, listen, running: Arc::clone(running), reloader, certificates, lost_lines };
+    let (running_now, disks) = (Arc::clone(running), Disks::of(config));
+    let ready = Ready { entra_keys, listen, running: running_now, reloader, certificates, lost_lines, disks };
     let hosts = Hosts::operators(&config.server.admin_hosts);
     let admin = Admin::new(Arc::clone(&lasting.metrics), Arc::new(ready), hosts);
     let admin = Listener::new(admin, config.limits.deadlines, Arc::new(budgets::of_operators()?));

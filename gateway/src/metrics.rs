@@ -8,6 +8,7 @@ mod backend;
 mod budgets;
 mod catalogue;
 mod configuration;
+mod disks;
 mod identity;
 pub mod operations;
 mod reason;
@@ -25,6 +26,7 @@ pub use backend::Backend;
 pub use budgets::Budgets;
 pub use catalogue::{Catalogue, Figures};
 pub use configuration::Configuration;
+pub use disks::Disks;
 pub use identity::{Identity, KeySetFigures};
 pub use reason::Reason;
 pub use register::Described;
@@ -61,8 +63,11 @@ pub struct Metrics {
     pub configuration: Configuration,
     /// Open event streams.
     pub streams: IntGauge,
+    ready: IntGauge,
     /// What the process holds at once.
     pub budgets: Budgets,
+    /// The disks that it writes to.
+    pub disks: Disks,
     /// Seconds from a request's head to its answer's end.
     pub duration: Histogram,
 }
@@ -84,6 +89,10 @@ impl Metrics {
             &BUCKETS,
         )?;
         let streams = registrar.gauge("portcullis_streams", "Open event streams.")?;
+        let ready = registrar.gauge(
+            "portcullis_ready",
+            "Whether the gateway can serve (1), by what `/readyz` says at the moment of the scrape.",
+        )?;
         let turned_away = registrar.counters(
             "portcullis_turned_away_total",
             "Requests that were refused before it was looked what they ask for. `reason` is plain_http (without TLS, over a \
@@ -104,6 +113,7 @@ impl Metrics {
             duration,
             log_lost,
             streams,
+            ready,
             turned_away,
             servers: Servers::register(&mut registrar)?,
             identity: Identity::register(&mut registrar)?,
@@ -113,6 +123,7 @@ impl Metrics {
             catalogue: Catalogue::register(&mut registrar)?,
             configuration: Configuration::register(&mut registrar)?,
             budgets: Budgets::register(&mut registrar)?,
+            disks: Disks::register(&mut registrar)?,
             backends: RwLock::default(),
             registry,
             described: registrar.described(),
@@ -132,6 +143,11 @@ impl Metrics {
     /// A request was refused before anything else; `reason` is of a closed set.
     pub fn turned_away(&self, reason: &'static str) {
         self.turned_away.with_label_values(&[reason]).inc();
+    }
+
+    /// Whether the gateway can serve now.
+    pub fn observe_ready(&self, is_ready: bool) {
+        self.ready.set(i64::from(is_ready));
     }
 
     /// So many lines of the log are lost by now.

@@ -296,8 +296,12 @@ async fn without_the_identity_provider_nothing_is_believed_and_it_says_so() {
     portcullis_tests::process::until_listening(admin).await;
     let ready = reqwest::get(format!("http://127.0.0.1:{admin}/readyz")).await.unwrap();
     assert_eq!(ready.status(), 503);
+    let metrics = reqwest::get(format!("http://127.0.0.1:{admin}/metrics")).await.unwrap().text().await.unwrap();
+    assert!(metrics.contains("\nportcullis_ready 0\n"), "{metrics}");
+    assert!(!metrics.contains("\nportcullis_jwks_age_seconds{"), "which is why nothing else can be asked for");
     let backend = Backend::plain().await;
     let other = WorldBuilder::new(&backend).start().await;
+    assert!(other.probe("/metrics").await.contains("\nportcullis_ready 1\n"), "the control");
     let replace = json!({ "iss": "http://127.0.0.1:1/11111111-2222-4333-8444-555555555555/v2.0" });
     let token = other.identity.mint("rita", &replace);
     let answer = other

@@ -50,6 +50,7 @@ impl Admin {
 
     fn scrape(&self) -> Response<Bytes> {
         self.readiness.observe(&self.metrics);
+        self.metrics.observe_ready(self.readiness.missing().is_empty());
         match self.metrics.encode() {
             Ok(body) => typed(StatusCode::OK, body, "text/plain; version=0.0.4; charset=utf-8"),
             Err(error) => {

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::certificates::Certificates;
+use super::disks::Disks;
 use super::reload::Reloader;
 use super::revocations::NOTABLE;
 use super::running::Running;
@@ -26,6 +27,7 @@ pub(super) struct Ready {
     pub(super) reloader: Arc<Reloader>,
     pub(super) certificates: Arc<Certificates>,
     pub(super) lost_lines: Arc<AtomicU64>,
+    pub(super) disks: Disks,
 }
 
 impl Readiness for Ready {
@@ -106,6 +108,7 @@ impl Readiness for Ready {
         }
         let (waiting, room) = lasting.auditor.waiting();
         metrics.trail.observe(waiting, room);
+        self.disks.observe(metrics);
         metrics.observe_log(self.lost_lines.load(Ordering::Relaxed));
     }
 }

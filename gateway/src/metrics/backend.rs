@@ -7,6 +7,26 @@ use super::operations::{Histograms, Operations};
 use super::register::Registrar;
 
 const STATUS: [&str; 4] = ["2xx", "4xx", "5xx", "none"];
+/// What can fail about an exchange.
+const ERRORS: [&str; 7] = ["connect", "broken", "timeout", "no_room", "wrong_backend", "full", "no_server"];
+/// What can become of a bearer token.
+const OUTCOMES: [&str; 15] = [
+    "verified",
+    "missing",
+    "malformed",
+    "unavailable",
+    "signature",
+    "unknown_key",
+    "form",
+    "expired",
+    "not_yet",
+    "audience",
+    "issuer",
+    "tenant",
+    "claims",
+    "revoked",
+    "not_accepted",
+];
 
 /// The series of requests to backends.
 #[derive(Debug)]
@@ -24,7 +44,7 @@ pub(super) struct Requests {
 impl Requests {
     pub(super) fn register(registrar: &mut Registrar) -> Result<Self, Error> {
         let of_backend = &["backend"];
-        Ok(Self {
+        let series = Self {
             answers: registrar.counters(
                 "portcullis_requests_total",
                 "Requests to a backend's path. `status` is the class of the answer's HTTP status, or `none` when the \
@@ -67,7 +87,10 @@ impl Requests {
                 of_backend,
             )?,
             operations: Histograms::register(registrar)?,
-        })
+        };
+        // Those to the authorization server, which is there without any backend.
+        series.audit_refused.with_label_values(&[""]);
+        Ok(series)
     }
 
     /// An audit event was not taken.
@@ -75,7 +98,14 @@ impl Requests {
         self.audit_refused.with_label_values(&[backend]).inc();
     }
 
+    /// Series that are not there count as nothing, and the first burst of errors with them: all are there from the start.
     pub(super) fn of(&self, name: &str) -> Backend {
+        for error in ERRORS {
+            self.errors.with_label_values(&[name, error]);
+        }
+        for outcome in OUTCOMES {
+            self.authentications.with_label_values(&[name, outcome]);
+        }
         let decision =
             |decision: &str, reason: Reason| self.decisions.with_label_values(&[name, decision, reason.as_str()]);
         let denials = Reason::ALL.iter().filter(|reason| **reason != Reason::None);
@@ -144,11 +174,13 @@ impl Backend {
 
     /// A caller was not verified; `outcome` is of a closed set.
     pub fn not_verified(&self, outcome: &'static str) {
+        debug_assert!(OUTCOMES.contains(&outcome), "{outcome}");
         self.authentications.with_label_values(&[&*self.name, outcome]).inc();
     }
 
     /// An exchange with it has failed; `error` is of a closed set.
     pub fn failed(&self, error: &'static str) {
+        debug_assert!(ERRORS.contains(&error), "{error}");
         self.errors.with_label_values(&[&*self.name, error]).inc();
     }
 }

@@ -9,6 +9,23 @@ use super::register::{Registrar, whole};
 /// An identity provider answers in a tenth of a second, or is slow.
 const BUCKETS: [f64; 10] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
+/// What happens at the authorization server.
+const STEPS: [&str; 11] = [
+    "client_registered",
+    "consent_given",
+    "consent_refused",
+    "signed_in",
+    "sign_in_failed",
+    "tokens_issued",
+    "tokens_refreshed",
+    "grant_revoked",
+    "registration_refused",
+    "authorization_refused",
+    "token_refused",
+];
+/// What is asked there only so often.
+const LIMITED: [&str; 5] = ["authorize", "register", "token", "device", "device_page"];
+
 /// The series, each beside its meaning.
 #[derive(Debug)]
 pub struct Identity {
@@ -52,7 +69,7 @@ fn documents(registrar: &mut Registrar) -> Result<IntCounterVec, Error> {
 
 impl Identity {
     pub(super) fn register(registrar: &mut Registrar) -> Result<Self, Error> {
-        Ok(Self {
+        let series = Self {
             jwks_age: registrar.gauges(
                 "portcullis_jwks_age_seconds",
                 "Age of the identity provider's signing keys. `issuer` is entra, and entra-2, entra-3 and so on for \
@@ -105,7 +122,20 @@ impl Identity {
                 "What the identity provider refuses. `code` is the AADSTS number, of those that have advice, or other.",
                 &["code"],
             )?,
-        })
+        };
+        series.begin();
+        Ok(series)
+    }
+
+    /// What happens, and how often may be asked, is counted from 0.
+    fn begin(&self) {
+        for step in STEPS {
+            self.steps.with_label_values(&[step]);
+        }
+        for endpoint in LIMITED {
+            self.limited.with_label_values(&[endpoint]);
+            self.limited_alone.with_label_values(&[endpoint]);
+        }
     }
 
     /// Sets the series of a key set; `issuer` is of a closed set.
@@ -132,6 +162,7 @@ impl Identity {
 
     /// A step was taken; `step` is of a closed set.
     pub fn step(&self, step: &str) {
+        debug_assert!(STEPS.contains(&step), "{step}");
         self.steps.with_label_values(&[step]).inc();
     }
 

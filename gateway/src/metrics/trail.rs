@@ -14,7 +14,7 @@ pub struct Trail {
 
 impl Trail {
     pub(super) fn register(registrar: &mut Registrar) -> Result<Self, Error> {
-        Ok(Self {
+        let series = Self {
             events: registrar.counters(
                 "portcullis_audit_events_total",
                 "Audit events given to a sink. `sink` is stdout, file, sqlite, postgres or otlp, or queue for what the \
@@ -26,7 +26,9 @@ impl Trail {
                 "portcullis_audit_queue_limit",
                 "How many may wait; beyond that requests are refused, or events lost, as `audit.on_failure` says.",
             )?,
-        })
+        };
+        series.given("queue", "lost", 0);
+        Ok(series)
     }
 
     /// Events were given to a sink; both words are of closed sets.

@@ -23,6 +23,9 @@ impl Observed {
     /// Measures this store.
     #[must_use]
     pub fn new(inner: Arc<dyn Store>, series: metrics::Store) -> Self {
+        for act in ACTS {
+            series.has(act);
+        }
         Self { inner, series }
     }
 
@@ -40,6 +43,9 @@ impl Observed {
 
 macro_rules! acts {
     ($($name:ident($($argument:ident: $of:ty),*) -> $gives:ty;)*) => {
+        /// The name of each.
+        const ACTS: &[&str] = &[$(stringify!($name)),*];
+
         #[async_trait]
         impl Store for Observed {
             // No act: what it finds is in the log and in `/readyz`.
@@ -98,6 +104,7 @@ mod tests {
         for line in [
             r#"portcullis_store_operation_duration_seconds_count{operation="key"} 1"#,
             r#"portcullis_store_errors_total{operation="grant"} 0"#,
+            r#"portcullis_store_errors_total{operation="redeem_code"} 0"#,
         ] {
             assert!(text.contains(line), "{text}");
         }

@@ -183,3 +183,45 @@ async fn what_is_exported_is_documented_and_a_login_is_counted() {
     }
     assert!(metrics.contains("portcullis_policy_info{hash=\"") && metrics.contains("portcullis_audit_queue "));
 }
+
+#[tokio::test]
+async fn the_room_on_its_disks_is_told() {
+    let world = WorldBuilder::new(&Backend::plain().await).start().await;
+    let metrics = world.probe("/metrics").await;
+    let value = |name: &str, place: &str| -> f64 {
+        let series = format!("portcullis_disk_{name}_bytes{{place=\"{place}\"}} ");
+        let found = metrics.lines().find_map(|line| line.strip_prefix(&series));
+        found.unwrap_or_else(|| panic!("`{series}` is not in\n{metrics}")).parse().unwrap()
+    };
+    let said = std::process::Command::new("df").args(["--output=size", "-B1"]).arg(world.directory()).output().unwrap();
+    let size: f64 = String::from_utf8(said.stdout).unwrap().lines().nth(1).unwrap().trim().parse().unwrap();
+    for place in ["state", "file"] {
+        let (free, all) = (value("free", place), value("size", place));
+        assert!(free > 0.0 && free < all && (all - size).abs() < 1.0, "{place}: {free} of {all}, and {size}");
+    }
+    assert!(!metrics.contains("place=\"sqlite\""), "nothing goes there");
+}
+
+/// A series that begins with the first event has no increase at it, and an alert on that stays silent.
+#[tokio::test]
+async fn what_alerts_ask_for_is_there_before_anything_happened() {
+    let world = WorldBuilder::new(&Backend::plain().await).start().await;
+    let metrics = world.probe("/metrics").await;
+    for line in [
+        "portcullis_audit_events_total{outcome=\"lost\",sink=\"queue\"} 0",
+        "portcullis_audit_events_total{outcome=\"failed\",sink=\"file\"} 0",
+        "portcullis_audit_refused_total{backend=\"\"} 0",
+        "portcullis_audit_refused_total{backend=\"weather\"} 0",
+        "portcullis_authentications_total{backend=\"weather\",outcome=\"revoked\"} 0",
+        "portcullis_backend_errors_total{backend=\"weather\",error=\"connect\"} 0",
+        "portcullis_budget_refused_total{budget=\"streams\"} 0",
+        "portcullis_decisions_total{backend=\"weather\",decision=\"deny\",reason=\"policy\"} 0",
+        "portcullis_limited_total{endpoint=\"device_page\"} 0",
+        "portcullis_log_lines_lost_total 0",
+        "portcullis_oauth_steps_total{step=\"sign_in_failed\"} 0",
+        "portcullis_store_errors_total{operation=\"rotate_refresh_token\"} 0",
+        "portcullis_trace_spans_total{outcome=\"dropped\"} 0",
+    ] {
+        assert!(metrics.lines().any(|found| found == line), "`{line}` is not in\n{metrics}");
+    }
+}
