@@ -41,7 +41,7 @@ fn the_configuration_in_every_rendering_is_one_that_the_gateway_takes() {
         let secrets = directory.path().display().to_string();
         let mounted =
             |text: &str| text.replace("/run/secrets/portcullis", &secrets).replace("/run/secrets/entra", &secrets);
-        for (file, text) in objects.configs[0].data.as_ref().unwrap() {
+        for (file, text) in objects.configs.iter().flat_map(|config| config.data.as_ref().unwrap()) {
             std::fs::write(directory.path().join(file), mounted(text)).unwrap();
         }
         let config = directory.path().join("gateway.yaml");
@@ -191,8 +191,9 @@ fn several_pods_share_a_store_and_never_all_go_at_once() {
 fn a_pods_own_token_can_stand_in_for_the_secret() {
     for objects in [single(&["workload-identity"]), chart(&["--set", "workloadIdentity.enabled=true"])] {
         let deployment = objects.deployment("portcullis");
-        let projected = pod(deployment).volumes.iter().flatten().find_map(|volume| volume.projected.as_ref()).unwrap();
-        let token = projected.sources.as_ref().unwrap()[0].service_account_token.clone().unwrap();
+        let projected = pod(deployment).volumes.iter().flatten().filter_map(|volume| volume.projected.as_ref());
+        let mut sources = projected.flat_map(|projected| projected.sources.iter().flatten());
+        let token = sources.find_map(|source| source.service_account_token.as_ref()).unwrap();
         assert_eq!((token.audience.as_deref(), token.path.as_str()), (Some("api://AzureADTokenExchange"), "token"));
         let mounts = container(deployment).volume_mounts.as_ref().unwrap();
         assert!(mounts.iter().any(|mount| mount.mount_path == "/run/secrets/entra"));
@@ -221,6 +222,38 @@ fn an_ingress_passes_on_the_whole_host_and_holds_nothing_back() {
 }
 
 #[test]
+fn a_policy_is_for_the_pods_that_run_and_what_only_a_start_takes_makes_new_ones() {
+    let made = |objects: &Objects| {
+        let template = &objects.deployment("portcullis").spec.as_ref().unwrap().template;
+        serde_json::to_value(template).unwrap()
+    };
+    let from_file = rendered::policy_from_file();
+    let file = from_file.each_ref().map(String::as_str);
+    let more = |arguments: &[&'static str]| chart(&[&file[..], arguments].concat());
+    let other = rendered::another_policy();
+    let another = chart(&["--set", "config.policy=null", "--set-file", &format!("policy={}", other.path().display())]);
+    let opened = "--set=config.policy.roles.Another.opens[0]=read";
+    let backend = "--set=config.backends.crm.url=http://crm.mcp-servers.svc:9000/mcp";
+    for (what, before, after, same) in [
+        ("the chart's file", more(&[]), another, true),
+        ("the chart's policy", chart(&[]), chart(&[opened]), true),
+        ("the chart's backends", chart(&[]), chart(&[backend]), true),
+        ("the chart's state", chart(&[]), chart(&["--set=config.state.path=/var/lib/portcullis/a"]), false),
+        ("the chart's server", more(&[]), more(&["--set=config.server.drain_delay=9s"]), false),
+        ("the overlay's policy", single(&[]), rendered::changed("single", "policy.yaml"), true),
+        ("the fleet's policy", fleet(), rendered::changed("fleet", "policy.yaml"), true),
+        ("the overlay's configuration", single(&[]), rendered::changed("single", "gateway.yaml"), false),
+    ] {
+        let texts = |objects: &Objects| objects.configs.iter().map(|config| config.data.clone()).collect::<Vec<_>>();
+        assert_ne!(texts(&before), texts(&after), "{what}: the control");
+        assert_eq!(made(&before) == made(&after), same, "{what}");
+        // A file that is mounted by itself never changes under a pod.
+        let mounts = container(after.deployment("portcullis")).volume_mounts.as_ref().unwrap();
+        assert!(mounts.iter().all(|mount| mount.sub_path.is_none()), "{what}");
+    }
+}
+
+#[test]
 fn the_chart_and_the_manifests_say_the_same() {
     let comparable = |objects: &Objects| {
         let deployment = objects.deployment("portcullis");
@@ -229,7 +262,9 @@ fn the_chart_and_the_manifests_say_the_same() {
         (container.image, container.image_pull_policy) = (None, None);
         pod.containers = vec![container];
         for volume in pod.volumes.iter_mut().flatten() {
-            volume.config_map.iter_mut().for_each(|it| it.name = String::new());
+            for source in volume.projected.iter_mut().flat_map(|projected| projected.sources.iter_mut().flatten()) {
+                source.config_map.iter_mut().for_each(|it| it.name = String::new());
+            }
             volume.persistent_volume_claim.iter_mut().for_each(|it| it.claim_name = String::new());
             volume.secret.iter_mut().for_each(|it| (it.secret_name, it.optional) = (None, None));
         }
@@ -249,7 +284,9 @@ fn the_chart_and_the_manifests_say_the_same() {
         let specs = |scaler: &HorizontalPodAutoscaler| scaler.spec.clone().unwrap();
         serde_json::to_value(objects.scalers.iter().map(specs).collect::<Vec<_>>()).unwrap()
     };
-    for (ours, theirs) in [(single(&[]), chart(&[])), (fleet(), chart_of_a_fleet(&[]))] {
+    let from_file = rendered::policy_from_file();
+    let file = from_file.each_ref().map(String::as_str);
+    for (ours, theirs) in [(single(&[]), chart(&file)), (fleet(), chart_of_a_fleet(&file))] {
         assert_eq!(comparable(&ours), comparable(&theirs));
         assert_eq!(rules(&ours), rules(&theirs));
         assert_eq!(scaling(&ours), scaling(&theirs));
@@ -267,8 +304,19 @@ fn the_chart_passes_its_lint_and_refuses_what_cannot_be_right() {
     refused(&["--set", "config.server.trusted_proxies=null"], "config.server.trusted_proxies");
     let policy = format!("policy={}", file("../examples/policies/task-roles.yaml").display());
     refused(&["--set-file", &policy], "the policy is there twice");
+    refused(&["--set", "config.policy=null"], "there is no policy");
     let monitored = chart(&["--set", "podMonitor.enabled=true"]);
     assert_eq!(monitored.custom[0]["spec"]["podMetricsEndpoints"][0]["port"], "admin");
+    // The job is not named by namespace and monitor, which differ with every release, but by what every pod is called.
+    let named = monitored.custom[0]["spec"]["jobLabel"].as_str().unwrap();
+    assert_eq!(labels(monitored.deployment("portcullis"))[named], "portcullis");
+    let component = single(&["pod-monitor"]);
+    let selected = &component.custom[0]["spec"]["selector"]["matchLabels"];
+    let pods = labels(component.deployment("portcullis"));
+    assert!(selected.as_object().unwrap().iter().all(|(key, value)| pods[key] == *value.as_str().unwrap()));
+    for key in ["jobLabel", "podMetricsEndpoints"] {
+        assert_eq!(component.custom[0]["spec"][key], monitored.custom[0]["spec"][key], "{key}");
+    }
     let open = chart(&["--set", "backendPolicy.enabled=false"]);
     assert!(open.policies.iter().all(|policy| policy.metadata.namespace.as_deref() == Some("portcullis")));
     let other = chart_with("second", &[]);

@@ -80,7 +80,13 @@ impl Objects {
 
     /// The configuration of the gateway, as its file.
     pub fn config(&self) -> &str {
-        &self.configs[0].data.as_ref().unwrap()["gateway.yaml"]
+        self.file("gateway.yaml")
+    }
+
+    /// A file of its config maps.
+    pub fn file(&self, name: &str) -> &str {
+        let mut found = self.configs.iter().filter_map(|config| config.data.as_ref()?.get(name));
+        found.next().unwrap_or_else(|| panic!("no config map has `{name}`"))
     }
 }
 

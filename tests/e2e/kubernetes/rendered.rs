@@ -23,8 +23,8 @@ pub fn secret(name: &str) -> String {
 
 /// Every rendering of the gateway that is shipped, by name.
 pub fn all() -> Vec<(&'static str, Objects)> {
-    let policy = file("../examples/policies/task-roles.yaml").display().to_string();
-    let from_file = format!("policy={policy}");
+    let from_file = policy_from_file();
+    let from_file = from_file.each_ref().map(String::as_str);
     vec![
         ("overlays/single", single(&[])),
         ("overlays/single with both components", single(&["workload-identity", "ingress"])),
@@ -36,8 +36,22 @@ pub fn all() -> Vec<(&'static str, Objects)> {
             "chart with everything",
             chart(&["--set", "ingress.enabled=true,podMonitor.enabled=true,workloadIdentity.enabled=true"]),
         ),
-        ("chart with a policy of its own", chart(&["--set", "config.policy=null", "--set-file", &from_file])),
+        ("chart with a policy of its own", chart(&from_file)),
     ]
+}
+
+/// The arguments that give the chart a policy of its own file.
+pub fn policy_from_file() -> [String; 4] {
+    let policy = file("../examples/policies/task-roles.yaml").display().to_string();
+    ["--set", "config.policy=null", "--set-file", &format!("policy={policy}")].map(str::to_owned)
+}
+
+/// Another policy than that, in a file.
+pub fn another_policy() -> tempfile::NamedTempFile {
+    let written = tempfile::NamedTempFile::new().unwrap();
+    let text = std::fs::read_to_string(file("../examples/policies/task-roles.yaml")).unwrap();
+    std::fs::write(written.path(), format!("{text}# another\n")).unwrap();
+    written
 }
 
 /// One pod, with these components.
@@ -65,7 +79,20 @@ pub fn example() -> Objects {
     Objects::read(&kustomize(&file("../deploy/kubernetes/example")))
 }
 
+/// An overlay of which a file is another.
+pub fn changed(name: &str, changed: &str) -> Objects {
+    overlay_with(name, &[], |directory| {
+        let file = directory.join(changed);
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(file, format!("{text}# another\n")).unwrap();
+    })
+}
+
 fn overlay(name: &str, components: &[&str]) -> Objects {
+    overlay_with(name, components, |_| {})
+}
+
+fn overlay_with(name: &str, components: &[&str], change: impl FnOnce(&Path)) -> Objects {
     let copy = TempDir::new().unwrap();
     let copied = Command::new("cp").arg("-r").arg(file("../deploy/kubernetes")).arg(copy.path()).status().unwrap();
     assert!(copied.success());
@@ -73,6 +100,7 @@ fn overlay(name: &str, components: &[&str]) -> Objects {
     for name in SECRETS {
         std::fs::write(directory.join(name), secret(name)).unwrap();
     }
+    change(&directory);
     let kustomization = directory.join("kustomization.yaml");
     let mut text = std::fs::read_to_string(&kustomization).unwrap();
     if !components.is_empty() {

@@ -84,9 +84,11 @@ fn fits_together(objects: &Objects, deployment: &Deployment) {
     let secrets: Vec<_> = objects.secrets.iter().map(|it| it.metadata.name.clone()).collect();
     let accounts: Vec<_> = objects.accounts.iter().map(|it| it.metadata.name.clone()).collect();
     for volume in pod.volumes.iter().flatten() {
-        if let Some(source) = &volume.config_map {
+        let projected = volume.projected.iter().flat_map(|projected| projected.sources.iter().flatten());
+        for source in projected.filter_map(|source| source.config_map.as_ref()) {
             assert!(names(&configs, &source.name), "{}", source.name);
         }
+        assert!(volume.config_map.is_none(), "it is projected");
         if let Some(source) = &volume.persistent_volume_claim {
             assert!(names(&claims, &source.claim_name), "{}", source.claim_name);
         }

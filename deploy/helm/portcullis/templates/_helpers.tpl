@@ -29,6 +29,9 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- $_ := set $config.entra "federated_token_file" "/run/secrets/entra/token" }}
 {{- $_ := unset $config.entra "client_secret_file" }}
 {{- end }}
+{{- if not $config.audit }}
+{{- $_ := set $config "audit" (dict "retention" "90d") }}
+{{- end }}
 {{- toYaml $config }}
 {{- end }}
 
@@ -36,6 +39,9 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- define "portcullis.check" -}}
 {{- if and (include "portcullis.fleet" .) (not (dig "state" "redis" nil .Values.config)) }}
 {{- fail "several pods cannot share a directory; set config.state.redis, or one replica and no autoscaling" }}
+{{- end }}
+{{- if not (or .Values.policy .Values.config.policy) }}
+{{- fail "there is no policy, and nobody may do anything without one; give its file (--set-file policy=policy.yaml), or write config.policy" }}
 {{- end }}
 {{- if and .Values.policy .Values.config.policy }}
 {{- fail "the policy is there twice; leave out either policy or config.policy" }}
