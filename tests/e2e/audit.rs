@@ -171,6 +171,80 @@ async fn of_arguments_a_digest_is_recorded_and_values_where_a_tag_says_so() {
 }
 
 #[tokio::test]
+async fn of_the_names_of_arguments_the_trail_has_a_few_and_how_many_more_there_are() {
+    let mut world = WorldBuilder::new(&Backend::plain().await).start().await;
+    let token = world.identity.mint("rita", &Value::Null);
+    let many: serde_json::Map<String, Value> = (0..100_000).map(|at| (format!("n{at:06}"), json!(1))).collect();
+    let long = json!({ "é".repeat(1_500_000): 1 });
+    for arguments in [Value::Object(many.clone()), long, json!({ "city": "Oslo" })] {
+        let message = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call",
+            "params": { "name": "get_forecast", "arguments": arguments } });
+        assert_eq!(world.post(&token, &message).await.status().as_u16(), 200);
+    }
+    // The digest is over all of them.
+    std::fs::write(world.directory().join("arguments"), Value::Object(many).to_string()).unwrap();
+    let said = world.command(&["audit", "digest", "arguments"]).await;
+    let lines = world.audit(6).await;
+    let recorded: Vec<&Value> = lines.iter().map(|line| &line["arguments"]).filter(|of| of.is_object()).collect();
+    assert_eq!(recorded.len(), 3, "{lines:?}");
+    assert_eq!(String::from_utf8_lossy(&said.stdout).trim(), recorded[0]["hmac_sha256"], "{said:?}");
+    assert_eq!((recorded[0]["keys"].as_array().unwrap().len(), &recorded[0]["more_keys"]), (64, &json!(99_936)));
+    assert_eq!(recorded[1]["keys"], json!([format!("{}…", "é".repeat(62))]));
+    assert_eq!((&recorded[2]["keys"], recorded[2].get("more_keys")), (&json!(["city"]), None), "the control");
+    assert!(lines.iter().all(|line| line.to_string().len() < 4096));
+}
+
+#[tokio::test]
+async fn large_calls_are_refused_when_a_stuck_trail_holds_enough_of_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let pipe = directory.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    // It is open to be read, and nobody does.
+    let end = std::fs::File::options().read(true).write(true).open(&pipe).unwrap();
+    let backend = Backend::plain().await;
+    let mut world = WorldBuilder::new(&backend).trail(&format!("path: '{}'", pipe.display())).start().await;
+    let token = world.identity.mint("rita", &Value::Null);
+    let filler = "x".repeat(3_900_000);
+    let large = async || {
+        let params = json!({ "name": "get_forecast", "arguments": { "city": filler } });
+        let message = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params });
+        world.post(&token, &message).await.status().as_u16()
+    };
+    // The pipe itself takes 64 KiB of lines.
+    for _ in 0..60 {
+        assert_eq!(call(&world, &token).await, 200);
+    }
+    let mut statuses = Vec::new();
+    while statuses.last() != Some(&503) && statuses.len() < 30 {
+        statuses.push(large().await);
+    }
+    let let_through = statuses.iter().filter(|status| **status == 200).count();
+    assert!(statuses.last() == Some(&503) && (10..20).contains(&let_through), "{statuses:?}");
+    let metrics = world.probe("/metrics").await;
+    assert!(metric(&metrics, "portcullis_audit_refused_total{backend=\"weather\"}") > 0, "{metrics}");
+    let held = metric(&metrics, "portcullis_audit_queue_bytes");
+    assert!(held > 50_000_000 && held <= metric(&metrics, "portcullis_audit_queue_bytes_limit"), "{metrics}");
+    assert!(metric(&metrics, "portcullis_audit_queue") < 1000, "{metrics}");
+    let executed = backend.requests().len();
+    assert_eq!(executed, 60 + let_through, "what was refused went nowhere");
+    // Once somebody reads, it goes on by itself.
+    let reader = std::process::Command::new("cat").stdin(end).stdout(Stdio::null()).spawn();
+    let mut reader = reader.unwrap();
+    let mut after = 0;
+    for _ in 0..200 {
+        after = large().await;
+        if after == 200 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(after, 200, "the control");
+    world.gateway.terminate().await;
+    reader.kill().unwrap();
+    reader.wait().unwrap();
+}
+
+#[tokio::test]
 async fn lines_take_the_form_that_a_collector_wants() {
     for (format, member) in [("ocsf", "class_uid"), ("ecs", "ecs")] {
         let mut world = WorldBuilder::new(&Backend::plain().await).audit(&format!("format: {format}")).start().await;

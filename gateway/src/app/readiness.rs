@@ -106,8 +106,7 @@ impl Readiness for Ready {
             let issuer = format!("assertions-{}", number + 1);
             metrics.identity.observe_keys(&issuer, &KeySetFigures { age: keys.age(), fetched, failed });
         }
-        let (waiting, room) = lasting.auditor.waiting();
-        metrics.trail.observe(waiting, room);
+        metrics.trail.observe(lasting.auditor.waiting());
         self.disks.observe(metrics);
         metrics.observe_log(self.lost_lines.load(Ordering::Relaxed));
     }

@@ -1,5 +1,7 @@
-//! What is recorded of the arguments of a tool's call or a prompt: a keyed digest, and values only where the operator says
-//! so.
+//! What is recorded of the arguments of a tool's call or a prompt: a keyed digest, names, and values only where the
+//! operator says so.
+//!
+//! The names are the caller's text as the values are: of them there are no more than a person reads.
 //!
 //! The digest is HMAC-SHA-256 over the arguments in canonical form (RFC 8785): two calls with the same arguments have the
 //! same digest, and who does not hold the key cannot find small arguments by trying. Done on the writer's thread.
@@ -17,6 +19,12 @@ use super::event::{Arguments, Event, Kind, Reason};
 
 /// Values longer than this are left out, whatever the configuration says.
 const MAX_VALUES: usize = 8 * 1024;
+/// Of so many members the names are recorded; tools have fewer.
+const MAX_NAMES: usize = 64;
+/// A longer name is cut, so that it has no more bytes than this.
+const MAX_NAME: usize = 128;
+/// What a name that was cut ends in.
+const CUT: char = '…';
 const REDACTED: &str = "[redacted]";
 
 /// What is recorded of arguments.
@@ -42,6 +50,11 @@ impl Digester {
         Self { key: None, values_of: BTreeSet::new(), redact: Vec::new() }
     }
 
+    /// Whether anything is recorded of them.
+    pub(super) fn has_key(&self) -> bool {
+        self.key.is_some()
+    }
+
     /// Turns the arguments of a decision into what is recorded of them.
     pub(super) fn apply(&self, event: &mut Event) {
         let Kind::Decision(decision) = &mut event.kind else { return };
@@ -51,11 +64,10 @@ impl Digester {
         let value = params.get_mut("arguments").map_or_else(|| Value::Object(Map::new()), Value::take);
         let Ok(canonical) = canonical(&value) else { return };
         let hmac_sha256 = tagged(key, &canonical);
-        let named = |object: &Map<String, Value>| object.keys().cloned().collect();
-        let keys: Vec<String> = value.as_object().map(named).unwrap_or_default();
+        let (keys, more_keys) = value.as_object().map(names).unwrap_or_default();
         let opted = self.has_opted(&decision.reason);
         let values = (opted && canonical.len() <= MAX_VALUES).then(|| self.redacted(value));
-        decision.arguments = Some(Arguments { hmac_sha256, keys, values });
+        decision.arguments = Some(Arguments { hmac_sha256, keys, more_keys, values });
     }
 
     /// Whether every tag of what was permitted has its values recorded: what is read and personal is not opted for by
@@ -74,6 +86,28 @@ impl Digester {
         }
         value
     }
+}
+
+/// The names of an object's members, and how many more there are.
+fn names(object: &Map<String, Value>) -> (Vec<String>, usize) {
+    let names: Vec<String> = object.keys().take(MAX_NAMES).map(|name| shortened(name)).collect();
+    let more = object.len() - names.len();
+    (names, more)
+}
+
+fn shortened(name: &str) -> String {
+    if name.len() <= MAX_NAME {
+        return name.to_owned();
+    }
+    let mut short = String::with_capacity(MAX_NAME);
+    for character in name.chars() {
+        if short.len() + character.len_utf8() + CUT.len_utf8() > MAX_NAME {
+            break;
+        }
+        short.push(character);
+    }
+    short.push(CUT);
+    short
 }
 
 /// The one spelling of a value: members in the order of their names' UTF-16 code units, no white space.
@@ -172,6 +206,24 @@ fn close(before: u8, [open, end]: [u8; 2], out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_the_names_of_arguments_no_more_is_recorded_than_a_person_reads() {
+        let of = |names: &[&str]| names.iter().map(|name| ((*name).to_owned(), Value::Null)).collect();
+        let plain: Map<String, Value> = of(&["city", "days"]);
+        assert_eq!(names(&plain), (vec!["city".to_owned(), "days".to_owned()], 0), "the control");
+        let many: Map<String, Value> = (0..100_000).map(|at| (format!("n{at:06}"), Value::Null)).collect();
+        let (some, more) = names(&many);
+        assert_eq!((some.len(), more, some[63].as_str()), (64, 100_000 - 64, "n000063"));
+        // On the boundary of a character, whatever it takes.
+        for character in ["x", "é", "€", "𝄞"] {
+            let (short, more) = names(&of(&[&character.repeat(3 << 20)]));
+            assert!(more == 0 && short[0].len() <= 128 && short[0].len() > 120, "{short:?}");
+            assert!(short[0].starts_with(character) && short[0].ends_with('…'), "{short:?}");
+        }
+        let longest = "x".repeat(128);
+        assert_eq!(names(&of(&[&longest])).0, [longest.as_str()]);
+    }
 
     #[test]
     fn numbers_are_written_as_ecmascript_writes_them() {

@@ -5,7 +5,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bytes::Bytes;
 use portcullis_policy::{Denial, Permit};
 use serde::{Serialize, Serializer};
 
@@ -83,6 +82,20 @@ pub struct Event {
     /// What happened.
     #[serde(flatten)]
     pub kind: Kind,
+}
+
+impl Event {
+    /// How much of what callers sent it holds until it is written, in bytes.
+    pub(super) fn held(&self) -> usize {
+        let of = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        match &self.kind {
+            Kind::Decision(decision) => {
+                decision.params.as_ref().map_or(0, |params| params.len()) + of(&decision.target.name)
+            }
+            Kind::OAuth(step) => step.client.len() + of(&step.name) + of(&step.reason),
+            _ => 0,
+        }
+    }
 }
 
 /// What happened.
@@ -383,9 +396,10 @@ pub struct Decision {
     /// The policy that decided.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policy_hash: Option<Arc<str>>,
-    /// The `params` of a tool's call as they leave, until the writer has made of them what is recorded.
+    /// The `params` of a tool's call as they leave, until the writer has made of them what is recorded. A copy of their
+    /// own: a part of the request's body would keep all of it, of which nobody counts the rest.
     #[serde(skip)]
-    pub params: Option<Bytes>,
+    pub params: Option<Box<[u8]>>,
     /// What is recorded of the arguments.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub arguments: Option<Arguments>,
@@ -396,8 +410,11 @@ pub struct Decision {
 pub struct Arguments {
     /// HMAC-SHA-256 over their canonical form (RFC 8785), base64url.
     pub hmac_sha256: String,
-    /// The names of the outermost members.
+    /// The names of the outermost members, as many and as much of them as is recorded.
     pub keys: Vec<String>,
+    /// How many more there are.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub more_keys: usize,
     /// The values, where the operator has asked for them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub values: Option<serde_json::Value>,

@@ -36,8 +36,11 @@ use writer::{Item, Writer};
 use crate::clock::{Moment, Timestamp};
 use crate::metrics::Metrics;
 
-/// Lines that may wait for the disk; beyond that, requests are refused.
+/// Events that may wait for the disk; beyond that, requests are refused.
 const QUEUE: usize = 16 * 1024;
+/// What callers sent and waits in them, in bytes: what a call was asked with is as large as its caller made it, and must
+/// not be what the process dies of while a disk is slow. As many as sixteen of the largest bodies that are taken by default.
+const QUEUE_BYTES: usize = 64 << 20;
 /// Room beyond that for what became of requests that were let through: as many as may be under way, and more.
 const OUTCOMES: usize = 16 * 1024;
 /// A decision that is not on the disk after so long is refused.
@@ -54,8 +57,22 @@ pub struct Auditor {
     shared: Arc<Shared>,
     durable: bool,
     on_failure: OnFailure,
+    has_digests: bool,
     before: Option<Timestamp>,
     metrics: Option<Arc<Metrics>>,
+}
+
+/// What waits to be written, and how much of it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// Events.
+    pub events: usize,
+    /// How many may wait.
+    pub most_events: usize,
+    /// Bytes that callers sent and that they hold.
+    pub bytes: usize,
+    /// How many may.
+    pub most_bytes: usize,
 }
 
 /// What the writer hears of beside the queue.
@@ -69,6 +86,8 @@ struct Shared {
     overflowed: AtomicU64,
     /// Events in the queue.
     queued: AtomicUsize,
+    /// What they hold of callers, in bytes.
+    held: AtomicUsize,
 }
 
 /// When an event counts as recorded, and what becomes of requests when it cannot be.
@@ -117,7 +136,7 @@ impl Auditor {
         let (started, start) = channel();
         let shared = Arc::new(Shared::default());
         let (durable, on_failure, writers) = (options.durable, options.on_failure, Arc::clone(&shared));
-        let metrics = options.metrics.clone();
+        let (metrics, has_digests) = (options.metrics.clone(), options.digester.has_key());
         let run = move || match Writer::start(&destinations, signer, options, writers) {
             Ok(writer) => {
                 if started.send(Ok(writer.before())).is_ok() {
@@ -130,13 +149,28 @@ impl Auditor {
         };
         let thread = std::thread::Builder::new().name("audit".to_owned()).spawn(run)?;
         let before = start.recv().map_err(io::Error::other)??;
-        Ok(Self { queue: Some(sender), writer: Some(thread), shared, durable, on_failure, before, metrics })
+        Ok(Self {
+            queue: Some(sender),
+            writer: Some(thread),
+            shared,
+            durable,
+            on_failure,
+            has_digests,
+            before,
+            metrics,
+        })
     }
 
     /// When the run before wrote its last line; unknown when there was none, or it is nowhere to be read.
     #[must_use]
     pub fn before(&self) -> Option<Timestamp> {
         self.before
+    }
+
+    /// Whether anything is recorded of arguments; where nothing is, they need not be handed over.
+    #[must_use]
+    pub fn has_digests(&self) -> bool {
+        self.has_digests
     }
 
     /// Hands an event to the writer; never waits.
@@ -210,20 +244,27 @@ impl Auditor {
         }
     }
 
-    /// How many events wait to be written, and how many may.
+    /// What waits to be written.
     #[must_use]
-    pub fn waiting(&self) -> (usize, usize) {
-        (self.shared.queued.load(Ordering::Relaxed), QUEUE)
+    pub fn waiting(&self) -> Waiting {
+        let of = |number: &AtomicUsize| number.load(Ordering::Relaxed);
+        let (events, bytes) = (of(&self.shared.queued), of(&self.shared.held));
+        Waiting { events, most_events: QUEUE, bytes, most_bytes: QUEUE_BYTES }
     }
 
     fn send(&self, item: Item) -> Result<(), NotRecorded> {
         let queue = self.queue.as_ref().ok_or(NotRecorded)?;
         let is_outcome = matches!(&item.event, Some(Event { kind: Kind::Outcome(_), .. }));
+        let bytes = item.event.as_ref().map_or(0, Event::held);
         // Before it is there, for the writer may be quicker than the count.
         let waiting = self.shared.queued.fetch_add(1, Ordering::Relaxed);
-        let sent = if waiting < QUEUE || is_outcome { queue.try_send(item) } else { Err(TrySendError::Full(item)) };
+        let held = self.shared.held.fetch_add(bytes, Ordering::Relaxed);
+        // One that is larger than all the room is taken by an empty queue: who allows such bodies has them recorded.
+        let has_room = waiting < QUEUE && (held == 0 || held.saturating_add(bytes) <= QUEUE_BYTES);
+        let sent = if has_room || is_outcome { queue.try_send(item) } else { Err(TrySendError::Full(item)) };
         if sent.is_err() {
             self.shared.queued.fetch_sub(1, Ordering::Relaxed);
+            self.shared.held.fetch_sub(bytes, Ordering::Relaxed);
         }
         match (sent, self.on_failure) {
             (Ok(()), _) => Ok(()),
@@ -251,5 +292,7 @@ impl Drop for Auditor {
 
 #[cfg(test)]
 mod forged;
+#[cfg(test)]
+mod heavy;
 #[cfg(test)]
 mod tests;

@@ -12,7 +12,7 @@ use super::*;
 use crate::clock::{ManualClock, Timestamp};
 use crate::jose::signing_key::SigningKey;
 
-fn signer(key: &SigningKey) -> Signer {
+pub(super) fn signer(key: &SigningKey) -> Signer {
     let clock = Arc::new(ManualClock::new(Timestamp::from_secs(1_800_000_000)));
     Signer { key: key.clone(), issuer: "https://mcp.example.com".to_owned(), clock }
 }

@@ -27,8 +27,10 @@ use crate::metrics::Metrics;
 
 /// How long the first line of a batch waits for others.
 const BATCH: Duration = Duration::from_millis(2);
-/// Lines that are given to the sinks at once.
+/// Lines that are given to the sinks at once, and about how many bytes of them: they are in memory until each sink has
+/// taken them.
 const BATCH_LINES: usize = 4096;
+const BATCH_BYTES: usize = 8 << 20;
 /// A sink that failed is tried again after so long.
 const RETRY: Duration = Duration::from_millis(250);
 /// At the end of the process, sinks that fail are tried again for so long.
@@ -169,11 +171,14 @@ impl Writer {
             // for, the wait itself makes the batch.
             std::thread::sleep(BATCH);
         }
+        let mut bytes = 0;
         while !ended
             && entries.len() < BATCH_LINES
+            && bytes < BATCH_BYTES
             && let Ok(item) = items.try_recv()
         {
             ended = self.item(item, &mut entries, &mut waiting);
+            bytes += entries.last().map_or(0, |entry| entry.json.len());
         }
         if ended {
             entries.extend(self.own_entry(Kind::Stopped).ok());
@@ -195,12 +200,15 @@ impl Writer {
     fn item(&mut self, item: Item, entries: &mut Vec<Entry>, waiting: &mut Vec<oneshot::Sender<()>>) -> bool {
         waiting.extend(item.written);
         let Some(event) = item.event else { return true };
+        let held = event.held();
         self.shared.queued.fetch_sub(1, Ordering::Relaxed);
         match self.entry(event) {
             Ok(entry) => entries.push(entry),
             // INVARIANT: what cannot be written is not confirmed: whoever waits for it is refused.
             Err(error) => tracing::error!(%error, "an audit event cannot be written as JSON; report this"),
         }
+        // What the caller sent is gone by now.
+        self.shared.held.fetch_sub(held, Ordering::Relaxed);
         false
     }
 

@@ -3,6 +3,7 @@
 use prometheus::{Error, IntCounter, IntCounterVec, IntGauge};
 
 use super::register::{Registrar, whole};
+use crate::audit::Waiting;
 
 /// The audit trail's series, each beside its meaning.
 #[derive(Debug)]
@@ -10,6 +11,8 @@ pub struct Trail {
     events: IntCounterVec,
     waiting: IntGauge,
     room: IntGauge,
+    bytes: IntGauge,
+    bytes_room: IntGauge,
 }
 
 impl Trail {
@@ -25,6 +28,14 @@ impl Trail {
             room: registrar.gauge(
                 "portcullis_audit_queue_limit",
                 "How many may wait; beyond that requests are refused, or events lost, as `audit.on_failure` says.",
+            )?,
+            bytes: registrar.gauge(
+                "portcullis_audit_queue_bytes",
+                "Bytes that callers sent and that the waiting audit events hold: arguments, until their digest is made.",
+            )?,
+            bytes_room: registrar.gauge(
+                "portcullis_audit_queue_bytes_limit",
+                "How many they may hold; beyond that it is as when the queue is full.",
             )?,
         };
         series.given("queue", "lost", 0);
@@ -43,10 +54,12 @@ impl Trail {
         }
     }
 
-    /// So many events wait, of so many that may.
-    pub fn observe(&self, waiting: usize, room: usize) {
-        self.waiting.set(whole(waiting));
-        self.room.set(whole(room));
+    /// So much waits, of so much that may.
+    pub fn observe(&self, waiting: Waiting) {
+        self.waiting.set(whole(waiting.events));
+        self.room.set(whole(waiting.most_events));
+        self.bytes.set(whole(waiting.bytes));
+        self.bytes_room.set(whole(waiting.most_bytes));
     }
 }
 

@@ -69,8 +69,11 @@ impl Visit<'_> {
         self.mount.series.allowed.inc();
         self.count_shadow(permit.shadow());
         // Recorded as they leave.
-        let changed = permit.arguments().map(|arguments| Bytes::from(format!("{{\"arguments\":{arguments}}}")));
-        let params = changed.or(params);
+        let params = match permit.arguments() {
+            _ if !self.door.auditor.has_digests() => None,
+            Some(changed) => Some(format!("{{\"arguments\":{changed}}}").into_bytes().into_boxed_slice()),
+            None => params.map(|params| Box::from(&*params)),
+        };
         let policy_hash = Some(Arc::clone(permit.policy_hash()));
         let target = Target { backend: self.mount.name.to_string(), method, name };
         let (actor, reason) = (Some(Actor::of(identity)), Reason::Permit(permit));

@@ -71,7 +71,7 @@ impl Recorded {
 
     async fn mend_trail(&self) {
         std::fs::rename(self.away(), &self.place).unwrap();
-        while self.auditor.waiting().0 > 0 {
+        while self.auditor.waiting().events > 0 {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
