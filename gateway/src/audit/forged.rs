@@ -70,7 +70,7 @@ fn killed(path: &Path, key: &SigningKey, lines: u64) -> String {
 }
 
 /// Chains what the lines of one run say anew, from its start.
-fn chained<'j>(instance: &str, contents: impl IntoIterator<Item = &'j str>) -> Vec<String> {
+pub(super) fn chained<'j>(instance: &str, contents: impl IntoIterator<Item = &'j str>) -> Vec<String> {
     let mut chain = Chain::new(instance.to_owned());
     let link = |json: &str| {
         let mut line = json.as_bytes().to_vec();

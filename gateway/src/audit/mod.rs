@@ -291,6 +291,8 @@ impl Drop for Auditor {
 }
 
 #[cfg(test)]
+mod fleet;
+#[cfg(test)]
 mod forged;
 #[cfg(test)]
 mod heavy;

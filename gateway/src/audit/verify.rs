@@ -156,13 +156,13 @@ impl Report {
         let content: Content = serde_json::from_str(&line.json).unwrap_or_default();
         let after = content.after.filter(|_| content.kind == "audit.started");
         // A run that ended in the middle of a line is followed by one that begins where its last whole line is.
-        let is_cut = after.is_some() && after.as_ref() == seen.recent.back();
+        let is_cut = after.is_some() && after.as_ref() == seen.newest();
         match seen.broken.take() {
             Some(_) if is_cut => self.cut_short += 1,
             broken => self.broken(broken),
         }
-        let known = after.as_ref().is_some_and(|after| seen.recent.contains(after));
-        if seen.recent.is_empty() {
+        let known = after.as_ref().is_some_and(|after| seen.can_be_found(after));
+        if seen.newest().is_none() {
             self.goes_on_after.clone_from(&after);
         } else if after.is_some() && !known {
             self.fault(number, "lines are missing before this start");
@@ -184,7 +184,7 @@ impl Report {
     fn place(&mut self, number: u64, line: &Line, last: Option<&Head>, seen: &Seen) {
         let begins = line.head.number == 1;
         self.runs += u64::from(begins || last.is_none());
-        let inside = seen.recent.is_empty() && !begins;
+        let inside = seen.newest().is_none() && !begins;
         self.begins_inside |= inside;
         if begins && seen.has_begun(&line.head.instance) {
             self.fault(number, "this run was there before: its lines were put in a second time");

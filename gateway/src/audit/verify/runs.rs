@@ -10,10 +10,9 @@ use std::time::Duration;
 
 use super::super::chain::Head;
 
-/// Runs that may be going on at once, and some more; an older one does not go on.
-const OPEN_RUNS: usize = 16;
-/// How far before a start its predecessor's last known line may be: others may have been written in between.
-const RECENT: usize = 4096;
+/// A start names the last line that it found there, and others may have been written until it was there itself: no more
+/// than this in the moment that it takes, on the busiest gateways. Behind that it names the end of a run, or nothing.
+const RECENT: usize = 64 * 1024;
 /// A gateway signs after a minute and after ten thousand lines, whichever is first; this is more than both by all
 /// that a burst or a busy machine may add.
 const SIGNED_WITHIN: Duration = Duration::from_mins(5);
@@ -47,7 +46,8 @@ pub enum Why {
 #[derive(Debug)]
 struct Run {
     first: u64,
-    last: u64,
+    /// Its last line. A quiet run goes on after any number of others, so that none is forgotten.
+    last: Head,
     /// Up to where its own signatures reach.
     signed: u64,
     /// The times of the first and of the latest line behind that, if there is one.
@@ -61,10 +61,8 @@ struct Run {
 /// What the lines that come are held against. While one process takes over from another, both write.
 #[derive(Debug, Default)]
 pub(super) struct Seen {
-    /// The last line of each run that may go on, the latest run last.
-    open: VecDeque<Head>,
     /// The last lines, whosever.
-    pub(super) recent: VecDeque<Head>,
+    recent: VecDeque<Head>,
     /// Every run, by its name; and the names in the order in which the runs began.
     runs: BTreeMap<String, Run>,
     order: Vec<String>,
@@ -78,7 +76,18 @@ pub(super) struct Seen {
 
 impl Seen {
     pub(super) fn last_of(&self, instance: &str) -> Option<&Head> {
-        self.open.iter().rev().find(|head| head.instance == instance)
+        self.runs.get(instance).map(|run| &run.last)
+    }
+
+    /// The last line of all.
+    pub(super) fn newest(&self) -> Option<&Head> {
+        self.recent.back()
+    }
+
+    /// Whether a start can have found this line there as the last one: it is the last of its run by now, or was
+    /// written a moment ago.
+    pub(super) fn can_be_found(&self, head: &Head) -> bool {
+        self.last_of(&head.instance) == Some(head) || self.recent.contains(head)
     }
 
     pub(super) fn has_begun(&self, instance: &str) -> bool {
@@ -92,20 +101,13 @@ impl Seen {
         }
         let run = self.runs.entry(head.instance.clone()).or_insert_with(|| {
             self.order.push(head.instance.clone());
-            let (first, last) = (head.number, head.number);
+            let (first, last) = (head.number, head.clone());
             Run { first, last, signed: 0, behind: None, after: None, signs_at_once: self.signs_at_once }
         });
-        run.last = head.number;
+        run.last.clone_from(&head);
         let (first, latest) = run.behind.unwrap_or((time, time));
         run.behind = Some((first, latest.max(time)));
         run.after = after.or(run.after.take());
-        match self.open.iter_mut().rev().find(|known| known.instance == head.instance) {
-            Some(known) => *known = head.clone(),
-            None => self.open.push_back(head.clone()),
-        }
-        if self.open.len() > OPEN_RUNS {
-            self.open.pop_front();
-        }
         if self.recent.len() == RECENT {
             self.recent.pop_front();
         }
@@ -139,7 +141,7 @@ impl Seen {
             let by_next = found.get(name.as_str()).copied().unwrap_or(0);
             match run.judge(by_next) {
                 Some((from, why)) => {
-                    unvouched.push(Unvouched { instance: name.clone(), from, lines: run.last + 1 - from, why });
+                    unvouched.push(Unvouched { instance: name.clone(), from, lines: run.last.number + 1 - from, why });
                 }
                 None => only_found += u64::from(run.signed == 0),
             }
@@ -151,19 +153,19 @@ impl Seen {
 impl Run {
     /// From which line on nothing vouches for it, and why, when the next run found it up to `by_next`.
     fn judge(&self, by_next: u64) -> Option<(u64, Why)> {
-        let unsigned = self.first.max(self.signed + 1);
-        if self.last < unsigned {
+        let (unsigned, last) = (self.first.max(self.signed + 1), self.last.number);
+        if last < unsigned {
             return None;
         }
         // One line says nothing but that a run began.
-        if self.signed == 0 && (by_next == 0 || self.signs_at_once && self.last > self.first) {
+        if self.signed == 0 && (by_next == 0 || self.signs_at_once && last > self.first) {
             return Some((unsigned, Why::NoSignature));
         }
         let lasted = self.behind.map_or(0.0, |(first, latest)| latest - first);
-        let is_overdue = self.last + 1 - unsigned > SIGNED_LINES || lasted > SIGNED_WITHIN.as_secs_f64();
+        let is_overdue = last + 1 - unsigned > SIGNED_LINES || lasted > SIGNED_WITHIN.as_secs_f64();
         if is_overdue {
             return Some((unsigned, Why::Overdue));
         }
-        (by_next < self.last).then(|| (unsigned.max(by_next + 1), Why::Recent))
+        (by_next < last).then(|| (unsigned.max(by_next + 1), Why::Recent))
     }
 }
