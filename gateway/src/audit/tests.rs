@@ -117,9 +117,42 @@ fn whatever_is_done_to_a_trail_shows() {
         let shorter = check(&shorter, &key);
         assert!(shorter.is_intact() && shorter.unsigned() > 0, "{shorter:?}");
     }
-    let other = SigningKey::generate().unwrap();
-    assert!(!check(&text, &other).is_intact());
     assert!(check(&text, &key).is_intact(), "the control");
+}
+
+#[test]
+fn a_trail_of_two_keys_needs_both_and_says_which_is_missing() {
+    let (directory, old) = (tempfile::tempdir().unwrap(), SigningKey::generate().unwrap());
+    let new = SigningKey::generate().unwrap();
+    let path = directory.path().join("audit.jsonl");
+    write(&path, &old, 4, None);
+    // The store was begun anew.
+    write(&path, &new, 3, None);
+    let text = std::fs::read_to_string(&path).unwrap();
+    let with = |given: &[&SigningKey], text: &str| {
+        let keys: Vec<_> = given.iter().flat_map(|key| keys(key).keys).collect();
+        verify(Cursor::new(text.as_bytes()), Some(&JwkSet { keys }), &[]).unwrap()
+    };
+    let both = with(&[&new, &old], &text);
+    assert!(both.is_intact() && both.is_vouched_for() && both.signed == 4, "the control: {both:?}");
+    for (given, missing) in [(&new, &old), (&old, &new)] {
+        let report = with(&[given], &text);
+        assert!(report.is_intact() && !report.is_vouched_for(), "{report:?}");
+        let unknown: Vec<_> = report.unknown_keys.iter().map(|(kid, of)| (kid.as_str(), *of)).collect();
+        let missing = keys(missing).keys.remove(0).common.key_id.unwrap();
+        assert_eq!(unknown, [(missing.as_str(), 2)]);
+    }
+    // Who has a key of their own is nobody whose word counts, wherever they sign.
+    let stranger = SigningKey::generate().unwrap();
+    write(&path, &stranger, 2, None);
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!(!with(&[&new, &old], &text).is_vouched_for());
+    // A key that is given and did not sign this is another matter.
+    let mut posing = keys(&stranger).keys.remove(0);
+    posing.common.key_id = keys(&new).keys.remove(0).common.key_id;
+    let posing = JwkSet { keys: [vec![posing], keys(&old).keys].concat() };
+    let report = verify(Cursor::new(text.as_bytes()), Some(&posing), &[]).unwrap();
+    assert!(!report.is_intact(), "{report:?}");
 }
 
 #[test]

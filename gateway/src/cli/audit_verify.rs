@@ -15,6 +15,8 @@ use crate::audit::{Head, sqlite_lines};
 
 /// What a SQLite database begins with.
 const SQLITE: &[u8] = b"SQLite format 3\0";
+/// Of the name of a key, which may be anybody's text, so much is shown.
+const LONGEST_NAME: usize = 64;
 
 /// What is verified, and with what.
 #[derive(Debug, Args)]
@@ -22,9 +24,10 @@ pub(super) struct Question {
     /// The files of the trail, oldest first: audit.jsonl.2 audit.jsonl.1 audit.jsonl; or its SQLite database; or `-`.
     #[arg(required = true)]
     files: Vec<PathBuf>,
-    /// The gateway's public keys, saved from its /jwks; without them the chain is verified, and no signature.
+    /// The gateway's public keys, saved from its /jwks; without them the chain is verified, and no signature. May be given
+    /// several times: a gateway whose store was begun anew signs with another key from then on.
     #[arg(long)]
-    jwks: Option<PathBuf>,
+    jwks: Vec<PathBuf>,
     /// A line that must be there, as the gateway's log names what it signed (`head`); may be given several times. A
     /// trail that was cut off, even behind a signature, lacks it.
     #[arg(long, value_name = "INSTANCE:NUMBER:HASH")]
@@ -36,11 +39,7 @@ pub(super) struct Question {
 
 /// Verifies the files as one trail.
 pub(super) fn run(question: &Question) -> Result<Answer, String> {
-    let keys = question.jwks.as_ref().map(|path| {
-        let text = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
-        serde_json::from_slice::<JwkSet>(&text).map_err(|error| format!("{}: {error}", path.display()))
-    });
-    let keys = keys.transpose()?;
+    let keys = keys(&question.jwks)?;
     let mut trail: Box<dyn Read> = Box::new(std::io::empty());
     for path in &question.files {
         let part = open(path).map_err(|error| format!("{}: {error}", path.display()))?;
@@ -52,6 +51,7 @@ pub(super) fn run(question: &Question) -> Result<Answer, String> {
     let is_vouched_for = keys.is_none() || report.is_vouched_for() && (!question.closed || report.unvouched.is_empty());
     let verdict = match (report.is_intact(), is_vouched_for, keys.is_some()) {
         (false, _, _) => "NOT intact",
+        (true, false, _) if !report.unknown_keys.is_empty() => "in order, but signed by keys that are in no --jwks",
         (true, false, _) => "NOT vouched for, though in order",
         (true, true, false) => "in order, no signature checked",
         (true, true, true) => "intact",
@@ -66,6 +66,18 @@ pub(super) fn run(question: &Question) -> Result<Answer, String> {
         report.unsigned()
     );
     Ok(if report.is_intact() && is_vouched_for { Answer::Yes(text) } else { Answer::No(text) })
+}
+
+/// The keys of every file together; none where no file is named.
+fn keys(files: &[PathBuf]) -> Result<Option<JwkSet>, String> {
+    let mut all: Option<JwkSet> = None;
+    for path in files {
+        let named = |error: String| format!("{}: {error}", path.display());
+        let text = std::fs::read(path).map_err(|error| named(error.to_string()))?;
+        let set = serde_json::from_slice::<JwkSet>(&text).map_err(|error| named(error.to_string()))?;
+        all.get_or_insert(JwkSet { keys: Vec::new() }).keys.extend(set.keys);
+    }
+    Ok(all)
 }
 
 /// What there is to know beside the verdict.
@@ -96,6 +108,15 @@ fn told(report: &Report, checked: bool, question: &Question) -> String {
     }
     if report.unchecked > 0 {
         let _ = writeln!(text, "{} checkpoint(s) not checked: pass the gateway's keys with --jwks", report.unchecked);
+    }
+    for (kid, checkpoints) in &report.unknown_keys {
+        let kid: String = kid.chars().take(LONGEST_NAME).collect();
+        let _ = writeln!(
+            text,
+            "{checkpoints} checkpoint(s) are signed by the key {kid:?}, which is in no --jwks: pass the /jwks that was saved \
+             when the gateway had that key, with another --jwks; if none of your gateways ever had it, somebody else has \
+             signed these lines"
+        );
     }
     if checked {
         text.push_str(&vouched(report, question));
