@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
@@ -14,6 +15,7 @@ use portcullis_tests::process::binary;
 use portcullis_tests::{Backend, World, WorldBuilder, fault};
 use prost::Message;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\nContent-Length: 0\r\n\r\n";
 
@@ -138,6 +140,99 @@ async fn while_the_database_is_down_nothing_is_lost_and_with_fsync_nothing_is_le
 }
 
 #[tokio::test]
+async fn lines_in_whose_place_others_stand_are_not_written_and_calls_wait_for_the_operator() {
+    let postgres = Postgres::start();
+    let backend = Backend::plain().await;
+    let more = format!("postgres: {{ url: '{}' }}, durability: fsync", postgres.url("postgres"));
+    let mut world = WorldBuilder::new(&backend).audit(&more).start().await;
+    let token = world.identity.mint("rita", &Value::Null);
+    assert_eq!(call(&world, &token).await, 200);
+    // Who may add lines, as every gateway of a fleet may, takes the next numbers of this one.
+    let _ = postgres.ask(
+        "INSERT INTO portcullis_audit (node, instance, number, time, type, request_id, line) \
+         SELECT node, instance, number + ahead, time, type, request_id, 'somebody else wrote this' \
+         FROM (SELECT * FROM portcullis_audit ORDER BY id DESC LIMIT 1) AS last, generate_series(1, 40) AS ahead",
+    );
+    assert_eq!(call(&world, &token).await, 503);
+    let metrics = world.probe("/metrics").await;
+    let of = |outcome: &str| format!("portcullis_audit_events_total{{outcome=\"{outcome}\",sink=\"postgres\"}}");
+    let (written, failed) = (metric(&metrics, &of("written")), metric(&metrics, &of("failed")));
+    let file = std::fs::read_to_string(world.directory().join("audit.jsonl")).unwrap();
+    assert!(failed > 0 && written < file.lines().count() as u64, "{written} written, {failed} failed\n{file}");
+    assert!(world.gateway.said().contains("somebody else wrote it there"), "{}", world.gateway.said());
+    assert_eq!(backend.requests().len(), 1, "nothing is done that is not recorded");
+    // The control: once they are gone it goes on, and nothing is missing.
+    let _ = postgres.ask("DELETE FROM portcullis_audit WHERE line LIKE 'somebody%'");
+    let mut after = 0;
+    for _ in 0..100 {
+        after = call(&world, &token).await;
+        if after == 200 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(after, 200);
+    world.gateway.terminate().await;
+    let file = std::fs::read_to_string(world.directory().join("audit.jsonl")).unwrap();
+    let rows = postgres.ask("SELECT line FROM portcullis_audit ORDER BY id");
+    assert_eq!(rows.lines().collect::<Vec<_>>(), file.lines().collect::<Vec<_>>());
+}
+
+/// Passes connections on to a server; the next answer after `swallow` is set is not passed on, and its connection ends.
+async fn relay(target: u16, swallow: Arc<AtomicBool>) -> u16 {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let swallow = Arc::clone(&swallow);
+            tokio::spawn(async move { between(client, target, &swallow).await });
+        }
+    });
+    port
+}
+
+async fn between(mut client: tokio::net::TcpStream, target: u16, swallow: &AtomicBool) {
+    let mut server = tokio::net::TcpStream::connect(("127.0.0.1", target)).await.unwrap();
+    let (mut asks, mut told) = client.split();
+    let (mut answers, mut put) = server.split();
+    let answer = async {
+        let mut piece = vec![0; 64 * 1024];
+        while let Ok(count @ 1..) = answers.read(&mut piece).await {
+            if swallow.swap(false, Ordering::AcqRel) || told.write_all(&piece[..count]).await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        _ = tokio::io::copy(&mut asks, &mut put) => {}
+        () = answer => {}
+    }
+}
+
+#[tokio::test]
+async fn lines_whose_confirmation_was_lost_are_there_once_and_count_as_written() {
+    let postgres = Postgres::start();
+    let url = postgres.url("postgres");
+    let port: u16 = url.rsplit_once(':').unwrap().1.trim_end_matches("/postgres").parse().unwrap();
+    let swallow = Arc::new(AtomicBool::new(false));
+    let url = url.replace(&port.to_string(), &relay(port, Arc::clone(&swallow)).await.to_string());
+    let more = format!("postgres: {{ url: '{url}' }}, durability: fsync");
+    let mut world = WorldBuilder::new(&Backend::plain().await).audit(&more).start().await;
+    let token = world.identity.mint("rita", &Value::Null);
+    for _ in 0..3 {
+        assert_eq!(call(&world, &token).await, 200);
+        swallow.store(true, Ordering::Release);
+        assert_eq!(call(&world, &token).await, 200, "it is tried again, and they are found there");
+        assert!(!swallow.load(Ordering::Acquire), "an answer was lost");
+    }
+    assert!(world.gateway.said().contains("the audit trail is written again"));
+    world.gateway.terminate().await;
+    let file = std::fs::read_to_string(world.directory().join("audit.jsonl")).unwrap();
+    let rows = postgres.ask("SELECT line FROM portcullis_audit ORDER BY id");
+    assert_eq!(rows.lines().collect::<Vec<_>>(), file.lines().collect::<Vec<_>>());
+}
+
+#[tokio::test]
 async fn of_arguments_a_digest_is_recorded_and_values_where_a_tag_says_so() {
     let digest = |line: &Value| line["arguments"]["hmac_sha256"].as_str().unwrap().to_owned();
     let more = "arguments: { values_of: [write], redact: [/key] }";
@@ -172,7 +267,7 @@ async fn of_arguments_a_digest_is_recorded_and_values_where_a_tag_says_so() {
 
 #[tokio::test]
 async fn of_the_names_of_arguments_the_trail_has_a_few_and_how_many_more_there_are() {
-    let mut world = WorldBuilder::new(&Backend::plain().await).start().await;
+    let world = WorldBuilder::new(&Backend::plain().await).start().await;
     let token = world.identity.mint("rita", &Value::Null);
     let many: serde_json::Map<String, Value> = (0..100_000).map(|at| (format!("n{at:06}"), json!(1))).collect();
     let long = json!({ "é".repeat(1_500_000): 1 });

@@ -360,6 +360,38 @@ fn a_database_is_a_trail_of_several_runs_like_a_file() {
 }
 
 #[test]
+fn a_row_in_whose_place_another_stands_does_not_count_as_written() {
+    use super::sink::Entry;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("audit.db");
+    let mut sink = Destination::Sqlite { path: path.clone(), retention: None }.open().unwrap();
+    let entry = |number: u64, says: &str| Entry {
+        number,
+        time: Timestamp::from_secs(1_800_000_000).into(),
+        kind: "mcp.outcome",
+        request_id: None,
+        trace: None,
+        json: format!("{{\"number\":{number},\"says\":\"{says}\"}}"),
+    };
+    let ours = |numbers: std::ops::RangeInclusive<u64>| numbers.map(|at| entry(at, "ours")).collect::<Vec<_>>();
+    for durably in [false, true] {
+        sink.write("run", &ours(1..=2), durably).unwrap();
+    }
+    // The answer was lost, and more has come since.
+    sink.write("run", &ours(1..=3), true).unwrap();
+    let whole = rows(&path);
+    assert_eq!(whole.lines().count(), 3, "{whole}");
+    // Somebody else who can write there is first.
+    sink.write("run", &[entry(5, "theirs")], true).unwrap();
+    for _ in 0..2 {
+        let error = sink.write("run", &ours(4..=6), true).unwrap_err().to_string();
+        assert!(error.contains("another line stands as number 5 of the run run"), "{error}");
+    }
+    assert_eq!(rows(&path), format!("{whole}{}\n", entry(5, "theirs").json), "nothing of the batch is there");
+    sink.write("another", &ours(4..=6), true).unwrap();
+}
+
+#[test]
 fn rows_older_than_the_retention_go() {
     let (directory, key) = (tempfile::tempdir().unwrap(), SigningKey::generate().unwrap());
     let path = directory.path().join("audit.db");

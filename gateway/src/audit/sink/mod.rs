@@ -45,7 +45,8 @@ pub(super) trait Sink: Debug {
     fn last(&mut self) -> io::Result<Option<Line>>;
 
     /// Takes lines of the run `instance`: all of them, or none. With `durably` they are on the disk when it returns.
-    /// After an error the same lines come again; a sink that had taken them after all does not take them twice.
+    /// After an error the same lines come again; a sink that had taken them after all does not take them twice. Where
+    /// another line stands in the place of one of them, none counts as taken.
     fn write(&mut self, instance: &str, entries: &[Entry], durably: bool) -> io::Result<()>;
 }
 
@@ -101,6 +102,14 @@ impl Destination {
             Self::Otlp(collector) => Box::new(otlp::Exporter::open(collector)?),
         })
     }
+}
+
+/// The place of a line is taken by another one: it was not written, and will not be by trying again.
+fn occupied(instance: &str, number: i64) -> io::Error {
+    io::Error::other(format!(
+        "another line stands as number {number} of the run {instance}: somebody else wrote it there; keep a copy of the \
+         trail, see who can write to it, and restart the gateway, which begins a run of its own"
+    ))
 }
 
 /// How long a server may take to take a batch.

@@ -11,7 +11,7 @@ use sqlx::{Connection, PgConnection, Row};
 use tokio::runtime::Runtime;
 
 use super::super::chain::Line;
-use super::{Entry, Sink, runtime, wait};
+use super::{Entry, Sink, occupied, runtime, wait};
 use crate::config::Secret;
 
 const EXISTS: &str = "SELECT to_regclass('portcullis_audit') IS NOT NULL";
@@ -26,6 +26,10 @@ const INSERT: &str = "INSERT INTO portcullis_audit (node, instance, number, time
     SELECT $1, $2, number, to_timestamp(time / 1000.0), type, request_id, line \
     FROM UNNEST($3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::text[]) \
     AS batch (number, time, type, request_id, line) ON CONFLICT DO NOTHING";
+/// The first line of a batch that does not stand there as it is.
+const LACKING: &str = "SELECT min(batch.number) FROM UNNEST($2::bigint[], $3::text[]) AS batch (number, line) \
+    LEFT JOIN portcullis_audit AS there ON there.instance = $1 AND there.number = batch.number \
+    AND there.line = batch.line WHERE there.line IS NULL";
 const LAST: &str = "SELECT line FROM portcullis_audit WHERE node = $1 ORDER BY id DESC LIMIT 1";
 
 /// A connection that is made anew when it broke.
@@ -94,6 +98,18 @@ impl Sink for Database {
             .bind(entries.iter().map(|entry| entry.kind.to_owned()).collect::<Vec<String>>())
             .bind(entries.iter().map(|entry| entry.request_id.clone()).collect::<Vec<Option<String>>>())
             .bind(entries.iter().map(|entry| entry.json.clone()).collect::<Vec<String>>());
-        self.with(async |connection| query.execute(connection).await).map(|_done| ())
+        let written = self.with(async |connection| query.execute(connection).await)?.rows_affected();
+        if written == entries.len() as u64 {
+            return Ok(());
+        }
+        // They came before and the answer was lost, or somebody was here first.
+        let query = sqlx::query_scalar::<_, Option<i64>>(LACKING)
+            .bind(instance.to_owned())
+            .bind(numbers(|entry| entry.number))
+            .bind(entries.iter().map(|entry| entry.json.clone()).collect::<Vec<String>>());
+        match self.with(async |connection| query.fetch_one(connection).await)? {
+            Some(number) => Err(occupied(instance, number)),
+            None => Ok(()),
+        }
     }
 }

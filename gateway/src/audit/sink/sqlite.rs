@@ -11,7 +11,7 @@ use sqlx::{Connection, Row, SqliteConnection};
 use tokio::runtime::Runtime;
 
 use super::super::chain::Line;
-use super::{Entry, Sink, runtime, wait};
+use super::{Entry, Sink, occupied, runtime, wait};
 use crate::clock::Stopwatch;
 
 /// Marks a file as a trail of ours ("PCAT").
@@ -29,6 +29,7 @@ const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS audit (
     CREATE INDEX IF NOT EXISTS audit_request ON audit (request_id)";
 const INSERT: &str = "INSERT INTO audit (instance, number, time, type, request_id, line) VALUES (?, ?, ?, ?, ?, ?) \
     ON CONFLICT DO NOTHING";
+const THERE: &str = "SELECT line FROM audit WHERE instance = ? AND number = ?";
 
 /// The database of a trail.
 #[derive(Debug)]
@@ -109,26 +110,39 @@ impl Sink for Database {
         let connection = &mut self.connection;
         // Not by sqlx's transactions: after a COMMIT that found the disk full, which SQLite rolls back by itself, sqlx
         // goes on with savepoints inside of a transaction that never ends, and calls them committed.
-        wait(&self.runtime, async {
+        let taken = wait(&self.runtime, async {
             sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut *connection).await?;
             let written = insert(connection, instance, entries).await;
-            if written.is_err() {
+            if !matches!(written, Ok(None)) {
                 // There may be nothing left to roll back.
                 let _ = sqlx::raw_sql("ROLLBACK").execute(&mut *connection).await;
             }
             written
         })?;
+        if let Some(number) = taken {
+            return Err(occupied(instance, number));
+        }
         entries.last().map_or(Ok(()), |last| self.sweep(last.time.as_secs()))
     }
 }
 
-async fn insert(connection: &mut SqliteConnection, instance: &str, entries: &[Entry]) -> Result<(), sqlx::Error> {
+/// Writes lines; the number of the first in whose place another one stands, if one does.
+async fn insert(
+    connection: &mut SqliteConnection,
+    instance: &str,
+    entries: &[Entry],
+) -> Result<Option<i64>, sqlx::Error> {
     for entry in entries {
         let row = sqlx::query(INSERT).bind(instance).bind(number(entry.number)).bind(number(entry.time.as_secs()));
         let row = row.bind(entry.kind).bind(entry.request_id.as_deref()).bind(&entry.json);
-        row.execute(&mut *connection).await?;
+        if row.execute(&mut *connection).await?.rows_affected() == 0 {
+            let there = sqlx::query_scalar::<_, String>(THERE).bind(instance).bind(number(entry.number));
+            if there.fetch_optional(&mut *connection).await?.as_ref() != Some(&entry.json) {
+                return Ok(Some(number(entry.number)));
+            }
+        }
     }
-    sqlx::raw_sql("COMMIT").execute(connection).await.map(|_done| ())
+    sqlx::raw_sql("COMMIT").execute(connection).await.map(|_done| None)
 }
 
 fn number(value: u64) -> i64 {
