@@ -225,8 +225,16 @@ async fn a_trail_is_verified_and_a_changed_one_is_not() {
     let newest = newest.split(|byte: char| !byte.is_ascii_alphanumeric() && !":_-".contains(byte));
     let newest = newest.max_by_key(|word| word.matches(':').count().min(2) * word.len()).unwrap();
     assert!(verify_with(&trail, &["--head", newest]).0, "the control: {newest}");
+    let log = world.directory().join("gateway.log");
+    std::fs::write(&log, &logged).unwrap();
+    let logged = ["--heads", log.to_str().unwrap()];
+    assert!(verify_with(&trail, &logged).0, "the control");
     std::fs::write(&changed, first(2)).unwrap();
     assert!(verify(&changed).0, "by itself it shows nothing");
+    let (found, said) = verify_with(&changed, &logged);
+    assert!(!found && said.contains("is not there: the trail was cut off"), "{said}");
+    let (done, _) = verify_with(&trail, &["--heads", changed.to_str().unwrap()]);
+    assert!(!done, "a file that names nothing holds it against nothing");
     let (found, said) = verify_with(&changed, &["--head", newest]);
     assert!(!found && said.contains("is not there: the trail was cut off"), "{said}");
 }

@@ -5,6 +5,7 @@
 //! SHA-256(hash of the line before ‖ the bytes of the line without `,"chain":{…}`). An instance is one run of the
 //! gateway on one trail; its first line has the number 1 and stands on SHA-256 of its name.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
@@ -21,7 +22,7 @@ pub(super) const CHECKPOINT: &str = "audit-checkpoint+jwt";
 const MARK: &str = ",\"chain\":{";
 
 /// How far a chain has come.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Head {
     /// The run of the gateway.
     pub instance: String,
@@ -42,6 +43,15 @@ impl fmt::Display for Head {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("this is no `instance:number:hash`; copy it from the gateway's log (`head`) or from an earlier `audit verify`")]
 pub struct NotAHead;
+
+impl Head {
+    /// Every head that a text names, such as a gateway's log, in whatever form its lines are.
+    #[must_use]
+    pub fn named_in(text: &str) -> BTreeSet<Self> {
+        let is_of_head = |c: char| c.is_ascii_alphanumeric() || matches!(c, ':' | '-' | '_');
+        text.split(|c| !is_of_head(c)).filter_map(|word| word.parse().ok()).collect()
+    }
+}
 
 impl FromStr for Head {
     type Err = NotAHead;
@@ -194,6 +204,9 @@ mod tests {
         }
         assert_eq!(chain.head().number, 3);
         assert_eq!(chain.head().to_string().parse(), Ok(chain.head()));
+        let log =
+            format!("INFO signed head={0}\n{{\"head\":\"{0}\"}}\n12:30:45 head={1}.\n", chain.head(), lines[0].head);
+        assert_eq!(Head::named_in(&log), BTreeSet::from([chain.head(), lines[0].head.clone()]));
         for bad in ["", "a1", "a1:3", "a1:x:AAAA", "a1:3:AAAA", &format!("{}:1", chain.head())] {
             assert_eq!(bad.parse::<Head>(), Err(NotAHead), "{bad}");
         }

@@ -1,5 +1,6 @@
 //! Trails that somebody who can write has made or changed, and knows the format: each has hashes that are right.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::chain::{Chain, Line};
@@ -183,7 +184,7 @@ fn a_trail_that_was_cut_off_at_a_signature_lacks_a_head_that_was_noted() {
         let alone = trail.check(cut);
         assert!(alone.is_vouched_for() && alone.unsigned() == 0, "by itself it shows nothing: {alone:?}");
         let report = check_with(&text(cut), &trail.key, std::slice::from_ref(&noted));
-        assert_eq!((report.is_intact(), report.missing.as_slice()), (false, [noted.clone()].as_slice()));
+        assert_eq!((report.is_intact(), report.missing), (false, BTreeSet::from([noted.clone()])));
     }
     let newest = trail.check(&trail.lines).newest.unwrap();
     assert_eq!((newest.at, newest.head), (1_800_000_000, noted), "it says itself how far it is signed");

@@ -1,5 +1,6 @@
 //! The trail as it is written and read again. Longer than other files here because each promise of it has its test.
 
+use std::collections::BTreeSet;
 use std::io::{self, Cursor};
 use std::path::Path;
 use std::sync::Arc;
@@ -57,7 +58,7 @@ pub(super) fn check(text: &str, key: &SigningKey) -> Report {
 
 /// The same, with lines that must be there.
 pub(super) fn check_with(text: &str, key: &SigningKey, heads: &[Head]) -> Report {
-    verify(Cursor::new(text.as_bytes()), Some(&keys(key)), heads).unwrap()
+    verify(Cursor::new(text.as_bytes()), Some(&keys(key)), &heads.iter().cloned().collect()).unwrap()
 }
 
 /// Without its last bytes.
@@ -74,7 +75,7 @@ fn a_trail_of_several_runs_is_intact_and_signed_to_its_end() {
     let report = check(&std::fs::read_to_string(&path).unwrap(), &key);
     assert_eq!((report.lines, report.runs, report.signed, report.unsigned()), (14, 2, 4, 0));
     assert!(report.is_intact(), "{:?}", report.faults);
-    let unchecked = verify(Cursor::new(std::fs::read(&path).unwrap()), None, &[]).unwrap();
+    let unchecked = verify(Cursor::new(std::fs::read(&path).unwrap()), None, &BTreeSet::new()).unwrap();
     assert!(unchecked.is_intact() && unchecked.unchecked == 4 && unchecked.unsigned() == 14);
 }
 
@@ -131,7 +132,7 @@ fn a_trail_of_two_keys_needs_both_and_says_which_is_missing() {
     let text = std::fs::read_to_string(&path).unwrap();
     let with = |given: &[&SigningKey], text: &str| {
         let keys: Vec<_> = given.iter().flat_map(|key| keys(key).keys).collect();
-        verify(Cursor::new(text.as_bytes()), Some(&JwkSet { keys }), &[]).unwrap()
+        verify(Cursor::new(text.as_bytes()), Some(&JwkSet { keys }), &BTreeSet::new()).unwrap()
     };
     let both = with(&[&new, &old], &text);
     assert!(both.is_intact() && both.is_vouched_for() && both.signed == 4, "the control: {both:?}");
@@ -151,7 +152,7 @@ fn a_trail_of_two_keys_needs_both_and_says_which_is_missing() {
     let mut posing = keys(&stranger).keys.remove(0);
     posing.common.key_id = keys(&new).keys.remove(0).common.key_id;
     let posing = JwkSet { keys: [vec![posing], keys(&old).keys].concat() };
-    let report = verify(Cursor::new(text.as_bytes()), Some(&posing), &[]).unwrap();
+    let report = verify(Cursor::new(text.as_bytes()), Some(&posing), &BTreeSet::new()).unwrap();
     assert!(!report.is_intact(), "{report:?}");
 }
 
@@ -191,11 +192,11 @@ fn what_is_no_text_is_named_and_the_rest_is_read() {
     bytes.extend([0; 600]);
     std::fs::write(&path, &bytes).unwrap();
     write(&path, &key, 2, None);
-    let report = verify(Cursor::new(std::fs::read(&path).unwrap()), Some(&keys(&key)), &[]).unwrap();
+    let report = verify(Cursor::new(std::fs::read(&path).unwrap()), Some(&keys(&key)), &BTreeSet::new()).unwrap();
     assert!(report.is_intact() && report.cut_short == 1 && report.runs == 2, "{report:?}");
     let mut bytes = std::fs::read(&path).unwrap();
     bytes[10] = 0xff;
-    let report = verify(Cursor::new(bytes), Some(&keys(&key)), &[]).unwrap();
+    let report = verify(Cursor::new(bytes), Some(&keys(&key)), &BTreeSet::new()).unwrap();
     assert!(!report.is_intact() && report.runs == 2, "{report:?}");
 }
 

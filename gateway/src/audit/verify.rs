@@ -6,7 +6,7 @@
 
 mod runs;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::{self, BufRead};
 
@@ -46,7 +46,7 @@ pub struct Report {
     /// vouch for nothing.
     pub cut_short: u64,
     /// Heads that should be there and are not.
-    pub missing: Vec<Head>,
+    pub missing: BTreeSet<Head>,
     /// What is wrong, each with the number of its line in the file, from 1.
     pub faults: Vec<Fault>,
 }
@@ -112,8 +112,8 @@ struct Content {
 /// # Errors
 ///
 /// Returns an error when the trail cannot be read.
-pub fn verify(mut trail: impl BufRead, keys: Option<&JwkSet>, heads: &[Head]) -> io::Result<Report> {
-    let mut report = Report { missing: heads.to_vec(), ..Report::default() };
+pub fn verify(mut trail: impl BufRead, keys: Option<&JwkSet>, heads: &BTreeSet<Head>) -> io::Result<Report> {
+    let mut report = Report { missing: heads.clone(), ..Report::default() };
     let mut seen = Seen::default();
     let mut bytes = Vec::new();
     for number in 1.. {
@@ -154,7 +154,7 @@ impl Report {
 
     /// Takes one whole line in.
     fn line(&mut self, number: u64, line: Line, seen: &mut Seen, keys: Option<&JwkSet>) {
-        self.missing.retain(|head| *head != line.head);
+        self.missing.remove(&line.head);
         let last = seen.last_of(&line.head.instance).cloned();
         self.place(number, &line, last.as_ref(), seen);
         let content: Content = serde_json::from_str(&line.json).unwrap_or_default();

@@ -1,5 +1,6 @@
 //! `portcullis audit verify FILE…`: is the trail the one that was written?
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, Read};
@@ -32,6 +33,10 @@ pub(super) struct Question {
     /// trail that was cut off, even behind a signature, lacks it.
     #[arg(long, value_name = "INSTANCE:NUMBER:HASH")]
     head: Vec<Head>,
+    /// A file that names such lines, each of which must be there: the gateways' logs. May be given several times. A trail
+    /// that lacks a run altogether shows by that alone.
+    #[arg(long, value_name = "LOG")]
+    heads: Vec<PathBuf>,
     /// The trail is at its end, with an orderly stop: every line must be vouched for, the last ones too.
     #[arg(long, requires = "jwks")]
     closed: bool,
@@ -46,7 +51,7 @@ pub(super) fn run(question: &Question) -> Result<Answer, String> {
         trail = Box::new(trail.chain(part).chain(Cursor::new(b"\n")));
     }
     let trail: Box<dyn BufRead> = Box::new(BufReader::new(trail));
-    let report = verify(trail, keys.as_ref(), &question.head);
+    let report = verify(trail, keys.as_ref(), &heads(question)?);
     let report = report.map_err(|error| format!("the trail cannot be read: {error}"))?;
     let is_vouched_for = keys.is_none() || report.is_vouched_for() && (!question.closed || report.unvouched.is_empty());
     let verdict = match (report.is_intact(), is_vouched_for, keys.is_some()) {
@@ -80,6 +85,20 @@ fn keys(files: &[PathBuf]) -> Result<Option<JwkSet>, String> {
     Ok(all)
 }
 
+/// The lines that must be there.
+fn heads(question: &Question) -> Result<BTreeSet<Head>, String> {
+    let mut all: BTreeSet<Head> = question.head.iter().cloned().collect();
+    for path in &question.heads {
+        let text = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let named = Head::named_in(&String::from_utf8_lossy(&text));
+        if named.is_empty() {
+            return Err(format!("{}: it names no `instance:number:hash`; is it a gateway's log?", path.display()));
+        }
+        all.extend(named);
+    }
+    Ok(all)
+}
+
 /// What there is to know beside the verdict.
 fn told(report: &Report, checked: bool, question: &Question) -> String {
     let mut text = String::new();
@@ -87,7 +106,10 @@ fn told(report: &Report, checked: bool, question: &Question) -> String {
         let _ = writeln!(text, "{fault}");
     }
     for head in &report.missing {
-        let _ = writeln!(text, "{head} is not there: the trail was cut off before it, or changed");
+        let _ = writeln!(
+            text,
+            "{head} is not there: the trail was cut off before it, or changed, or the run was taken out"
+        );
     }
     if report.begins_inside {
         text.push_str(
@@ -154,10 +176,10 @@ fn vouched(report: &Report, question: &Question) -> String {
         }
         None => text.push_str("no checkpoint of these keys is in it; a gateway signs when it begins\n"),
     }
-    if question.head.is_empty() {
+    if question.head.is_empty() && question.heads.is_empty() {
         text.push_str(
-            "whether it was cut off behind a signature no trail can show by itself: hold it against the newest `head` in \
-             the gateway's log, with --head\n",
+            "whether it was cut off behind a signature, or lacks whole runs, no trail can show by itself: hold it against \
+             the gateways' logs, which name each `head` that was signed, with --heads LOG or --head\n",
         );
     }
     text

@@ -41,7 +41,7 @@ pub(super) struct Entry {
 
 /// A place for lines.
 pub(super) trait Sink: Debug {
-    /// The last native line that is there.
+    /// The last native line that is there, of whichever run.
     fn last(&mut self) -> io::Result<Option<Line>>;
 
     /// Takes lines of the run `instance`: all of them, or none. With `durably` they are on the disk when it returns.
