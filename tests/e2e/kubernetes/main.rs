@@ -305,6 +305,11 @@ fn the_chart_passes_its_lint_and_refuses_what_cannot_be_right() {
     let policy = format!("policy={}", file("../examples/policies/task-roles.yaml").display());
     refused(&["--set-file", &policy], "the policy is there twice");
     refused(&["--set", "config.policy=null"], "there is no policy");
+    for (grace, least) in [("60s", 75), ("2m", 135), ("26s", 41)] {
+        let set = format!("config.server.shutdown_grace={grace}");
+        refused(&["--set", &set], &format!("terminationGracePeriodSeconds to {least} or more"));
+        chart(&["--set", &set, "--set", &format!("terminationGracePeriodSeconds={least}")]);
+    }
     let monitored = chart(&["--set", "podMonitor.enabled=true"]);
     assert_eq!(monitored.custom[0]["spec"]["podMetricsEndpoints"][0]["port"], "admin");
     // The job is not named by namespace and monitor, which differ with every release, but by what every pod is called.

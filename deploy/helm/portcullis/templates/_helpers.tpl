@@ -35,6 +35,12 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- toYaml $config }}
 {{- end }}
 
+{{/* Seconds of a duration that is written in seconds or in minutes; 0 of others, which are not judged. */}}
+{{- define "portcullis.seconds" -}}
+{{- $number := regexFind "^[0-9]+" . | int }}
+{{- if regexMatch "^[0-9]+s$" . }}{{ $number }}{{ else if regexMatch "^[0-9]+m$" . }}{{ mul $number 60 }}{{ else }}0{{ end }}
+{{- end }}
+
 {{/* What cannot be right is refused before it is in the cluster. */}}
 {{- define "portcullis.check" -}}
 {{- if and (include "portcullis.fleet" .) (not (dig "state" "redis" nil .Values.config)) }}
@@ -48,6 +54,12 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end }}
 {{- if not (or .Values.config.server.trusted_proxies .Values.config.server.tls) }}
 {{- fail "tokens would cross the network in the clear; name the network of your ingress in config.server.trusted_proxies, or a certificate in config.server.tls" }}
+{{- end }}
+{{- $server := .Values.config.server }}
+{{- $drain := include "portcullis.seconds" ($server.drain_delay | default "0s") }}
+{{- $grace := include "portcullis.seconds" ($server.shutdown_grace | default "10s") }}
+{{- if lt (int .Values.terminationGracePeriodSeconds) (add (int $drain) (int $grace) 10 | int) }}
+{{- fail (printf "pods would be killed before they are done; set terminationGracePeriodSeconds to %d or more: drain_delay, shutdown_grace, and ten seconds for the audit trail" (add (int $drain) (int $grace) 10)) }}
 {{- end }}
 {{- if and (include "portcullis.fleet" .) .Values.persistence.enabled }}
 {{- fail "persistence is for one pod; several keep their state in Redis" }}
