@@ -12,7 +12,7 @@ use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
 use portcullis_tests::postgres::Postgres;
 use portcullis_tests::process::binary;
-use portcullis_tests::{Backend, World, WorldBuilder, fault};
+use portcullis_tests::{Backend, Calendar, Flow, World, WorldBuilder, fault};
 use prost::Message;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -376,6 +376,55 @@ async fn large_calls_are_refused_when_a_stuck_trail_holds_enough_of_them() {
     world.gateway.terminate().await;
     reader.kill().unwrap();
     reader.wait().unwrap();
+}
+
+#[tokio::test]
+async fn a_token_that_is_believed_no_more_is_named_and_opens_nothing() {
+    let backend = Backend::plain().await;
+    let calendar = Calendar::new();
+    let mut world = WorldBuilder::new(&backend).own_tokens_only().calendar(&calendar).start().await;
+    let flow = Flow::register(&world).await;
+    let tokens = flow.tokens(&flow.code("rita").await).await;
+    let expired = tokens.access;
+    assert_eq!(call(&world, &expired).await, 200, "the control");
+    calendar.set(20 * 60);
+    let revoked = flow.refreshed(&tokens.refresh).await.access;
+    assert_eq!(call(&world, &revoked).await, 200, "the control");
+    assert!(world.command(&["sessions", "revoke", "--all"]).await.status.success());
+    for _ in 0..200 {
+        if call(&world, &revoked).await == 401 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    let reached = backend.requests().len();
+    // Of another signature, it is nobody's.
+    let forged = format!("{}AAAA", &revoked[..revoked.len() - 4]);
+    for token in [&expired, &revoked, &forged] {
+        assert_eq!(call(&world, token).await, 401);
+    }
+    assert_eq!(backend.requests().len(), reached, "it opens nothing");
+    drop(flow);
+    world.gateway.terminate().await;
+    let lines = world.audit(1).await;
+    let of = |kind: &str| lines.iter().filter(|line| line["type"] == *kind).collect::<Vec<_>>();
+    let of_grant = |event: &str| of("oauth").into_iter().find(|line| line["event"] == *event).unwrap();
+    let (issued, refreshed) = (of_grant("tokens_issued"), of_grant("tokens_refreshed"));
+    let decided = of("mcp.decision");
+    let [.., by_expired, by_revoked, by_forged] = decided.as_slice() else { panic!("{lines:?}") };
+    for (line, why, grant) in [(by_expired, "expired", &issued["grant"]), (by_revoked, "revoked", &refreshed["grant"])]
+    {
+        let actor = &line["actor"];
+        assert_eq!(
+            (&line["decision"], &actor["unbelieved"], &actor["kind"]),
+            (&json!("deny"), &json!(why), &json!("user"))
+        );
+        assert_eq!((&actor["subject"], &actor["tenant"]), (&issued["subject"], &issued["tenant"]), "{line}");
+        assert!(grant.is_string() && &actor["grant"] == grant, "{line}");
+    }
+    assert_eq!(by_forged.get("actor"), None, "{by_forged}");
+    let believed = decided.iter().find(|line| line["decision"] == "allow").unwrap();
+    assert_eq!((believed["actor"].get("unbelieved"), &believed["actor"]["grant"]), (None, &issued["grant"]));
 }
 
 #[tokio::test]

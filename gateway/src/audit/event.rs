@@ -9,7 +9,7 @@ use portcullis_policy::{Denial, Permit};
 use serde::{Serialize, Serializer};
 
 use super::chain::Head;
-use crate::authn::VerifiedIdentity;
+use crate::authn::{Disbelieved, VerifiedIdentity};
 use crate::clock::Moment;
 use crate::store::Grant;
 use crate::trace::TraceId;
@@ -187,6 +187,9 @@ pub struct Authorization {
     /// App-role values that the identity provider gave.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub roles: Vec<String>,
+    /// The grant, by which the calls that were made with its tokens are found (`actor.grant`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grant: Option<String>,
     /// What the grant is for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resource: Option<String>,
@@ -251,6 +254,7 @@ impl Authorization {
             tenant: None,
             subject: None,
             roles: Vec::new(),
+            grant: None,
             resource: None,
             scopes: Vec::new(),
             reason: None,
@@ -265,6 +269,7 @@ impl Authorization {
             tenant: Some(grant.tid.clone()),
             subject: Some(grant.oid.clone()),
             roles: grant.roles.clone(),
+            grant: Some(grant.id.clone()),
             resource: Some(grant.resource.clone()),
             scopes: grant.scopes.clone(),
             ..Self::new(event, &grant.client_id)
@@ -385,7 +390,7 @@ pub struct Decision {
     pub decision: Verdict,
     /// Why; never told to the caller.
     pub reason: Reason,
-    /// The caller; absent when no token could be verified.
+    /// The caller; absent when no token could be verified. One with `unbelieved` called in vain.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub actor: Option<Actor>,
     /// Where the request came from, after `server.trusted_proxies`.
@@ -482,6 +487,13 @@ pub struct Actor {
     /// The token (`jti` or `uti`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
+    /// The grant that it was issued for, as in the lines of the sign-in; of the gateway's own tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grant: Option<String>,
+    /// Why the token was not believed, though the gateway signed it: `revoked` or `expired`. Whoever sent it may be
+    /// anybody.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unbelieved: Option<&'static str>,
 }
 
 impl Actor {
@@ -496,6 +508,24 @@ impl Actor {
             roles: subject.roles().to_vec(),
             client: subject.client().map(str::to_owned),
             token: identity.token_id().map(str::to_owned),
+            grant: identity.grant().map(str::to_owned),
+            unbelieved: None,
+        }
+    }
+
+    /// Whose token it was that is believed no more.
+    #[must_use]
+    pub fn disbelieved(was: Disbelieved) -> Self {
+        let claims = was.claims;
+        Self {
+            kind: claims.idtyp.as_str(),
+            tenant: claims.tid,
+            subject: claims.oid,
+            roles: claims.roles,
+            client: Some(claims.client_id),
+            token: Some(claims.jti),
+            grant: Some(claims.grant_id),
+            unbelieved: Some(was.why),
         }
     }
 }

@@ -7,6 +7,7 @@
 mod bearer;
 mod cache;
 pub mod challenge;
+mod disbelieved;
 mod identity;
 mod revocations;
 
@@ -18,6 +19,7 @@ use http::{HeaderMap, header};
 use portcullis_policy::{Kind, Scopes, Subject};
 
 use cache::Tokens;
+pub use disbelieved::Disbelieved;
 pub use identity::VerifiedIdentity;
 use identity::{Issuer, Verified};
 use revocations::Revocable;

@@ -34,8 +34,8 @@ pub(super) async fn revoke(
 pub(super) async fn end(server: &Server, token: &str, client: &str) -> Result<(), OAuthError> {
     let now = server.clock.now();
     if let Some(grant) = access_token_grant(server, token, client) {
-        server.store.revoke(&Whose::Grant(grant), now).await?;
-        let step = Authorization::new(Step::GrantRevoked, client);
+        server.store.revoke(&Whose::Grant(grant.clone()), now).await?;
+        let step = Authorization { grant: Some(grant), ..Authorization::new(Step::GrantRevoked, client) };
         return recorded(server, step.because("the client gave an access token back"));
     }
     if let Some(grant) = server.store.revoke_refresh_token(Digest256::of(token), client, now).await? {

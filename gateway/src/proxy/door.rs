@@ -191,7 +191,9 @@ impl<'d> Visit<'d> {
         result.map_err(|failure| {
             self.mount.series.not_verified(failure.label());
             tracing::debug!(request_id = %self.id, backend = %self.mount.name, reason = %failure, "not authenticated");
-            self.refuse(None, exchange.method().as_str(), Rejection::Unauthenticated(failure))
+            let was = self.door.authenticator.disbelieved(exchange.headers(), failure);
+            let (actor, method) = (was.map(audit::Actor::disbelieved), exchange.method().as_str());
+            self.refuse_as(actor, method, Rejection::Unauthenticated(failure))
         })
     }
 

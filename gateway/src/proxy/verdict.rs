@@ -54,7 +54,7 @@ impl Visit<'_> {
                     }
                 };
                 self.count(Verdict::Deny, label);
-                self.record(Verdict::Deny, Reason::Text(why), Some(identity), method, name, None);
+                self.record(Verdict::Deny, Reason::Text(why), Some(Actor::of(identity)), method, name, None);
                 Err(rejection.into())
             }
         }
@@ -104,14 +104,19 @@ impl Visit<'_> {
         self.count(verdict, rejection.reason());
         self.count_shadow(denial.shadow());
         let hash = Some(Arc::clone(denial.policy_hash()));
-        self.record(verdict, Reason::Denial(denial), Some(identity), method, name, hash);
+        self.record(verdict, Reason::Denial(denial), Some(Actor::of(identity)), method, name, hash);
     }
 
     /// A refusal before the policy was asked.
     pub(super) fn refuse(&self, identity: Option<&VerifiedIdentity>, method: &str, rejection: Rejection) -> Failure {
+        self.refuse_as(identity.map(Actor::of), method, rejection)
+    }
+
+    /// The same, of whoever the trail is to name.
+    pub(super) fn refuse_as(&self, actor: Option<Actor>, method: &str, rejection: Rejection) -> Failure {
         self.count(Verdict::Deny, rejection.reason());
         let why = Reason::Text(rejection.operator_text());
-        self.record(Verdict::Deny, why, identity, method.to_owned(), None, None);
+        self.record(Verdict::Deny, why, actor, method.to_owned(), None, None);
         rejection.into()
     }
 
@@ -134,13 +139,12 @@ impl Visit<'_> {
         &self,
         decision: Verdict,
         reason: Reason,
-        identity: Option<&VerifiedIdentity>,
+        actor: Option<Actor>,
         method: String,
         name: Option<String>,
         policy_hash: Option<Arc<str>>,
     ) {
         let target = Target { backend: self.mount.name.to_string(), method, name };
-        let actor = identity.map(Actor::of);
         let source = self.source;
         let decision = Decision { decision, reason, actor, source, target, policy_hash, params: None, arguments: None };
         self.emit(Kind::Decision(Box::new(decision)));
