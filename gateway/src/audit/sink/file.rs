@@ -126,9 +126,9 @@ impl Trail {
         let mut last = settled;
         for entry in entries.iter().filter(|entry| entry.number > settled) {
             let line = self.format.encode(&entry.json);
-            let held = length + lines.len() as u64;
-            let full = self.rotation.filter(|rotation| held > 0 && held + line.len() as u64 + 1 > rotation.bytes);
-            if let Some(rotation) = full {
+            let is_full = |rotation: &Rotation, held: u64| held > 0 && held + line.len() as u64 + 1 > rotation.bytes;
+            // Another process may have filled the next file before this one had its lock.
+            while let Some(rotation) = self.rotation.filter(|rotation| is_full(rotation, length + lines.len() as u64)) {
                 self.append(&lines, length)?;
                 lines.clear();
                 self.settled = last;
