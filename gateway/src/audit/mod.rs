@@ -29,7 +29,7 @@ pub use event::{
     Actor, Arguments, Authorization, CertificateReload, Checkpoint, Decision, Event, Gap, Kind, Outcome, Reason,
     Reload, RequestId, Started, Step, Target, ToolDrift, Verdict,
 };
-pub use sink::{Collector, Destination, Rotation, sqlite_lines};
+pub use sink::{Collector, Destination, Rotation, Rows};
 pub use writer::Signer;
 use writer::{Item, Writer};
 

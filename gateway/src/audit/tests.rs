@@ -331,12 +331,7 @@ async fn a_place_that_takes_nothing_and_fails_nothing_is_given_up_at_the_end_and
 
 /// The lines of a database, in order.
 fn rows(path: &Path) -> String {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async {
-        let mut lines = sqlite_lines(path).await.unwrap();
-        lines.push(String::new());
-        lines.join("\n")
-    })
+    io::read_to_string(Rows::open(path).unwrap()).unwrap()
 }
 
 #[test]
@@ -358,6 +353,46 @@ fn a_database_is_a_trail_of_several_runs_like_a_file() {
     std::fs::write(directory.path().join("not.db"), vec![7; 8192]).unwrap();
     let foreign = Destination::Sqlite { path: directory.path().join("not.db"), retention: None };
     assert!(start(vec![foreign], &key, false).is_err());
+}
+
+#[test]
+fn a_row_whose_columns_say_something_else_than_its_line_shows() {
+    use sqlx::Connection;
+    let (directory, key) = (tempfile::tempdir().unwrap(), SigningKey::generate().unwrap());
+    let path = directory.path().join("audit.db");
+    let auditor = start(vec![Destination::Sqlite { path: path.clone(), retention: None }], &key, false).unwrap();
+    for number in 0..1_500 {
+        auditor.record(outcome(number)).unwrap();
+    }
+    drop(auditor);
+    let differing = || {
+        let mut rows = Rows::open(&path).unwrap();
+        let differing = rows.differing();
+        let lines = io::copy(&mut rows, &mut io::sink()).map(|_| differing.load(Ordering::Relaxed));
+        lines.unwrap()
+    };
+    assert_eq!((differing(), rows(&path).lines().count()), (0, 1_503), "the control, of several pages");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let put = |statement: &'static str| {
+        runtime.block_on(async {
+            let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&path);
+            let mut connection = sqlx::SqliteConnection::connect_with(&options).await.unwrap();
+            sqlx::query(statement).execute(&mut connection).await.unwrap();
+        });
+    };
+    for (number, statement) in [
+        "UPDATE audit SET time = 1 WHERE number = 700",
+        "UPDATE audit SET type = 'audit.stopped' WHERE number = 701",
+        "UPDATE audit SET request_id = 'x' WHERE number = 702",
+        "UPDATE audit SET number = 9000 WHERE number = 703",
+        "UPDATE audit SET instance = 'x' WHERE number = 704",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        put(statement);
+        assert_eq!(differing(), number as u64 + 1, "{statement}");
+    }
 }
 
 #[test]

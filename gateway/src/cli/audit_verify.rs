@@ -5,6 +5,8 @@ use std::fmt::Write;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use clap::Args;
@@ -12,7 +14,7 @@ use jsonwebtoken::jwk::JwkSet;
 
 use super::Answer;
 use crate::audit::verify::{Newest, Report, Unvouched, Why, verify};
-use crate::audit::{Head, sqlite_lines};
+use crate::audit::{Head, Rows};
 
 /// What a SQLite database begins with.
 const SQLITE: &[u8] = b"SQLite format 3\0";
@@ -46,15 +48,18 @@ pub(super) struct Question {
 pub(super) fn run(question: &Question) -> Result<Answer, String> {
     let keys = keys(&question.jwks)?;
     let mut trail: Box<dyn Read> = Box::new(std::io::empty());
+    let mut differing = Vec::new();
     for path in &question.files {
-        let part = open(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        let part = open(path, &mut differing).map_err(|error| format!("{}: {error}", path.display()))?;
         trail = Box::new(trail.chain(part).chain(Cursor::new(b"\n")));
     }
     let trail: Box<dyn BufRead> = Box::new(BufReader::new(trail));
     let report = verify(trail, keys.as_ref(), &heads(question)?);
     let report = report.map_err(|error| format!("the trail cannot be read: {error}"))?;
+    let differing: u64 = differing.iter().map(|rows| rows.load(Ordering::Relaxed)).sum();
+    let is_intact = report.is_intact() && differing == 0;
     let is_vouched_for = keys.is_none() || report.is_vouched_for() && (!question.closed || report.unvouched.is_empty());
-    let verdict = match (report.is_intact(), is_vouched_for, keys.is_some()) {
+    let verdict = match (is_intact, is_vouched_for, keys.is_some()) {
         (false, _, _) => "NOT intact",
         (true, false, _) if !report.unknown_keys.is_empty() => "in order, but signed by keys that are in no --jwks",
         (true, false, _) => "NOT vouched for, though in order",
@@ -62,6 +67,13 @@ pub(super) fn run(question: &Question) -> Result<Answer, String> {
         (true, true, true) => "intact",
     };
     let mut text = told(&report, keys.is_some(), question);
+    if differing > 0 {
+        let _ = writeln!(
+            text,
+            "{differing} row(s) have a time, type, request, run or number that is not that of their line: the columns of the \
+             database were changed, by which rows are found and, when they are old, deleted"
+        );
+    }
     let _ = write!(
         text,
         "{verdict}: {} line(s) of {} run(s) in order, {} checkpoint(s) verified, {} line(s) that nothing vouches for",
@@ -70,7 +82,7 @@ pub(super) fn run(question: &Question) -> Result<Answer, String> {
         report.signed,
         report.unsigned()
     );
-    Ok(if report.is_intact() && is_vouched_for { Answer::Yes(text) } else { Answer::No(text) })
+    Ok(if is_intact && is_vouched_for { Answer::Yes(text) } else { Answer::No(text) })
 }
 
 /// The keys of every file together; none where no file is named.
@@ -185,8 +197,8 @@ fn vouched(report: &Report, question: &Question) -> String {
     text
 }
 
-/// The lines of a file, of a database, or of standard input.
-fn open(path: &Path) -> io::Result<Box<dyn Read>> {
+/// The lines of a file, of a database, or of standard input; a database counts in `differing` what is not right beside them.
+fn open(path: &Path, differing: &mut Vec<Arc<AtomicU64>>) -> io::Result<Box<dyn Read>> {
     if path == Path::new("-") {
         return Ok(Box::new(io::stdin()));
     }
@@ -196,7 +208,7 @@ fn open(path: &Path) -> io::Result<Box<dyn Read>> {
     if magic != SQLITE {
         return Ok(Box::new(Cursor::new(magic).chain(file)));
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let lines = runtime.block_on(sqlite_lines(path)).map_err(io::Error::other)?;
-    Ok(Box::new(Cursor::new(lines.join("\n"))))
+    let rows = Rows::open(path)?;
+    differing.push(rows.differing());
+    Ok(Box::new(rows))
 }

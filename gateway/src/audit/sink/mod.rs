@@ -5,6 +5,7 @@
 mod file;
 mod otlp;
 mod postgres;
+mod rows;
 mod sqlite;
 
 use std::fmt::Debug;
@@ -14,7 +15,7 @@ use std::time::Duration;
 
 pub use file::Rotation;
 pub use otlp::Collector;
-pub use sqlite::lines as sqlite_lines;
+pub use rows::Rows;
 
 use super::chain::Line;
 use super::encode::Format;

@@ -148,14 +148,3 @@ async fn insert(
 fn number(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
-
-/// Reads the lines of a database, oldest first, without changing it.
-///
-/// # Errors
-///
-/// Returns an error when it is no trail, or cannot be read.
-pub async fn lines(path: &Path) -> Result<Vec<String>, sqlx::Error> {
-    let options = SqliteConnectOptions::new().filename(path).read_only(true);
-    let mut connection = SqliteConnection::connect_with(&options).await?;
-    sqlx::query_scalar("SELECT line FROM audit ORDER BY id").fetch_all(&mut connection).await
-}
