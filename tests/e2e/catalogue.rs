@@ -8,6 +8,7 @@ use std::time::Duration;
 use portcullis_tests::backend::{Request, answer, json_answer, mcp};
 use portcullis_tests::{Backend, World, WorldBuilder};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 const HELD: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nx-held: 1\r\n\r\n";
 const CHANGED: &str = "data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/tools/list_changed\"}\n\n";
@@ -169,6 +170,11 @@ async fn told(world: &World, tool: &str, change: &str) -> Value {
 }
 
 /// The tools that a caller is shown, from every page.
+/// The trail's line of this number about a lock file.
+async fn told_of_lock(world: &World, event: &str, number: usize) -> Value {
+    until(event, async || world.audit(0).await.into_iter().filter(|line| line["event"] == event).nth(number - 1)).await
+}
+
 async fn listed(world: &World, era: Era, token: &str) -> Vec<String> {
     let (mut names, mut params) = (Vec::new(), json!({}));
     loop {
@@ -238,6 +244,11 @@ async fn a_new_tool_that_only_a_star_matches_does_not_exist_until_it_is_approved
         assert!(approved.status.success(), "{}", said(&approved));
         assert!(world.command(&["tools", "diff"]).await.status.success());
         told(&world, "get_secrets", "settled").await;
+        let taken = told_of_lock(&world, "lock_reloaded", 1).await;
+        let file = std::fs::read(world.directory().join("weather.lock.json")).unwrap();
+        let hash: String = Sha256::digest(file).iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!((&taken["lock_hash"], &taken["backends"]), (&json!(hash), &json!(["weather"])));
+        assert!(taken["lock_before"].is_string() && taken["lock_before"] != taken["lock_hash"], "{taken}");
         assert_eq!(listed(&world, era, &rita).await, ["get_forecast", "get_secrets"], "{era:?}");
         assert!(call(&world, era, &rita, "get_secrets").await["result"].is_object());
     }
@@ -453,7 +464,10 @@ async fn a_lock_file_that_cannot_be_used_keeps_the_gateway_from_starting_and_nev
         assert_eq!(serve.status.code(), Some(1));
         assert!(said(&serve).contains(words), "{}", said(&serve));
     }
-    std::fs::write(&lock, good).unwrap();
+    let refused = told_of_lock(&world, "lock_refused", 3).await;
+    assert_eq!((&refused["faults"], &refused["lock_before"]), (&json!(1), &Value::Null), "{refused}");
+    std::fs::write(&lock, &good).unwrap();
+    told_of_lock(&world, "lock_reloaded", 1).await;
     world.restart().await;
     ready(&world, "catalogue of 3 tools").await;
     assert_eq!(listed(&world, Era::Legacy, &rita).await, ["get_forecast"], "the control starts");

@@ -12,7 +12,7 @@ use arc_swap::ArcSwap;
 use portcullis_policy::{BackendName, Policy};
 
 use super::{StartError, backends, start};
-use crate::audit::{Auditor, Kind, ToolDrift};
+use crate::audit::{Auditor, Kind, Reload, ToolDrift};
 use crate::backend::Replicas;
 use crate::backend::catalogue::{Client, Keeper, Known, Limits, Pinned};
 use crate::backend::pinning::{Change, Drift, LockError, LockFile, Mode, Rule, Surface};
@@ -33,8 +33,17 @@ pub(super) struct Catalogues {
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     current: Current,
-    /// What the trail has been told, by backend and tool.
-    told: Mutex<BTreeMap<(BackendName, String), Drift>>,
+    /// What the trail has been told.
+    told: Mutex<Told>,
+}
+
+/// What the trail has been told.
+#[derive(Clone, Debug, Default)]
+struct Told {
+    /// By backend and tool.
+    drifts: BTreeMap<(BackendName, String), Drift>,
+    /// The lock file that counts, and what is wrong with the one on the disk.
+    locks: Locks,
 }
 
 /// The client that reads a backend's tools.
@@ -103,8 +112,13 @@ impl Catalogues {
         let nothing = Standing::new(Arc::clone(&policy), BTreeMap::new());
         let current = Arc::new(ArcSwap::from_pointee(nothing));
         let told = before.map(|before| before.told.lock().unwrap_or_else(PoisonError::into_inner).clone());
-        let told = Mutex::new(told.unwrap_or_default());
-        let catalogues = Self { policy, kept, auditor, clock, metrics, current, told };
+        let mut told: Told = told.unwrap_or_default();
+        let locks = kept.iter().filter_map(|(keeper, _)| lock_of(keeper));
+        for (backend, lock) in locks {
+            // Of one that was there before, a change is told.
+            told.locks.entry(backend).or_insert(lock);
+        }
+        let catalogues = Self { policy, kept, auditor, clock, metrics, current, told: Mutex::new(told) };
         catalogues.swap();
         Ok(Arc::new(catalogues))
     }
@@ -137,8 +151,28 @@ impl Catalogues {
             kept.insert(keeper.backend().clone(), Kept { keeper: Arc::clone(keeper), surface });
         }
         self.current.store(Arc::new(Standing::new(policy, kept)));
-        self.tell(&told, &drifts);
-        *told = drifts;
+        self.tell(&told.drifts, &drifts);
+        told.drifts = drifts;
+        let locks = self.kept.iter().filter_map(|(keeper, _)| lock_of(keeper)).collect();
+        self.tell_locks(&told.locks, &locks);
+        told.locks = locks;
+    }
+
+    /// Tells the trail which lock files are others, or cannot be used.
+    fn tell_locks(&self, before: &Locks, now: &Locks) {
+        for (backend, (lock, fault)) in now {
+            let Some((lock_before, fault_before)) = before.get(backend) else { continue };
+            let event = match fault {
+                Some(_) if fault != fault_before => "lock_refused",
+                None if lock != lock_before || fault_before.is_some() => "lock_reloaded",
+                _ => continue,
+            };
+            let reload = Reload::new(event, self.policy.hash().to_string());
+            let hashes = (Some(lock.hash()), Some(lock_before.hash()).filter(|before| *before != lock.hash()));
+            let (backends, faults) = (vec![backend.to_string()], usize::from(fault.is_some()));
+            let reload = Reload { backends, faults, lock_hash: hashes.0, lock_before: hashes.1, ..reload };
+            self.auditor.note(self.clock.moment(), Kind::Reload(Box::new(reload)));
+        }
     }
 
     /// The policy with what the backends say of their tools; what they have declared is kept.
@@ -195,7 +229,7 @@ impl Catalogues {
 
     /// What the operator should know of each, in words.
     pub(super) fn notes(&self) -> Vec<String> {
-        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let told = &self.told.lock().unwrap_or_else(PoisonError::into_inner).drifts;
         let mut notes = Vec::new();
         for (keeper, _) in &self.kept {
             let (name, known) = (keeper.backend(), keeper.known());
@@ -225,7 +259,7 @@ impl Catalogues {
 
     /// Sets the series.
     pub(super) fn observe(&self, metrics: &Metrics) {
-        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let told = &self.told.lock().unwrap_or_else(PoisonError::into_inner).drifts;
         metrics.catalogue.forget();
         for (keeper, _) in &self.kept {
             let name = keeper.backend();
@@ -236,6 +270,14 @@ impl Catalogues {
             metrics.catalogue.observe(name.as_ref(), &Figures { age, listed, quarantined, drifted, failures });
         }
     }
+}
+
+type Locks = BTreeMap<BackendName, (Arc<LockFile>, Option<String>)>;
+
+/// The lock file of a keeper, with its backend.
+fn lock_of(keeper: &Arc<Keeper>) -> Option<(BackendName, (Arc<LockFile>, Option<String>))> {
+    let Known { pinned, lock_fault, .. } = keeper.known();
+    pinned.map(|pinned| (keeper.backend().clone(), (pinned.lock, lock_fault)))
 }
 
 /// How many are quarantined, and how many differ at all.

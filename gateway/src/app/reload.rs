@@ -240,7 +240,9 @@ struct Watched {
 impl Watched {
     fn add(&mut self, files: &Files) {
         let Some(watcher) = &mut self.watcher else { return };
-        for file in files.paths() {
+        // Where a link leads to, its file is replaced as well.
+        let led = files.paths().filter_map(|file| std::fs::canonicalize(file).ok());
+        for file in files.paths().cloned().chain(led) {
             let directory = match file.parent() {
                 Some(parent) if parent != Path::new("") => parent,
                 _ => Path::new("."),

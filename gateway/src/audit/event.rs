@@ -302,7 +302,8 @@ pub struct ToolDrift {
 /// A change of what the gateway runs by.
 #[derive(Clone, Debug, Serialize)]
 pub struct Reload {
-    /// `config_reloaded`; `config_refused` when what ran before goes on; `keys_replaced` when others sign from now on.
+    /// `config_reloaded`; `config_refused` when what ran before goes on; `keys_replaced` when others sign from now on;
+    /// `lock_reloaded` when other tools are approved, `lock_refused` when the last good lock file stays.
     pub event: &'static str,
     /// The policy that counts from now on.
     pub policy_hash: String,
@@ -322,6 +323,12 @@ pub struct Reload {
     /// The same of what counted before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub config_before: Option<String>,
+    /// SHA-256 of the lock file that counts from now on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lock_hash: Option<String>,
+    /// The same of the one that counted before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lock_before: Option<String>,
     /// The names (`kid`) of the signing keys.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<String>,
@@ -339,6 +346,8 @@ impl Reload {
             backends: Vec::new(),
             config_hash: None,
             config_before: None,
+            lock_hash: None,
+            lock_before: None,
             keys: Vec::new(),
         }
     }

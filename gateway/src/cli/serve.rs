@@ -33,6 +33,8 @@ pub(super) fn run(file: PathBuf, mut options: Options) -> Result<Answer, String>
 /// Structured logs; `RUST_LOG` chooses, `info` by default.
 fn listen(log: &Arc<Log>, environment: &Environment) {
     let directives = environment.get("RUST_LOG").unwrap_or_else(|| "info,pingora_core=warn".to_owned());
+    // A log beside the files that are watched would tell of its own lines, without end.
+    let directives = if directives.contains("notify") { directives } else { directives + ",notify=warn" };
     let filter = EnvFilter::try_new(directives).unwrap_or_else(|_error| EnvFilter::new("info,pingora_core=warn"));
     tracing_subscriber::fmt().json().flatten_event(true).with_writer(Arc::clone(log)).with_env_filter(filter).init();
 }

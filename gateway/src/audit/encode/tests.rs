@@ -144,7 +144,7 @@ fn every_event() -> Vec<Value> {
         Kind::Checkpoint(Checkpoint { signature: "e".to_owned() }),
         Kind::Gap(Gap { sink: "queue", lost: 1 }),
     ];
-    kinds.extend(["config_reloaded", "config_refused", "keys_replaced"].map(reload));
+    kinds.extend(["config_reloaded", "config_refused", "keys_replaced", "lock_reloaded", "lock_refused"].map(reload));
     kinds.extend(["certificate_reloaded", "certificate_refused"].map(certificate));
     kinds.extend(STEPS.iter().flat_map(|of| ["", "c"].map(|client| step(*of, client))));
     let event = |kind| {

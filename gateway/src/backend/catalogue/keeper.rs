@@ -244,14 +244,14 @@ impl Keeper {
         }
     }
 
-    /// Keeps a lock file; whether it says something else than before.
+    /// Keeps a lock file; whether it says something else than before, or something else is wrong with it.
     ///
     /// INVARIANT: a file that is gone or damaged approves nothing and takes nothing back; the last good one stays.
     fn relock(&self, read: Result<LockFile, LockError>) -> bool {
         let mut known = self.lock();
         match read {
             Ok(lock) => {
-                known.lock_fault = None;
+                let mended = known.lock_fault.take().is_some();
                 let Some(pinned) = &mut known.pinned else { return false };
                 let lock = merged(&Arc::new(lock), &pinned.unwritten);
                 let other = pinned.lock != lock;
@@ -259,12 +259,14 @@ impl Keeper {
                 if other {
                     tracing::info!(backend = %self.backend, "the lock file is read");
                 }
-                other
+                other || mended
             }
             Err(error) => {
                 tracing::error!(backend = %self.backend, %error, "the lock file cannot be used; the last good one stays");
-                known.lock_fault = Some(error.to_string());
-                false
+                let fault = Some(error.to_string());
+                let other = known.lock_fault != fault;
+                known.lock_fault = fault;
+                other
             }
         }
     }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use portcullis_policy::{BackendName, Tag};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
 
 use crate::backend::catalogue::{Catalogue, Field, Tool, digest, hex};
 use crate::json;
@@ -225,6 +226,12 @@ impl LockFile {
         let written = Written { version: VERSION, backend: self.backend.clone(), tools };
         // Names and values are all JSON has; there is nothing in it that could not be written.
         serde_json::to_string_pretty(&written).unwrap_or_default() + "\n"
+    }
+
+    /// SHA-256 of [`LockFile::render`], in hexadecimal: of the file, where `portcullis tools` has written it.
+    #[must_use]
+    pub fn hash(&self) -> String {
+        hex(&Sha256::digest(self.render()))
     }
 
     /// Writes the file: whole, or not at all.
