@@ -42,7 +42,7 @@ pub(super) struct Catalogues {
 struct Told {
     /// By backend and tool.
     drifts: BTreeMap<(BackendName, String), Drift>,
-    /// The lock file that counts, and what is wrong with the one on the disk.
+    /// By backend.
     locks: Locks,
 }
 
@@ -263,19 +263,23 @@ impl Catalogues {
         metrics.catalogue.forget();
         for (keeper, _) in &self.kept {
             let name = keeper.backend();
-            let listed = keeper.known().catalogue.map_or(0, |catalogue| catalogue.tools().len());
+            let known = keeper.known();
+            let listed = known.catalogue.map_or(0, |catalogue| catalogue.tools().len());
             let of_this = told.iter().filter(|((backend, _), _)| backend == name).map(|(_, drift)| drift);
             let (quarantined, drifted) = count(of_this);
-            let (age, failures) = (keeper.age(), keeper.failures());
-            metrics.catalogue.observe(name.as_ref(), &Figures { age, listed, quarantined, drifted, failures });
+            let (age, failures, lock_refused) = (keeper.age(), keeper.failures(), known.lock_fault.is_some());
+            let figures = Figures { age, listed, quarantined, drifted, failures, lock_refused };
+            metrics.catalogue.observe(name.as_ref(), &figures);
         }
     }
 }
 
-type Locks = BTreeMap<BackendName, (Arc<LockFile>, Option<String>)>;
+/// The lock file that counts, and what is wrong with the one on the disk.
+type Lock = (Arc<LockFile>, Option<String>);
+type Locks = BTreeMap<BackendName, Lock>;
 
 /// The lock file of a keeper, with its backend.
-fn lock_of(keeper: &Arc<Keeper>) -> Option<(BackendName, (Arc<LockFile>, Option<String>))> {
+fn lock_of(keeper: &Arc<Keeper>) -> Option<(BackendName, Lock)> {
     let Known { pinned, lock_fault, .. } = keeper.known();
     pinned.map(|pinned| (keeper.backend().clone(), (pinned.lock, lock_fault)))
 }

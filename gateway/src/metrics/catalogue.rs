@@ -15,6 +15,7 @@ pub struct Catalogue {
     age: IntGaugeVec,
     tools: IntGaugeVec,
     failures: IntCounterVec,
+    lock_refused: IntGaugeVec,
     drift: IntCounterVec,
 }
 
@@ -31,6 +32,8 @@ pub struct Figures {
     pub drifted: usize,
     /// Fetches that have failed since the start.
     pub failures: u64,
+    /// Whether the lock file on the disk cannot be used.
+    pub lock_refused: bool,
 }
 
 impl Catalogue {
@@ -51,6 +54,11 @@ impl Catalogue {
                 "Catalogues that could not be read.",
                 &["backend"],
             )?,
+            lock_refused: registrar.gauges(
+                "portcullis_lock_refused",
+                "Whether a backend's lock file cannot be used (1): the last good one counts, and a restart would not start.",
+                &["backend"],
+            )?,
             drift: registrar.counters(
                 "portcullis_tool_drift_total",
                 "Tools that were found to be others than before. `change` is new, changed, gone or settled.",
@@ -63,6 +71,7 @@ impl Catalogue {
     pub fn forget(&self) {
         self.age.reset();
         self.tools.reset();
+        self.lock_refused.reset();
     }
 
     /// Sets the series of a backend.
@@ -74,6 +83,7 @@ impl Catalogue {
         for (state, number) in states {
             self.tools.with_label_values(&[backend, state]).set(whole(number));
         }
+        self.lock_refused.with_label_values(&[backend]).set(i64::from(figures.lock_refused));
         for change in CHANGES {
             self.drift.with_label_values(&[backend, change]);
         }
