@@ -152,6 +152,9 @@ async fn while_the_database_is_down_nothing_is_lost_and_with_fsync_nothing_is_le
         postgres.stop();
         assert_eq!(call(&world, &token).await, while_down, "{durability}");
         let metrics = world.probe("/metrics").await;
+        let refuses = until_told(&world, "the audit trail cannot be written to `postgres`").await;
+        assert_eq!(refuses.contains("calls are refused"), durability == "fsync", "{refuses}");
+        assert_eq!(refuses.starts_with("ready"), durability == "queue", "{refuses}");
         postgres.resume();
         // The sink tries again by itself; no restart.
         let mut after = 0;
@@ -172,10 +175,28 @@ async fn while_the_database_is_down_nothing_is_lost_and_with_fsync_nothing_is_le
         let executed = backend.requests().len();
         let allowed = lines.iter().filter(|line| line.contains("\"decision\":\"allow\"")).count();
         assert!(executed <= allowed, "{durability}: {executed} executed, {allowed} recorded");
+        assert_eq!(says_why(&file), durability == "fsync");
         if durability == "fsync" {
             assert!(metric(&metrics, "portcullis_audit_refused_total{backend=\"weather\"}") > 0, "{metrics}");
         }
     }
+}
+
+/// What `/readyz` says, once these words are in it.
+async fn until_told(world: &World, words: &str) -> String {
+    for _ in 0..400 {
+        let text = world.probe("/readyz").await;
+        if text.contains(words) {
+            return text;
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    panic!("{}", world.probe("/readyz").await)
+}
+
+/// Whether an outcome says that it was refused for want of its line.
+fn says_why(trail: &str) -> bool {
+    trail.lines().any(|line| line.contains("\"status\":503") && line.contains("\"error\":\"not_recorded\""))
 }
 
 #[tokio::test]

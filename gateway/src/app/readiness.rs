@@ -44,6 +44,9 @@ impl Readiness for Ready {
             let what = "the store has not said for too long what was revoked, so that no token is believed";
             missing.push(format!("{what}; see the log and `oauth.revocation_staleness`"));
         }
+        // Another gateway may have room for its trail.
+        let refusing = lasting.auditor.fault().filter(|(_, refuses)| *refuses);
+        missing.extend(refusing.map(|(fault, _)| format!("{fault}; calls are refused, as `audit.on_failure` says")));
         // The others serve from what is there now; this one knows nothing of what they end.
         missing.extend(lasting.replaced.told().map(|fault| format!("the store {fault}")));
         // A listener that cannot bind ends its thread and nothing else: only a connection proves that it is there.
@@ -64,6 +67,7 @@ impl Readiness for Ready {
         let lasting = self.running.lasting();
         let age = lasting.revocations.age();
         let unread = (age > NOTABLE).then(|| format!("the log of revocations was last read {} s ago", age.as_secs()));
+        let unwritten = lasting.auditor.fault().filter(|(_, refuses)| !refuses).map(|(fault, _)| fault);
         let untrusted = lasting.untrusted.told().map(|what| format!("the store {what}"));
         let refused = self.reloader.fault().map(|fault| {
             let first = fault.lines().next().unwrap_or_default();
@@ -83,6 +87,7 @@ impl Readiness for Ready {
             .chain(further)
             .chain(self.running.catalogues().notes())
             .chain(unread)
+            .chain(unwritten)
             .chain(untrusted)
             .chain(refused)
             .chain(certificate)

@@ -13,10 +13,11 @@ mod sink;
 pub mod verify;
 mod writer;
 
+use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, channel, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -88,6 +89,8 @@ struct Shared {
     queued: AtomicUsize,
     /// What they hold of callers, in bytes.
     held: AtomicUsize,
+    /// Which places cannot be written now, and why.
+    faults: Mutex<BTreeMap<&'static str, String>>,
 }
 
 /// When an event counts as recorded, and what becomes of requests when it cannot be.
@@ -250,6 +253,21 @@ impl Auditor {
         let of = |number: &AtomicUsize| number.load(Ordering::Relaxed);
         let (events, bytes) = (of(&self.shared.queued), of(&self.shared.held));
         Waiting { events, most_events: QUEUE, bytes, most_bytes: QUEUE_BYTES }
+    }
+
+    /// What cannot be written now, in words for the operator, and whether requests are refused for it.
+    #[must_use]
+    pub fn fault(&self) -> Option<(String, bool)> {
+        let waiting = self.waiting();
+        let is_full = waiting.events >= waiting.most_events || waiting.bytes >= waiting.most_bytes;
+        let faults = self.shared.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        let fault = match faults.iter().next() {
+            Some((sink, why)) => format!("the audit trail cannot be written to `{sink}`: {why}"),
+            // A pipe that nobody reads says nothing.
+            None if is_full => "more waits for the audit trail than may; see whether its places take it".to_owned(),
+            None => return None,
+        };
+        Some((fault, self.on_failure == OnFailure::Deny && (self.durable || is_full)))
     }
 
     fn send(&self, item: Item) -> Result<(), NotRecorded> {

@@ -9,9 +9,9 @@
 //! log, too: that a trail was cut off behind a signature shows only where somebody has noted a later one elsewhere.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -267,6 +267,12 @@ impl Writer {
         if let Some(metrics) = &self.metrics {
             metrics.trail.given(open.label, outcome, entries.len() as u64);
         }
+        let mut faults = self.shared.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        match &result {
+            Ok(()) => faults.remove(open.label),
+            Err(error) => faults.insert(open.label, error.to_string()),
+        };
+        drop(faults);
         match result {
             Ok(()) if open.failing => tracing::info!(sink = open.label, "the audit trail is written again"),
             Err(error) if !open.failing => {

@@ -20,7 +20,7 @@ const NOT_KNOWN: &str = "the backend's tools are not known yet";
 impl Visit<'_> {
     /// The decision, recorded before anything is done by it.
     pub(super) async fn authorize<T: Asks + Send>(
-        &self,
+        &mut self,
         identity: &VerifiedIdentity,
         act: T,
     ) -> Result<Permitted<T>, Failure> {
@@ -34,7 +34,11 @@ impl Visit<'_> {
         match self.door.standing().authorize(identity.subject(), act, now) {
             Ok(permitted) => {
                 let recorded = self.record_permit(identity, (method, name, params), permitted.permit().clone()).await;
-                if recorded { Ok(permitted) } else { Err(Rejection::Unavailable { id }.into()) }
+                if recorded {
+                    return Ok(permitted);
+                }
+                self.error = Some("not_recorded");
+                Err(Rejection::Unavailable { id }.into())
             }
             Err(Refused::Denied(denial)) => {
                 let rejection = Rejection::denied(&denial, id, what, era);
