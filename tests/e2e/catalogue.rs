@@ -246,7 +246,7 @@ async fn a_new_tool_that_only_a_star_matches_does_not_exist_until_it_is_approved
         told(&world, "get_secrets", "settled").await;
         let taken = told_of_lock(&world, "lock_reloaded", 1).await;
         let file = std::fs::read(world.directory().join("weather.lock.json")).unwrap();
-        let hash: String = Sha256::digest(file).iter().map(|byte| format!("{byte:02x}")).collect();
+        let hash = format!("{:x}", Sha256::digest(file));
         assert_eq!((&taken["lock_hash"], &taken["backends"]), (&json!(hash), &json!(["weather"])));
         assert!(taken["lock_before"].is_string() && taken["lock_before"] != taken["lock_hash"], "{taken}");
         assert_eq!(listed(&world, era, &rita).await, ["get_forecast", "get_secrets"], "{era:?}");
