@@ -30,6 +30,20 @@ async fn calls(world: &World, token: &str, count: usize) -> (usize, usize, Durat
     (answered, refused, began.elapsed())
 }
 
+/// Waits until the gateway is ready, or is not for want of its audit trail.
+async fn ready(world: &World, wanted: bool) {
+    let mut said = String::new();
+    for _ in 0..200 {
+        said = world.probe("/readyz").await;
+        if said.starts_with("ready\n") == wanted {
+            assert!(wanted || said.contains("the audit trail is not written"), "{said}");
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    panic!("ready, {wanted}: {said}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_disk_holds_calls_up_together_and_loses_none() {
     let mut figures = Vec::new();
@@ -57,6 +71,7 @@ async fn a_slow_disk_holds_calls_up_together_and_loses_none() {
         let (answered, refused, _) = calls(&world, &token, 40).await;
         assert!(refused == 40 && answered == 0, "{sink}: {answered} answered, {refused} refused");
         assert_eq!(backend.requests().len(), executed, "{sink}: a refused call was carried out");
+        ready(&world, false).await;
         let more = world.gateway.memory().saturating_sub(before) / 1024;
         assert!(more < 64, "{sink}: {more} MB more");
         std::fs::write(&slow, "0").unwrap();
@@ -69,6 +84,7 @@ async fn a_slow_disk_holds_calls_up_together_and_loses_none() {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         assert_eq!(back, 200, "{sink}: it goes on by itself");
+        ready(&world, true).await;
         world.gateway.terminate().await;
         let name = if sink == "file" { "audit.jsonl" } else { "audit.db" };
         let verified = world.command(&["audit", "verify", name]).await;

@@ -34,7 +34,7 @@ pub use sink::{Collector, Destination, Rotation, Rows};
 pub use writer::Signer;
 use writer::{Item, Writer};
 
-use crate::clock::{Moment, Timestamp};
+use crate::clock::{Moment, Stopwatch, Timestamp};
 use crate::metrics::Metrics;
 
 /// Events that may wait for the disk; beyond that, requests are refused.
@@ -91,6 +91,8 @@ struct Shared {
     held: AtomicUsize,
     /// Which places cannot be written now, and why.
     faults: Mutex<BTreeMap<&'static str, String>>,
+    /// Since when the lines wait that the writer has in hand; nothing while it has none.
+    in_hand: Mutex<Option<Stopwatch>>,
 }
 
 /// When an event counts as recorded, and what becomes of requests when it cannot be.
@@ -255,19 +257,31 @@ impl Auditor {
         Waiting { events, most_events: QUEUE, bytes, most_bytes: QUEUE_BYTES }
     }
 
+    /// How long the lines that are being written wait for it, whatever it is that holds them up.
+    fn held_up(&self) -> Duration {
+        let since = *self.shared.in_hand.lock().unwrap_or_else(PoisonError::into_inner);
+        since.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
     /// What cannot be written now, in words for the operator, and whether requests are refused for it.
     #[must_use]
     pub fn fault(&self) -> Option<(String, bool)> {
         let waiting = self.waiting();
         let is_full = waiting.events >= waiting.most_events || waiting.bytes >= waiting.most_bytes;
+        let held_up = self.held_up();
+        let is_late = held_up >= DURABLE_WITHIN;
         let faults = self.shared.faults.lock().unwrap_or_else(PoisonError::into_inner);
         let fault = match faults.iter().next() {
             Some((sink, why)) => format!("the audit trail cannot be written to `{sink}`: {why}"),
-            // A pipe that nobody reads says nothing.
+            // A pipe that nobody reads says nothing, and neither does a disk that hangs.
             None if is_full => "more waits for the audit trail than may; see whether its places take it".to_owned(),
+            None if is_late => {
+                format!("the audit trail is not written since {} s; see whether its places take it", held_up.as_secs())
+            }
             None => return None,
         };
-        Some((fault, self.on_failure == OnFailure::Deny && (self.durable || is_full)))
+        let is_denied = self.on_failure == OnFailure::Deny && (self.durable || is_full);
+        Some((fault, is_denied || self.durable && is_late))
     }
 
     fn send(&self, item: Item) -> Result<(), NotRecorded> {

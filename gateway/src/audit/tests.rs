@@ -534,12 +534,26 @@ async fn a_full_queue_refuses_unless_losing_events_was_chosen() {
         let trail = file(&place.join("audit.jsonl"), Some(Rotation { keep: 1000, ..rotation }));
         let auditor = Auditor::start(vec![trail], signer(&key), options(false, on_failure)).unwrap();
         std::fs::rename(&place, directory.path().join("gone")).unwrap();
+        let refuses = |auditor: &Auditor| auditor.fault().is_some_and(|(_, refuses)| refuses);
         let mut refusals = 0;
         for number in 0..40_000_u64 {
             refusals += u64::from(auditor.record(outcome(number)).is_err());
         }
         assert_eq!(refusals > 0, refused, "{on_failure:?}: {refusals}");
+        // Where what cannot be recorded is refused, that is said before somebody is.
+        while refused && auditor.held_up() < Duration::from_millis(50) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        while refused && auditor.record(outcome(0)).is_ok() {}
+        assert_eq!(refuses(&auditor), refused, "{on_failure:?}");
         std::fs::rename(directory.path().join("gone"), &place).unwrap();
+        for _ in 0..500 {
+            if !refuses(&auditor) && auditor.held_up() == Duration::ZERO {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert!(!refuses(&auditor), "{on_failure:?}: it goes on by itself");
         auditor.record(outcome(0)).ok();
         drop(auditor);
         if on_failure == OnFailure::Continue {

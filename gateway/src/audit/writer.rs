@@ -236,6 +236,18 @@ impl Writer {
         if entries.is_empty() {
             return true;
         }
+        self.in_hand(Some(Stopwatch::start()));
+        let taken = self.try_all(entries);
+        self.in_hand(None);
+        taken
+    }
+
+    fn in_hand(&self, since: Option<Stopwatch>) {
+        *self.shared.in_hand.lock().unwrap_or_else(PoisonError::into_inner) = since;
+    }
+
+    /// Gives lines to every sink until all have taken them, or it is over.
+    fn try_all(&mut self, entries: &[Entry]) -> bool {
         let mut open: Vec<usize> = (0..self.sinks.len()).collect();
         let mut ending: Option<Stopwatch> = None;
         loop {
