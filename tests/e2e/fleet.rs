@@ -16,7 +16,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures_util::future::join_all;
 use portcullis_tests::backend::{Request, json_answer, mcp};
 use portcullis_tests::flow::{location, parameter, user};
-use portcullis_tests::{Backend, Flow, Node, Redis, World, WorldBuilder, fault, free_port};
+use portcullis_tests::{Backend, Flow, Node, Redis, World, WorldBuilder, fault, free_port, raw};
 use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -225,10 +225,30 @@ async fn a_stream_does_not_outlive_the_bound_within_which_a_revocation_is_known(
     let stream = fleet.other.ask(&fleet.world, &tokens.access, &held()).await;
     assert_eq!(stream.headers()["content-type"], "text/event-stream");
     assert_eq!(fleet.statuses(&tokens.access).await, (200, 200), "the control");
+    // The body of this one takes longer than that.
+    let body = held().to_string();
+    let (most, last) = body.split_at(body.len() - 1);
+    let mut late = raw::Connection::open(fleet.world.port).await;
+    let head = format!(
+        "POST /mcp HTTP/1.1\r\nhost: 127.0.0.1:{}\r\nauthorization: Bearer {}\r\ncontent-type: application/json\r\n\
+         accept: application/json, text/event-stream\r\ncontent-length: {}\r\n\r\n",
+        fleet.world.port,
+        tokens.access,
+        body.len()
+    );
+    assert_eq!(late.say(format!("{head}{most}").as_bytes()).await, "");
     fleet.redis.stop();
     let text = tokio::time::timeout(Duration::from_mins(1), stream.text()).await.expect("the stream ends").unwrap();
     assert!(text.contains("-31503") && text.contains("revoked") && text.contains(r#""id":7"#), "{text}");
-    assert_eq!(fleet.statuses(&tokens.access).await, (503, 503));
+    // Each gateway has read the log at another moment.
+    let mut tries = 0;
+    while fleet.statuses(&tokens.access).await != (503, 503) {
+        tries += 1;
+        assert!(tries < 200, "a token is believed of which nobody knows whether it was revoked");
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    let answer = late.say(last.as_bytes()).await;
+    assert!(raw::status(&answer) == 503 && answer.contains("-31503"), "{answer}");
     fleet.redis.resume();
     for _ in 0..800 {
         if fleet.statuses(&tokens.access).await == (200, 200) {
