@@ -1,5 +1,6 @@
 //! Too much at once, names that change, a processor that others use up: what a gateway does when its machine is not its own.
 
+use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -377,6 +378,7 @@ async fn nothing_grows_however_long_it_runs() {
     }
     tokio::time::sleep(Duration::from_secs(1)).await;
     let more_files = world.gateway.open_files().saturating_sub(first_files);
+    let _ = writeln!(std::io::stderr(), "memory at each look, in KB: {looks:?}");
     // The least of the first looks and of the last ones: what comes and goes is no growth.
     let least = |looks: &[u64]| looks.iter().min().copied().unwrap_or_default();
     let (early, late) = (least(&looks[..10]), least(&looks[10..]));
