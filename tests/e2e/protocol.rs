@@ -1,4 +1,5 @@
-//! What the revisions have beside calls and lists: batches, rounds, subscriptions, resumed streams.
+//! What the revisions have beside calls and lists: batches, rounds, subscriptions, resumed streams. Longer than other files,
+//! for each test has a server of its own.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! A configuration that changes while the gateway runs: all of it is taken, or nothing.
+//! A configuration that changes while the gateway runs: all of it is taken, or nothing. Longer than other files, for there
+//! are many ways to change one.
 
 use std::sync::Arc;
 use std::time::Duration;

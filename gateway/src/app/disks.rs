@@ -1,8 +1,9 @@
 //! The disks that the gateway writes to, and how much room they have: a full one ends sign-ins, and calls where the audit
 //! trail is on it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use super::directory_of;
 use crate::audit::Destination;
 use crate::config::Config;
 use crate::metrics::Metrics;
@@ -16,7 +17,7 @@ impl Disks {
     pub(super) fn of(config: &Config) -> Self {
         let mut all = vec![("state", config.state.directory.clone())];
         all.extend(config.audit.destinations.iter().filter_map(|to| match to {
-            Destination::File { path, .. } | Destination::Sqlite { path, .. } => Some((to.label(), beside(path))),
+            Destination::File { path, .. } | Destination::Sqlite { path, .. } => Some((to.label(), directory_of(path))),
             Destination::Stdout(_) | Destination::Postgres { .. } | Destination::Otlp(_) => None,
         }));
         Self(all)
@@ -30,13 +31,5 @@ impl Disks {
                 metrics.disks.observe(place, bytes(found.f_bavail), bytes(found.f_blocks));
             }
         }
-    }
-}
-
-/// The directory of a file.
-fn beside(file: &Path) -> PathBuf {
-    match file.parent() {
-        Some(parent) if parent != Path::new("") => parent.to_owned(),
-        _ => PathBuf::from("."),
     }
 }

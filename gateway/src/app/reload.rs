@@ -5,7 +5,7 @@
 //! What counts as a change is what the files say, once they say the same twice.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
 use super::running::Running;
-use super::{StartError, fixed, keys, start};
+use super::{StartError, directory_of, fixed, keys, start};
 use crate::audit::{Kind, Reload};
 use crate::config::{self, Config, Environment, Files};
 
@@ -243,16 +243,13 @@ impl Watched {
         // Where a link leads to, its file is replaced as well.
         let led = files.paths().filter_map(|file| std::fs::canonicalize(file).ok());
         for file in files.paths().cloned().chain(led) {
-            let directory = match file.parent() {
-                Some(parent) if parent != Path::new("") => parent,
-                _ => Path::new("."),
-            };
-            if self.directories.contains(directory) {
+            let directory = directory_of(&file);
+            if self.directories.contains(&directory) {
                 continue;
             }
             // One that is not there now may be later; the regular look finds it.
-            if watcher.watch(directory, RecursiveMode::NonRecursive).is_ok() {
-                self.directories.insert(directory.to_owned());
+            if watcher.watch(&directory, RecursiveMode::NonRecursive).is_ok() {
+                self.directories.insert(directory);
             }
         }
     }
