@@ -51,8 +51,12 @@ impl SqliteStore {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(Duration::from_secs(10));
-        let pool =
-            SqlitePoolOptions::new().max_connections(4).after_release(|connection, _| Box::pin(usable(connection)));
+        // A connection to a file does not age: each has a thread and two megabytes of pages, and stays.
+        let pool = SqlitePoolOptions::new()
+            .max_connections(4)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .after_release(|connection, _| Box::pin(usable(connection)));
         let pool = pool.connect_with(options).await.map_err(|error| {
             unusable(&format!(
                 "is not a database that can be opened ({error}); restore it from a backup, or move it away"
