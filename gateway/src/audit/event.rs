@@ -1,5 +1,6 @@
 //! Every event and every field. Longer than other files here because this is the one place where all of them are.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -159,6 +160,9 @@ pub struct Gap {
     pub sink: &'static str,
     /// How many.
     pub lost: u64,
+    /// Events that the queue had not taken, as lines said that are among those.
+    #[serde(skip_serializing_if = "is_none")]
+    pub queue: u64,
 }
 
 /// What happened at the authorization server, to whom.
@@ -375,14 +379,20 @@ fn is_zero(number: &usize) -> bool {
     *number == 0
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape that serde asks for")]
+fn is_none(number: &u64) -> bool {
+    *number == 0
+}
+
 /// The first line of a run.
 #[derive(Debug, Serialize)]
 pub struct Started {
     /// The gateway's version.
     pub version: &'static str,
-    /// The last line of the run before, where the trail has one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub after: Option<Head>,
+    /// The last line that each place has, by the place's label, where it has one: of the run before, or of whoever else
+    /// writes there.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub after: BTreeMap<&'static str, Head>,
 }
 
 /// A signature over the line before.

@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::chain::{Chain, Line};
-use super::tests::{check, check_with, file, outcome, start, write};
+use super::tests::{check, check_with, file, options, outcome, signer, start, write};
 use super::verify::{Report, Why};
 use super::*;
 use crate::jose::signing_key::SigningKey;
 
+const TIME: u64 = 1_800_000_000;
 const CHECKPOINT: &str = "\"audit.checkpoint\"";
 
 /// Two runs that ended in order, and a third that was killed, or goes on still.
@@ -70,6 +71,28 @@ fn killed(path: &Path, key: &SigningKey, lines: u64) -> String {
     text
 }
 
+/// A run that ends in order, at this time.
+fn orderly(path: &Path, key: &SigningKey, lines: u64, time: u64) -> Vec<String> {
+    let before = std::fs::read_to_string(path).unwrap_or_default();
+    let clock = Arc::new(crate::clock::ManualClock::new(Timestamp::from_secs(time)));
+    let signer = Signer { clock, ..signer(key) };
+    let auditor = Auditor::start(vec![file(path, None)], signer, options(false, OnFailure::Deny)).unwrap();
+    for number in 0..lines {
+        auditor.record(outcome(number)).unwrap();
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(auditor.close()).unwrap();
+    let text = std::fs::read_to_string(path).unwrap();
+    text.strip_prefix(&before).unwrap().lines().map(str::to_owned).collect()
+}
+
+/// The trail with these lines in it, behind which a gateway has begun and stopped.
+fn restarted(path: &Path, key: &SigningKey, lines: &[String]) -> Report {
+    std::fs::write(path, text(lines)).unwrap();
+    orderly(path, key, 1, TIME);
+    check(&std::fs::read_to_string(path).unwrap(), key)
+}
+
 /// Chains what the lines of one run say anew, from its start.
 pub(super) fn chained<'j>(instance: &str, contents: impl IntoIterator<Item = &'j str>) -> Vec<String> {
     let mut chain = Chain::new(instance.to_owned());
@@ -83,7 +106,9 @@ pub(super) fn chained<'j>(instance: &str, contents: impl IntoIterator<Item = &'j
 
 /// A run that the gateway never made, behind this line.
 fn made_up(after: Option<&Head>) -> Vec<String> {
-    let after = after.map(|head| format!(",\"after\":{}", serde_json::to_string(head).unwrap())).unwrap_or_default();
+    let after = after
+        .map(|head| format!(",\"after\":{{\"file\":{}}}", serde_json::to_string(head).unwrap()))
+        .unwrap_or_default();
     let started = format!("{{\"time\":1800000000,\"type\":\"audit.started\",\"version\":\"0.1.0\"{after}}}");
     let call = "{\"time\":1800000001,\"type\":\"mcp.decision\",\"decision\":\"allow\",\"actor\":{\"subject\":\"ceo\"}}";
     chained("deadbeefdeadbeef", [started.as_str(), call])
@@ -106,7 +131,7 @@ fn forbidden(_at: usize, json: &str) -> String {
 fn a_run_that_the_gateway_never_made_is_not_vouched_for_wherever_it_stands() {
     let trail = Trail::new();
     let honest = trail.check(&trail.lines);
-    assert!(honest.is_intact() && honest.is_vouched_for() && honest.found == 0, "the control: {honest:?}");
+    assert!(honest.is_intact() && honest.is_vouched_for() && honest.found() == 0, "the control: {honest:?}");
     let (first, second, last) = (trail.around(0).1, trail.around(1).1, trail.around(2).1);
     let forged = [
         [trail.lines.clone(), made_up(Some(&trail.head(trail.lines.len() - 1)))].concat(),
@@ -170,7 +195,8 @@ fn lines_behind_the_last_signature_are_named_and_a_closed_trail_has_none() {
     write(&trail.path(), &trail.key, 1, None);
     let next: Vec<String> = std::fs::read_to_string(trail.path()).unwrap().lines().map(str::to_owned).collect();
     let (honest, edited) = (trail.check(&next), trail.check(&[&forged, &next[forged.len()..]].concat()));
-    assert!(honest.is_intact() && honest.unvouched.is_empty(), "{honest:?}");
+    assert!(honest.is_intact() && honest.is_vouched_for() && honest.unsigned() == honest.found(), "{honest:?}");
+    assert!(honest.found() == 3 && !honest.is_closed(), "found, and not signed");
     assert!(!edited.is_intact());
 }
 
@@ -194,9 +220,9 @@ fn a_trail_that_was_cut_off_at_a_signature_lacks_a_head_that_was_noted() {
 fn a_run_that_is_missing_at_the_front_is_named() {
     let trail = Trail::new();
     let (first, _, _) = trail.around(0);
-    assert!(first.is_empty() && trail.check(&trail.lines).goes_on_after.is_none(), "the control");
+    assert!(first.is_empty() && trail.check(&trail.lines).goes_on_after.is_empty(), "the control");
     let report = trail.check(&trail.lines[trail.starts[1]..]);
-    assert_eq!(report.goes_on_after, Some(trail.head(trail.starts[1] - 1)));
+    assert_eq!(report.goes_on_after, [trail.head(trail.starts[1] - 1)]);
     let (first, _, last) = trail.around(1);
     assert!(!trail.check(&[first, last].concat()).is_intact(), "in the middle it is broken");
 }
@@ -210,7 +236,7 @@ fn the_next_start_vouches_for_a_killed_run_of_before_and_for_no_made_up_one() {
     assert!(!check(&std::fs::read_to_string(&path).unwrap(), &key).is_vouched_for());
     write(&path, &key, 2, None);
     let report = check(&std::fs::read_to_string(&path).unwrap(), &key);
-    assert!(report.is_intact() && report.is_vouched_for() && report.found == 1, "{report:?}");
+    assert!(report.is_intact() && report.is_vouched_for() && report.found() == 2, "{report:?}");
     // Put in between two runs that sign at once, it is not believed, though the next one stands behind it.
     let trail = Trail::new();
     std::fs::write(
@@ -221,4 +247,53 @@ fn the_next_start_vouches_for_a_killed_run_of_before_and_for_no_made_up_one() {
     write(&trail.path(), &trail.key, 2, None);
     let report = check(&std::fs::read_to_string(trail.path()).unwrap(), &trail.key);
     assert!(report.is_intact() && !report.is_vouched_for(), "{report:?}");
+}
+
+#[test]
+fn lines_that_only_a_later_start_has_found_are_no_intact_trail() {
+    let (directory, key) = (tempfile::tempdir().unwrap(), SigningKey::generate().unwrap());
+    let path = directory.path().join("audit.jsonl");
+    let run = orderly(&path, &key, 3, TIME);
+    let honest = restarted(&path, &key, &run);
+    assert!(honest.is_intact() && honest.is_closed() && honest.unended == 0, "the control: {honest:?}");
+    let parsed: Vec<Line> = run.iter().map(|line| Line::parse(line).unwrap()).collect();
+    let call = "{\"time\":1800000001,\"type\":\"mcp.decision\",\"decision\":\"allow\",\"actor\":{\"subject\":\"ceo\"}}";
+    let with_calls = |kept: usize| {
+        let contents = parsed[..kept].iter().map(|line| line.json.as_str()).chain([call; 5]);
+        chained(&parsed[0].head.instance, contents)
+    };
+    // Behind the end of a run, where a gateway writes nothing.
+    assert!(!restarted(&path, &key, &with_calls(run.len())).is_intact());
+    // In place of its end, it looks like a run that was killed: found, and not signed.
+    let killed = restarted(&path, &key, &with_calls(run.len() - 2));
+    assert!(killed.is_intact() && killed.is_vouched_for() && !killed.is_closed(), "{killed:?}");
+    assert_eq!((killed.found(), killed.unended), (8, 1), "of the run, what the gateway signed is the first line");
+    // A run begins with its start.
+    let one = chained("ab12ab12ab12ab12", [call]);
+    assert!(!restarted(&path, &key, &[run.as_slice(), &one].concat()).is_intact());
+    // A line that is whole was not cut short, and behind the end of a run none was.
+    for text in [call, &call[..40]] {
+        let report = restarted(&path, &key, &[run.as_slice(), &[text.to_owned()]].concat());
+        assert!(!report.is_intact(), "{text}");
+    }
+    let cut = [&run[..4], &[call[..40].to_owned()]].concat();
+    let report = restarted(&path, &key, &cut);
+    assert!(report.is_intact() && report.cut_short == 1 && !report.is_closed(), "the control: {report:?}");
+}
+
+#[test]
+fn runs_that_are_put_in_another_order_show() {
+    let (directory, key) = (tempfile::tempdir().unwrap(), SigningKey::generate().unwrap());
+    let path = directory.path().join("audit.jsonl");
+    let runs = [0, 3600, 7200].map(|later| orderly(&path, &key, 2, TIME + later));
+    let check =
+        |order: &[usize]| check(&text(&order.iter().flat_map(|at| runs[*at].clone()).collect::<Vec<_>>()), &key);
+    let honest = check(&[0, 1, 2]);
+    assert!(honest.is_intact() && honest.is_closed() && honest.backwards.is_empty(), "the control: {honest:?}");
+    for order in [[2, 0, 1], [1, 0, 2], [0, 2, 1]] {
+        assert!(!check(&order).is_intact(), "{order:?}");
+    }
+    // With the one between them gone, nothing but the time shows it.
+    let report = check(&[2, 0]);
+    assert!(!report.backwards.is_empty() && !report.is_closed(), "{report:?}");
 }

@@ -97,6 +97,8 @@ async fn large_calls_are_recorded_one_after_the_other_for_as_long_as_the_trail_i
 #[tokio::test(start_paused = true)]
 async fn a_stuck_trail_holds_so_many_bytes_of_calls_and_refuses_the_rest() {
     let stuck = Stuck::new(OnFailure::Deny);
+    let refuses = |auditor: &Auditor| auditor.fault().is_some_and(|(_, refuses)| refuses);
+    assert!(!refuses(&stuck.auditor), "the control");
     let mut taken = 0;
     while stuck.auditor.record(quick(LARGE)).is_ok() {
         taken += 1;
@@ -105,6 +107,7 @@ async fn a_stuck_trail_holds_so_many_bytes_of_calls_and_refuses_the_rest() {
     let waiting = stuck.auditor.waiting();
     assert!(waiting.bytes <= waiting.most_bytes && waiting.bytes > waiting.most_bytes - 2 * LARGE, "{waiting:?}");
     assert!(waiting.events < waiting.most_events / 2, "{waiting:?}: long before it is full of events");
+    assert!(refuses(&stuck.auditor), "whoever asks whether it is ready hears of it");
     // What is small has room, and what became of calls has it always.
     stuck.auditor.record(call(16)).unwrap();
     stuck.auditor.record(outcome(0)).unwrap();

@@ -85,6 +85,8 @@ struct Shared {
     given_up: AtomicBool,
     /// Events that the full queue did not take, and that are lost.
     overflowed: AtomicU64,
+    /// Whether it has refused some since the writer last gave lines to the places.
+    refused: AtomicBool,
     /// Events in the queue.
     queued: AtomicUsize,
     /// What they hold of callers, in bytes.
@@ -267,7 +269,9 @@ impl Auditor {
     #[must_use]
     pub fn fault(&self) -> Option<(String, bool)> {
         let waiting = self.waiting();
-        let is_full = waiting.events >= waiting.most_events || waiting.bytes >= waiting.most_bytes;
+        // Full of bytes it is before the last of them: as soon as there is no room for one that came.
+        let is_refusing = self.shared.refused.load(Ordering::Relaxed) && waiting.events > 0;
+        let is_full = waiting.events >= waiting.most_events || is_refusing;
         let held_up = self.held_up();
         let is_late = held_up >= DURABLE_WITHIN;
         let faults = self.shared.faults.lock().unwrap_or_else(PoisonError::into_inner);
@@ -304,7 +308,10 @@ impl Auditor {
                 self.shared.overflowed.fetch_add(1, Ordering::Relaxed);
                 Ok(())
             }
-            (Err(TrySendError::Full(_) | TrySendError::Disconnected(_)), _) => Err(NotRecorded),
+            (Err(TrySendError::Full(_) | TrySendError::Disconnected(_)), _) => {
+                self.shared.refused.store(true, Ordering::Relaxed);
+                Err(NotRecorded)
+            }
         }
     }
 }
@@ -328,5 +335,7 @@ mod fleet;
 mod forged;
 #[cfg(test)]
 mod heavy;
+#[cfg(test)]
+mod places;
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,8 @@
 //!
 //! The hashes say that lines stand as they were chained; anybody who can write can chain lines of their own. That the
 //! gateway wrote them is said by its signatures alone, so that every run needs one (`runs`). What no trail can show of
-//! itself is that it was cut off behind a signature: for that a head is held against it that was noted elsewhere.
+//! itself is that it was cut off behind a signature: for that a head is held against it that was noted elsewhere. Nor
+//! can it show what came before its first lines, where old ones are deleted: for that the ends of what was verified before.
 
 mod runs;
 
@@ -15,7 +16,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode};
 use serde::Deserialize;
 
 use super::chain::{CHECKPOINT, Head, Line, Signed};
-use runs::Seen;
+use runs::{Broken, Hole, Seen};
 pub use runs::{Unvouched, Why};
 
 /// What was found in a trail.
@@ -36,12 +37,21 @@ pub struct Report {
     pub newest: Option<Newest>,
     /// Lines that nothing but the chain vouches for, run by run.
     pub unvouched: Vec<Unvouched>,
-    /// Whether the trail begins in the middle of a run, as a rotated file does. Its first line cannot be checked then.
-    pub begins_inside: bool,
-    /// The line that the first run goes on after, which is not there: in an older file, or taken away.
-    pub goes_on_after: Option<Head>,
-    /// Runs whose only voucher is the next one, which found them there when it began.
-    pub found: u64,
+    /// Runs that begin in the middle, as in a rotated file, or where old rows were deleted: their first line here cannot be
+    /// checked, and a signature of theirs has to follow.
+    pub begins_inside: u64,
+    /// The lines that the first run goes on after, none of which is there: in an older file, or taken away.
+    pub goes_on_after: Vec<Head>,
+    /// Runs that have not stopped: they go on, or were killed, and what they wrote last may be missing.
+    pub unended: u64,
+    /// Lines that this place has not got, as the gateway itself says (`audit.gap`).
+    pub lost: u64,
+    /// Starts that name the last lines of several places, of which only one is read: it was not said which.
+    pub places: BTreeSet<String>,
+    /// Starts and signatures before which one stands that is later by more than clocks differ.
+    pub backwards: Vec<u64>,
+    /// The last line of each run.
+    pub ends: Vec<Head>,
     /// Pieces of lines where a run ended in the middle of one, as after a kill: what they said is not known, and they
     /// vouch for nothing.
     pub cut_short: u64,
@@ -86,7 +96,21 @@ impl Report {
     /// unsigned.
     #[must_use]
     pub fn is_vouched_for(&self) -> bool {
-        self.signed > 0 && self.unknown_keys.is_empty() && self.unvouched.iter().all(|lines| lines.why == Why::Recent)
+        let is_allowed = |lines: &Unvouched| matches!(lines.why, Why::Recent | Why::Found);
+        self.signed > 0 && self.unknown_keys.is_empty() && self.unvouched.iter().all(is_allowed)
+    }
+
+    /// Whether it is vouched for to the last line, of runs that have all stopped in order.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        let is_whole = self.cut_short == 0 && self.unended == 0 && self.backwards.is_empty();
+        self.is_vouched_for() && self.unvouched.is_empty() && is_whole
+    }
+
+    /// How many lines a later run found there, and nobody signed.
+    #[must_use]
+    pub fn found(&self) -> u64 {
+        self.unvouched.iter().filter(|lines| lines.why == Why::Found).map(|lines| lines.lines).sum()
     }
 
     /// How many lines nothing but the chain vouches for.
@@ -96,6 +120,23 @@ impl Report {
     }
 }
 
+/// What a trail is held against.
+#[derive(Clone, Debug, Default)]
+pub struct Rules {
+    /// The gateway's public keys, if they are at hand.
+    pub keys: Option<JwkSet>,
+    /// Lines that must be there.
+    pub heads: BTreeSet<Head>,
+    /// The last lines of what came before: a run that begins inside has to go on behind one of them. With none, it is not
+    /// looked at.
+    pub before: BTreeSet<Head>,
+    /// Which place's trail it is, by its label (`file`, `sqlite`, `postgres`); unknown when it is not said.
+    pub place: Option<String>,
+}
+
+/// Clocks of a fleet differ by less.
+const CLOCKS_DIFFER: f64 = 300.0;
+
 #[derive(Default, Deserialize)]
 struct Content {
     #[serde(rename = "type", default)]
@@ -104,16 +145,40 @@ struct Content {
     #[serde(default)]
     time: f64,
     signature: Option<String>,
-    after: Option<Head>,
+    #[serde(default)]
+    after: BTreeMap<String, Head>,
+    sink: Option<String>,
+    lost: Option<u64>,
 }
 
-/// Reads a trail, with the gateway's public keys if they are at hand; `heads` are lines that must be in it.
+impl Content {
+    fn of(line: &Line) -> Self {
+        serde_json::from_str(&line.json).unwrap_or_default()
+    }
+
+    /// The lines that a start says to have found in this place, one of which has to be there.
+    fn found(&self, place: Option<&str>) -> Vec<Head> {
+        if self.kind != "audit.started" {
+            return Vec::new();
+        }
+        let is_asked = |label: &str| place.is_none_or(|place| place == label);
+        self.after.iter().filter(|(label, _)| is_asked(label)).map(|(_, head)| head.clone()).collect()
+    }
+
+    /// How many lines are missing before it in this place, at most, when it says so.
+    fn told_lost(&self, place: Option<&str>) -> Option<u64> {
+        let sink = self.sink.as_deref().filter(|sink| self.kind == "audit.gap" && *sink != "queue")?;
+        self.lost.filter(|_| place.is_none_or(|place| place == sink))
+    }
+}
+
+/// Reads a trail and holds it against the rules.
 ///
 /// # Errors
 ///
 /// Returns an error when the trail cannot be read.
-pub fn verify(mut trail: impl BufRead, keys: Option<&JwkSet>, heads: &BTreeSet<Head>) -> io::Result<Report> {
-    let mut report = Report { missing: heads.clone(), ..Report::default() };
+pub fn verify(mut trail: impl BufRead, rules: &Rules) -> io::Result<Report> {
+    let mut report = Report { missing: rules.heads.clone(), ..Report::default() };
     let mut seen = Seen::default();
     let mut bytes = Vec::new();
     for number in 1.. {
@@ -127,55 +192,57 @@ pub fn verify(mut trail: impl BufRead, keys: Option<&JwkSet>, heads: &BTreeSet<H
             continue;
         }
         let Some(line) = text.ok().and_then(Line::parse) else {
-            report.broken(seen.broken.replace((number, is_ended)));
+            let is_whole = text.is_ok_and(|text| serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok());
+            report.broken(seen.broken.replace(Broken { line: number, is_ended, is_whole }));
             continue;
         };
-        report.line(number, line, &mut seen, keys);
+        report.line(number, line, &mut seen, rules);
     }
     match seen.broken.take() {
         // It may be being written at this moment, or be what a kill has left.
-        Some((_, false)) => report.cut_short += 1,
+        Some(Broken { is_ended: false, is_whole: false, .. }) if seen.newest_goes_on() => report.cut_short += 1,
         broken => report.broken(broken),
     }
-    (report.unvouched, report.found) = seen.unvouched();
+    for line in seen.holes() {
+        report.fault(line, BROKEN);
+    }
+    report.unvouched = seen.unvouched();
+    report.unended = seen.unended();
+    report.ends = seen.ends();
     Ok(report)
 }
+
+const BROKEN: &str = "it was changed, or lines before it were taken out or put in";
 
 impl Report {
     fn fault(&mut self, line: u64, what: &'static str) {
         self.faults.push(Fault { line, what });
     }
 
-    fn broken(&mut self, line: Option<(u64, bool)>) {
-        if let Some((number, _)) = line {
-            self.fault(number, "this is no line of a trail, or was cut short");
+    fn broken(&mut self, broken: Option<Broken>) {
+        if let Some(Broken { line, .. }) = broken {
+            self.fault(line, "this is no line of a trail, or was cut short");
         }
     }
 
     /// Takes one whole line in.
-    fn line(&mut self, number: u64, line: Line, seen: &mut Seen, keys: Option<&JwkSet>) {
+    fn line(&mut self, number: u64, line: Line, seen: &mut Seen, rules: &Rules) {
         self.missing.remove(&line.head);
+        if self.goes_on_after.contains(&line.head) {
+            self.fault(number, "a run stands before the one that it goes on after");
+        }
+        let content = Content::of(&line);
         let last = seen.last_of(&line.head.instance).cloned();
-        self.place(number, &line, last.as_ref(), seen);
-        let content: Content = serde_json::from_str(&line.json).unwrap_or_default();
-        let after = content.after.filter(|_| content.kind == "audit.started");
-        // A run that ended in the middle of a line is followed by one that begins where its last whole line is.
-        let is_cut = after.is_some() && after.as_ref() == seen.newest();
-        match seen.broken.take() {
-            Some(_) if is_cut => self.cut_short += 1,
-            broken => self.broken(broken),
+        self.place(number, &line, &content, last.as_ref(), seen, rules);
+        if content.kind.starts_with("audit.") && seen.is_long_after(content.time, CLOCKS_DIFFER) {
+            self.backwards.push(number);
         }
-        let known = after.as_ref().is_some_and(|after| seen.can_be_found(after));
-        if seen.newest().is_none() {
-            self.goes_on_after.clone_from(&after);
-        } else if after.is_some() && !known {
-            self.fault(number, "lines are missing before this start");
-        }
-        let (head, before) = (line.head.clone(), after.filter(|_| known));
-        seen.add(line.head, content.time, before);
+        let found = self.joins(number, &content, seen, rules);
+        let head = line.head.clone();
+        seen.add(line.head, &content.kind, content.time, found);
         if content.kind == "audit.checkpoint" {
-            let signed = self.checkpoint(number, &content.signature.unwrap_or_default(), last.as_ref(), keys);
-            if let Some(signed) = signed {
+            let signature = content.signature.unwrap_or_default();
+            if let Some(signed) = self.checkpoint(number, &signature, last.as_ref(), rules.keys.as_ref()) {
                 seen.sign(&head);
                 if self.newest.as_ref().is_none_or(|newest| newest.at <= signed.iat) {
                     self.newest = Some(Newest { at: signed.iat, head: signed.head });
@@ -184,19 +251,101 @@ impl Report {
         }
     }
 
-    /// Holds a line against the one before of its run.
-    fn place(&mut self, number: u64, line: &Line, last: Option<&Head>, seen: &Seen) {
-        let begins = line.head.number == 1;
-        self.runs += u64::from(begins || last.is_none());
-        let inside = seen.newest().is_none() && !begins;
-        self.begins_inside |= inside;
-        if begins && seen.has_begun(&line.head.instance) {
-            self.fault(number, "this run was there before: its lines were put in a second time");
-        } else if !inside && !line.follows(last.filter(|_| !begins)) {
-            self.fault(number, "it was changed, or lines before it were taken out or put in");
-        } else {
-            self.lines += 1;
+    /// Holds what a start says to have found against what is there, and is the line that it found.
+    fn joins(&mut self, number: u64, content: &Content, seen: &mut Seen, rules: &Rules) -> Option<Head> {
+        let named = content.found(rules.place.as_deref());
+        if named.len() > 1 {
+            self.places.extend(content.after.keys().cloned());
         }
+        // A run that ended in the middle of a line is followed by one that begins where its last whole line is.
+        let is_behind_newest = seen.newest().is_some_and(|newest| named.contains(newest));
+        match seen.broken.take() {
+            Some(Broken { is_whole: false, .. }) if is_behind_newest && seen.newest_goes_on() => self.cut_short += 1,
+            broken => self.broken(broken),
+        }
+        let known = named.iter().find(|head| seen.can_be_found(head)).cloned();
+        if seen.newest().is_none() {
+            self.goes_on_after = named;
+        } else if known.is_none() && !named.is_empty() {
+            self.fault(number, "lines are missing before this start");
+        }
+        known
+    }
+
+    /// Holds a line against its place in its run.
+    fn place(
+        &mut self,
+        number: u64,
+        line: &Line,
+        content: &Content,
+        last: Option<&Head>,
+        seen: &mut Seen,
+        rules: &Rules,
+    ) {
+        let begins = line.head.number == 1;
+        self.runs += u64::from(last.is_none());
+        let fault = if begins && last.is_some() {
+            Err("this run was there before: its lines were put in a second time")
+        } else if begins && content.kind != "audit.started" {
+            Err("a run begins with its start, and this is none")
+        } else if last.is_none() && !begins {
+            self.inside(line, seen, rules)
+        } else if !seen.goes_on(&line.head.instance, &content.kind) {
+            Err("it stands behind the end of its run, where the gateway writes nothing")
+        } else {
+            self.follows(number, line, content, last, seen, rules)
+        };
+        match fault {
+            Ok(()) => self.lines += 1,
+            Err(what) => self.fault(number, what),
+        }
+    }
+
+    /// Holds a line against the one before it. Lines between them may be missing where the gateway says how many it has lost.
+    fn follows(
+        &mut self,
+        number: u64,
+        line: &Line,
+        content: &Content,
+        last: Option<&Head>,
+        seen: &mut Seen,
+        rules: &Rules,
+    ) -> Result<(), &'static str> {
+        let missing = last.map_or(0, |last| line.head.number.saturating_sub(last.number + 1));
+        let is_gap = content.kind == "audit.gap";
+        if missing > 0 && is_gap {
+            seen.open_hole(&line.head.instance, Hole { line: number, missing });
+        } else if !line.follows(last) {
+            return Err(BROKEN);
+        }
+        let told = content.told_lost(rules.place.as_deref());
+        match seen.hole(&line.head.instance) {
+            Some(hole) if hole.is_some_and(|hole| told.is_some_and(|lost| lost >= hole.missing)) => {
+                self.lost += hole.take().map_or(0, |hole| hole.missing);
+            }
+            // The gateway says it at once, for each place in a line of its own.
+            Some(hole) if !is_gap => {
+                if let Some(hole) = hole.take() {
+                    self.fault(hole.line, BROKEN);
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Takes the first line that is there of a run that began before.
+    fn inside(&mut self, line: &Line, seen: &Seen, rules: &Rules) -> Result<(), &'static str> {
+        // Behind the very first start of a trail nothing is old enough to be deleted or in another file.
+        if seen.newest().is_some() && self.begins_inside == 0 && self.goes_on_after.is_empty() {
+            return Err(BROKEN);
+        }
+        if !rules.before.is_empty() && !rules.before.iter().any(|end| line.follows(Some(end))) {
+            return Err("its run does not go on from where it ended in what came before");
+        }
+        self.begins_inside += 1;
+        self.lines += 1;
+        Ok(())
     }
 
     fn checkpoint(&mut self, line: u64, signature: &str, last: Option<&Head>, keys: Option<&JwkSet>) -> Option<Signed> {

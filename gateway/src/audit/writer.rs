@@ -3,11 +3,13 @@
 //!
 //! A sink that fails gets the same lines again until it takes them, and meanwhile nothing else is taken off the
 //! queue: it fills, and requests are refused. Nothing is lost by that. Where the operator would rather go on without
-//! a trail ([`OnFailure::Continue`]), lines that a sink did not take are dropped and counted, and the chain says so.
+//! a trail ([`OnFailure::Continue`]), lines that a sink did not take are dropped and counted, and the first line that it
+//! takes again says how many, so that every place tells of its own holes.
 //!
 //! The first line of a run is signed at once, so that a run without a signature is nobody's. What was signed is in the
 //! log, too: that a trail was cut off behind a signature shows only where somebody has noted a later one elsewhere.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -16,7 +18,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::chain::{CHECKPOINT, Chain, Head, Line, Signed};
+use super::chain::{CHECKPOINT, Chain, Head, Signed};
 use super::digest::Digester;
 use super::event::{Checkpoint, Gap, Started};
 use super::sink::{Destination, Entry, Sink};
@@ -33,6 +35,9 @@ const BATCH_LINES: usize = 4096;
 const BATCH_BYTES: usize = 8 << 20;
 /// A sink that failed is tried again after so long.
 const RETRY: Duration = Duration::from_millis(250);
+/// Where lines are lost meanwhile, twice as long after each failure, and no longer than this: each try is a line in the
+/// places that work.
+const LONGEST_RETRY: Duration = Duration::from_secs(8);
 /// At the end of the process, sinks that fail are tried again for so long.
 const LAST_TRIES: Duration = Duration::from_secs(5);
 /// A checkpoint comes after so many lines, or so much time, whichever is first.
@@ -61,7 +66,20 @@ struct Open {
     label: &'static str,
     sink: Box<dyn Sink>,
     failing: bool,
+    /// Lines that it has missed since it last took some.
     lost: u64,
+    /// Events that the queue had not taken, as those lines said.
+    unheard: u64,
+    /// It failed then, and is tried again after so long.
+    retry: Option<(Stopwatch, Duration)>,
+    /// Whether it is tried with the lines that are in hand.
+    is_tried: bool,
+}
+
+impl Open {
+    fn new(label: &'static str, sink: Box<dyn Sink>) -> Self {
+        Self { label, sink, failing: false, lost: 0, unheard: 0, retry: None, is_tried: true }
+    }
 }
 
 /// Writes a trail.
@@ -94,18 +112,19 @@ impl Writer {
         let named =
             |label: &'static str| move |error: io::Error| io::Error::new(error.kind(), format!("{label}: {error}"));
         let mut sinks = Vec::new();
-        let mut last = None;
+        let (mut after, mut before) = (BTreeMap::new(), None);
         for destination in destinations {
             let label = destination.label();
             let mut sink = destination.open().map_err(named(label))?;
-            last = last.or(sink.last().map_err(named(label))?);
+            if let Some(last) = sink.last().map_err(named(label))? {
+                before = before.max(last.time());
+                after.insert(label, last.head);
+            }
             if let Some(metrics) = &options.metrics {
                 metrics.trail.has(label);
             }
-            sinks.push(Open { label, sink, failing: false, lost: 0 });
+            sinks.push(Open::new(label, sink));
         }
-        let before = last.as_ref().and_then(Line::time);
-        let after = last.map(|line| line.head);
         let instance = format!("{:016x}", rand::random::<u64>());
         let mut writer = Self {
             sinks,
@@ -147,14 +166,16 @@ impl Writer {
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     let mut entries = Vec::new();
+                    let told = self.note_gaps(&mut entries);
                     self.sign_if_due(&mut entries);
-                    self.deliver(&entries);
+                    self.deliver(&entries, told);
                 }
                 Err(RecvTimeoutError::Disconnected) => {
                     let mut entries = Vec::new();
+                    let told = self.note_gaps(&mut entries);
                     self.sign(&mut entries);
                     self.durable = true;
-                    self.deliver(&entries);
+                    self.deliver(&entries, told);
                     return;
                 }
             }
@@ -164,7 +185,7 @@ impl Writer {
     /// Writes what there is; whether the end was asked for.
     fn batch(&mut self, first: Item, items: &Receiver<Item>) -> bool {
         let (mut entries, mut waiting) = (Vec::new(), Vec::new());
-        self.note_gaps(&mut entries);
+        let told = self.note_gaps(&mut entries);
         let mut ended = self.item(first, &mut entries, &mut waiting);
         if !self.durable && !ended {
             // Waking and flushing for every line would cost a call more than deciding it. Where the disk is waited
@@ -187,7 +208,7 @@ impl Writer {
         } else {
             self.sign_if_due(&mut entries);
         }
-        if self.deliver(&entries) {
+        if self.deliver(&entries, told) {
             for written in waiting {
                 // Who went away does not wait any more.
                 let _ = written.send(());
@@ -231,14 +252,15 @@ impl Writer {
         self.entry(Event { time: self.signer.clock.moment(), request_id: None, trace_id: None, kind })
     }
 
-    /// Gives lines to every sink; whether all have taken them.
-    fn deliver(&mut self, entries: &[Entry]) -> bool {
+    /// Gives lines to every sink; whether all have taken them. `told` events are said there to be lost by the queue.
+    fn deliver(&mut self, entries: &[Entry], told: u64) -> bool {
         if entries.is_empty() {
             return true;
         }
         self.in_hand(Some(Stopwatch::start()));
-        let taken = self.try_all(entries);
+        let taken = self.try_all(entries, told);
         self.in_hand(None);
+        self.shared.refused.store(false, Ordering::Relaxed);
         taken
     }
 
@@ -247,7 +269,7 @@ impl Writer {
     }
 
     /// Gives lines to every sink until all have taken them, or it is over.
-    fn try_all(&mut self, entries: &[Entry]) -> bool {
+    fn try_all(&mut self, entries: &[Entry], told: u64) -> bool {
         let mut open: Vec<usize> = (0..self.sinks.len()).collect();
         let mut ending: Option<Stopwatch> = None;
         loop {
@@ -260,7 +282,7 @@ impl Writer {
             if ended || self.on_failure == OnFailure::Continue {
                 self.signed = None;
                 for at in open {
-                    self.lose(at, entries.len() as u64);
+                    self.lose(at, entries.len() as u64, told);
                 }
                 return self.on_failure == OnFailure::Continue;
             }
@@ -274,6 +296,9 @@ impl Writer {
     /// Gives lines to one sink; whether it has taken them.
     fn give(&mut self, at: usize, entries: &[Entry]) -> bool {
         let Some(open) = self.sinks.get_mut(at) else { return true };
+        if !open.is_tried {
+            return false;
+        }
         let result = open.sink.write(&self.instance, entries, self.durable);
         let outcome = if result.is_ok() { "written" } else { "failed" };
         if let Some(metrics) = &self.metrics {
@@ -297,12 +322,19 @@ impl Writer {
             _ => {}
         }
         open.failing = outcome == "failed";
+        if !open.failing {
+            (open.lost, open.unheard, open.retry) = (0, 0, None);
+        } else if self.on_failure == OnFailure::Continue {
+            let after = open.retry.map_or(RETRY, |(_, after)| LONGEST_RETRY.min(after * 2));
+            open.retry = Some((Stopwatch::start(), after));
+        }
         !open.failing
     }
 
-    fn lose(&mut self, at: usize, lines: u64) {
+    fn lose(&mut self, at: usize, lines: u64, told: u64) {
         let Some(open) = self.sinks.get_mut(at) else { return };
         open.lost += lines;
+        open.unheard += told;
         let label = open.label;
         self.count(label, "lost", lines);
         tracing::error!(sink = label, lines, "audit lines are lost");
@@ -314,22 +346,26 @@ impl Writer {
         }
     }
 
-    /// Lines about what was lost, by the queue and by sinks.
-    fn note_gaps(&mut self, entries: &mut Vec<Entry>) {
+    /// Lines about what was lost: by each sink that is tried again, so that they are the first behind its hole, and by
+    /// the queue, which is returned. A sink that does not take them misses them, too, and is told of all of it next time.
+    fn note_gaps(&mut self, entries: &mut Vec<Entry>) -> u64 {
+        let is_ending = self.shared.stopping.load(Ordering::Acquire);
+        let mut missed = Vec::new();
+        for open in &mut self.sinks {
+            open.is_tried = is_ending || open.retry.is_none_or(|(since, after)| since.elapsed() >= after);
+            if open.is_tried && open.lost > 0 {
+                missed.push(Gap { sink: open.label, lost: open.lost, queue: open.unheard });
+            }
+        }
         let overflowed = self.shared.overflowed.swap(0, Ordering::Relaxed);
         if overflowed > 0 {
             self.count("queue", "lost", overflowed);
-            entries.extend(self.own_entry(Kind::Gap(Gap { sink: "queue", lost: overflowed })).ok());
+            missed.push(Gap { sink: "queue", lost: overflowed, queue: 0 });
         }
-        let missed: Vec<Gap> = self
-            .sinks
-            .iter_mut()
-            .filter(|open| open.lost > 0)
-            .map(|open| Gap { sink: open.label, lost: std::mem::take(&mut open.lost) })
-            .collect();
         for gap in missed {
             entries.extend(self.own_entry(Kind::Gap(gap)).ok());
         }
+        overflowed
     }
 
     fn sign_if_due(&mut self, entries: &mut Vec<Entry>) {

@@ -13,7 +13,7 @@ use clap::Args;
 use jsonwebtoken::jwk::JwkSet;
 
 use super::Answer;
-use crate::audit::verify::{Newest, Report, Unvouched, Why, verify};
+use crate::audit::verify::{Newest, Report, Rules, Unvouched, Why, verify};
 use crate::audit::{Head, Rows};
 
 /// What a SQLite database begins with.
@@ -39,34 +39,44 @@ pub(super) struct Question {
     /// that lacks a run altogether shows by that alone.
     #[arg(long, value_name = "LOG")]
     heads: Vec<PathBuf>,
-    /// The trail is at its end, with an orderly stop: every line must be vouched for, the last ones too.
+    /// A file that names the last lines of what came before, as `--ends` prints them; may be given several times. Every
+    /// run that begins in the middle has to go on behind one of them: nothing between is missing.
+    #[arg(long, value_name = "ENDS")]
+    after: Vec<PathBuf>,
+    /// Which place's trail it is, where several were written: a start names the last line of each. By default, of a SQLite
+    /// database its own, and of anything else any.
+    #[arg(long, value_parser = ["file", "sqlite", "postgres"])]
+    place: Option<String>,
+    /// Print the last line of each run, for a later `--after`.
+    #[arg(long)]
+    ends: bool,
+    /// The trail is at its end: every run has stopped in order, and every line is signed.
     #[arg(long, requires = "jwks")]
     closed: bool,
 }
 
 /// Verifies the files as one trail.
 pub(super) fn run(question: &Question) -> Result<Answer, String> {
-    let keys = keys(&question.jwks)?;
     let mut trail: Box<dyn Read> = Box::new(std::io::empty());
     let mut differing = Vec::new();
-    for path in &question.files {
+    for (at, path) in question.files.iter().enumerate() {
         let part = open(path, &mut differing).map_err(|error| format!("{}: {error}", path.display()))?;
-        trail = Box::new(trail.chain(part).chain(Cursor::new(b"\n")));
+        // A line that a part was cut in does not go on in the next one; behind the last, what is cut is to be seen.
+        let between: &[u8] = if at == 0 { b"" } else { b"\n" };
+        trail = Box::new(trail.chain(between).chain(part));
     }
     let trail: Box<dyn BufRead> = Box::new(BufReader::new(trail));
-    let report = verify(trail, keys.as_ref(), &heads(question)?);
-    let report = report.map_err(|error| format!("the trail cannot be read: {error}"))?;
+    let place = question.place.clone().or_else(|| (!differing.is_empty()).then(|| "sqlite".to_owned()));
+    let keys = keys(&question.jwks)?;
+    let heads = named(&question.heads, question.head.iter().cloned())?;
+    let rules = Rules { keys, heads, before: named(&question.after, [])?, place };
+    let report = verify(trail, &rules).map_err(|error| format!("the trail cannot be read: {error}"))?;
     let differing: u64 = differing.iter().map(|rows| rows.load(Ordering::Relaxed)).sum();
     let is_intact = report.is_intact() && differing == 0;
-    let is_vouched_for = keys.is_none() || report.is_vouched_for() && (!question.closed || report.unvouched.is_empty());
-    let verdict = match (is_intact, is_vouched_for, keys.is_some()) {
-        (false, _, _) => "NOT intact",
-        (true, false, _) if !report.unknown_keys.is_empty() => "in order, but signed by keys that are in no --jwks",
-        (true, false, _) => "NOT vouched for, though in order",
-        (true, true, false) => "in order, no signature checked",
-        (true, true, true) => "intact",
-    };
-    let mut text = told(&report, keys.is_some(), question);
+    let has_keys = rules.keys.is_some();
+    let is_vouched_for = !has_keys || report.is_vouched_for() && (!question.closed || report.is_closed());
+    let verdict = verdict(&report, is_intact, is_vouched_for, has_keys);
+    let mut text = told(&report, has_keys, question);
     if differing > 0 {
         let _ = writeln!(
             text,
@@ -85,6 +95,24 @@ pub(super) fn run(question: &Question) -> Result<Answer, String> {
     Ok(if is_intact && is_vouched_for { Answer::Yes(text) } else { Answer::No(text) })
 }
 
+/// The verdict in words.
+fn verdict(report: &Report, is_intact: bool, is_vouched_for: bool, has_keys: bool) -> String {
+    let mut verdict = match (is_intact, is_vouched_for) {
+        (false, _) => "NOT intact",
+        (true, false) if !report.unknown_keys.is_empty() => "in order, but signed by keys that are in no --jwks",
+        (true, false) if report.is_vouched_for() => "NOT closed, though in order",
+        (true, false) => "NOT vouched for, though in order",
+        (true, true) if !has_keys => "in order, no signature checked",
+        (true, true) if report.found() > 0 => "in order, but not all of it is signed",
+        (true, true) => "intact",
+    }
+    .to_owned();
+    if is_intact && report.lost > 0 {
+        let _ = write!(verdict, ", but for {} line(s) that the gateway says it has lost", report.lost);
+    }
+    verdict
+}
+
 /// The keys of every file together; none where no file is named.
 fn keys(files: &[PathBuf]) -> Result<Option<JwkSet>, String> {
     let mut all: Option<JwkSet> = None;
@@ -97,14 +125,17 @@ fn keys(files: &[PathBuf]) -> Result<Option<JwkSet>, String> {
     Ok(all)
 }
 
-/// The lines that must be there.
-fn heads(question: &Question) -> Result<BTreeSet<Head>, String> {
-    let mut all: BTreeSet<Head> = question.head.iter().cloned().collect();
-    for path in &question.heads {
+/// The lines that files name, and these.
+fn named(files: &[PathBuf], more: impl IntoIterator<Item = Head>) -> Result<BTreeSet<Head>, String> {
+    let mut all: BTreeSet<Head> = more.into_iter().collect();
+    for path in files {
         let text = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
         let named = Head::named_in(&String::from_utf8_lossy(&text));
         if named.is_empty() {
-            return Err(format!("{}: it names no `instance:number:hash`; is it a gateway's log?", path.display()));
+            return Err(format!(
+                "{}: it names no `instance:number:hash`; is it a gateway's log, or what `--ends` printed?",
+                path.display()
+            ));
         }
         all.extend(named);
     }
@@ -123,15 +154,36 @@ fn told(report: &Report, checked: bool, question: &Question) -> String {
             "{head} is not there: the trail was cut off before it, or changed, or the run was taken out"
         );
     }
-    if report.begins_inside {
-        text.push_str(
-            "the trail begins inside a run: what came before is in an older file, without which the first line here \
-             cannot be checked\n",
+    if report.begins_inside > 0 && question.after.is_empty() {
+        let _ = writeln!(
+            text,
+            "{} run(s) begin in the middle: what came before is in an older file, or was deleted for its age, or taken away; \
+             hold them against what was verified before with --after",
+            report.begins_inside
         );
     }
-    if let Some(head) = &report.goes_on_after {
-        let _ =
-            writeln!(text, "the first run goes on after {head}, which is not there: in an older file, or taken away");
+    if !report.goes_on_after.is_empty() {
+        let heads: Vec<String> = report.goes_on_after.iter().map(Head::to_string).collect();
+        let _ = writeln!(
+            text,
+            "the first run goes on after {}, which is not there: in an older file, or taken away",
+            heads.join(" or ")
+        );
+    }
+    if !report.places.is_empty() {
+        let places: Vec<&str> = report.places.iter().map(String::as_str).collect();
+        let _ = writeln!(
+            text,
+            "starts name the last lines of several places ({}), and any was taken for this one's: say which it is with --place",
+            places.join(", ")
+        );
+    }
+    for line in &report.backwards {
+        let _ = writeln!(
+            text,
+            "line {line}: it is older than one before it by more than clocks differ: runs were put in another order, or a clock \
+             was set back"
+        );
     }
     if report.cut_short > 0 {
         let _ = writeln!(
@@ -155,6 +207,11 @@ fn told(report: &Report, checked: bool, question: &Question) -> String {
     if checked {
         text.push_str(&vouched(report, question));
     }
+    if question.ends {
+        for end in &report.ends {
+            let _ = writeln!(text, "end {end}");
+        }
+    }
     text
 }
 
@@ -171,14 +228,18 @@ fn vouched(report: &Report, question: &Question) -> String {
                  may be anybody's"
             }
             Why::Recent => "is not signed behind that: who can write there can have made or changed these lines",
+            Why::Found => {
+                "was not signed behind that, and a later start has found these lines: who can write there can have made, \
+                 changed or taken out some before it"
+            }
         };
         let _ = writeln!(text, "run {instance}, {lines} line(s) from number {from}: the run {why}");
     }
-    if report.found > 0 {
+    if report.unended > 0 {
         let _ = writeln!(
             text,
-            "{} run(s) without a signature of their own: the next run vouches that it found their lines, not who wrote them",
-            report.found
+            "{} run(s) have not stopped: they go on, or were killed, and what they wrote last may be missing",
+            report.unended
         );
     }
     match &report.newest {

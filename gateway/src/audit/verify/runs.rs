@@ -1,11 +1,12 @@
 //! The runs of a trail while it is read, and how far each is vouched for.
 //!
 //! A run is vouched for by its own signatures, up to the last, and by a signed run that found it there when it began
-//! (`after`), up to the line that it found. The second is worth less: lines could be put in between the end of the one
-//! and the start of the other. So it counts for no more than what a gateway that was killed leaves unsigned, and, once
-//! gateways sign their first line at once, for no run without a signature of its own.
+//! (`after`), up to the line that it found. The second is worth less: lines could be put in or taken out between the end
+//! of the one and the start of the other, so that they are found, and not signed. It counts for no more than what a
+//! gateway that was killed leaves unsigned, and, once gateways sign their first line at once, for no run without a
+//! signature of its own.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::super::chain::Head;
@@ -40,6 +41,40 @@ pub enum Why {
     Overdue,
     /// Their run has no signature.
     NoSignature,
+    /// They are the last of their run, no more than a gateway leaves unsigned, and another run found them there when it
+    /// began.
+    Found,
+}
+
+/// What is no line.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Broken {
+    /// Its number in the file.
+    pub(super) line: u64,
+    /// Whether a line break follows.
+    pub(super) is_ended: bool,
+    /// Whether it is whole JSON, and so not cut short.
+    pub(super) is_whole: bool,
+}
+
+/// Where the numbers of a run leap.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Hole {
+    /// The line behind it, by its number in the file.
+    pub(super) line: u64,
+    /// How many are not there.
+    pub(super) missing: u64,
+}
+
+/// How far a run is from its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// It goes on, or was killed.
+    Going,
+    /// It has stopped, and a signature may follow.
+    Stopped,
+    /// That, too, is there.
+    Closed,
 }
 
 /// A run, as far as it was read.
@@ -56,6 +91,9 @@ struct Run {
     after: Option<Head>,
     /// Whether another began before it that signed its first line at once.
     signs_at_once: bool,
+    stage: Stage,
+    /// Lines that are missing, as long as nothing says why.
+    hole: Option<Hole>,
 }
 
 /// What the lines that come are held against. While one process takes over from another, both write.
@@ -66,12 +104,12 @@ pub(super) struct Seen {
     /// Every run, by its name; and the names in the order in which the runs began.
     runs: BTreeMap<String, Run>,
     order: Vec<String>,
-    /// Every run whose first line was there.
-    begun: BTreeSet<String>,
     /// Whether a run signed its first line at once.
     signs_at_once: bool,
-    /// The last line, by its number, when it was none; and whether it was ended.
-    pub(super) broken: Option<(u64, bool)>,
+    /// The latest time that the gateway gave a line of its own.
+    latest: f64,
+    /// The last line, when it was none.
+    pub(super) broken: Option<Broken>,
 }
 
 impl Seen {
@@ -90,24 +128,71 @@ impl Seen {
         self.last_of(&head.instance) == Some(head) || self.recent.contains(head)
     }
 
-    pub(super) fn has_begun(&self, instance: &str) -> bool {
-        self.begun.contains(instance)
+    /// Whether the run of the newest line can have written another.
+    pub(super) fn newest_goes_on(&self) -> bool {
+        let newest = self.newest().and_then(|newest| self.runs.get(&newest.instance));
+        newest.is_none_or(|run| run.stage != Stage::Closed)
     }
 
-    /// A line of this time; `after` is what it says to stand behind, and does.
-    pub(super) fn add(&mut self, head: Head, time: f64, after: Option<Head>) {
-        if head.number == 1 {
-            self.begun.insert(head.instance.clone());
+    /// Whether the run can go on with such a line.
+    pub(super) fn goes_on(&self, instance: &str, kind: &str) -> bool {
+        match self.runs.get(instance).map(|run| run.stage) {
+            None | Some(Stage::Going) => true,
+            Some(Stage::Stopped) => kind == "audit.checkpoint",
+            Some(Stage::Closed) => false,
         }
+    }
+
+    /// Whether one of the gateway's own lines is later than this time by more than so many seconds.
+    pub(super) fn is_long_after(&self, time: f64, seconds: f64) -> bool {
+        self.latest > time + seconds
+    }
+
+    /// Lines of a run are missing.
+    pub(super) fn open_hole(&mut self, instance: &str, hole: Hole) {
+        if let Some(run) = self.runs.get_mut(instance) {
+            run.hole = Some(hole);
+        }
+    }
+
+    /// What is missing of a run that was there before, and not accounted for.
+    pub(super) fn hole(&mut self, instance: &str) -> Option<&mut Option<Hole>> {
+        self.runs.get_mut(instance).map(|run| &mut run.hole)
+    }
+
+    /// The lines behind holes that are left.
+    pub(super) fn holes(&self) -> Vec<u64> {
+        self.runs.values().filter_map(|run| Some(run.hole?.line)).collect()
+    }
+
+    /// How many runs have not stopped.
+    pub(super) fn unended(&self) -> u64 {
+        self.runs.values().map(|run| u64::from(run.stage == Stage::Going)).sum()
+    }
+
+    /// The last line of each run.
+    pub(super) fn ends(&self) -> Vec<Head> {
+        self.order.iter().filter_map(|name| Some(self.runs.get(name)?.last.clone())).collect()
+    }
+
+    /// A line of this kind and time; `after` is what it says to stand behind, and does.
+    pub(super) fn add(&mut self, head: Head, kind: &str, time: f64, after: Option<Head>) {
         let run = self.runs.entry(head.instance.clone()).or_insert_with(|| {
             self.order.push(head.instance.clone());
-            let (first, last) = (head.number, head.clone());
-            Run { first, last, signed: 0, behind: None, after: None, signs_at_once: self.signs_at_once }
+            Run::new(head.clone(), self.signs_at_once)
         });
         run.last.clone_from(&head);
+        run.stage = match (run.stage, kind) {
+            (Stage::Going, "audit.stopped") => Stage::Stopped,
+            (Stage::Stopped, "audit.checkpoint") => Stage::Closed,
+            (stage, _) => stage,
+        };
         let (first, latest) = run.behind.unwrap_or((time, time));
         run.behind = Some((first, latest.max(time)));
         run.after = after.or(run.after.take());
+        if kind.starts_with("audit.") {
+            self.latest = self.latest.max(time);
+        }
         if self.recent.len() == RECENT {
             self.recent.pop_front();
         }
@@ -122,8 +207,8 @@ impl Seen {
         }
     }
 
-    /// The lines that nothing vouches for; and how many runs have no voucher but the one after them.
-    pub(super) fn unvouched(&self) -> (Vec<Unvouched>, u64) {
+    /// The lines that nothing vouches for, or nothing but a later run that found them.
+    pub(super) fn unvouched(&self) -> Vec<Unvouched> {
         let mut found: BTreeMap<&str, u64> = BTreeMap::new();
         // The later vouches for the earlier, so the later comes first.
         for name in self.order.iter().rev() {
@@ -134,38 +219,40 @@ impl Seen {
                 *line = (*line).max(after.number);
             }
         }
-        let mut unvouched = Vec::new();
-        let mut only_found = 0;
-        for name in &self.order {
-            let Some(run) = self.runs.get(name) else { continue };
-            let by_next = found.get(name.as_str()).copied().unwrap_or(0);
-            match run.judge(by_next) {
-                Some((from, why)) => {
-                    unvouched.push(Unvouched { instance: name.clone(), from, lines: run.last.number + 1 - from, why });
-                }
-                None => only_found += u64::from(run.signed == 0),
-            }
-        }
-        (unvouched, only_found)
+        let of = |name: &String| {
+            let run = self.runs.get(name)?;
+            let (from, why) = run.judge(found.get(name.as_str()).copied().unwrap_or(0))?;
+            Some(Unvouched { instance: name.clone(), from, lines: run.last.number + 1 - from, why })
+        };
+        self.order.iter().filter_map(of).collect()
     }
 }
 
 impl Run {
-    /// From which line on nothing vouches for it, and why, when the next run found it up to `by_next`.
+    fn new(head: Head, signs_at_once: bool) -> Self {
+        let (first, stage) = (head.number, Stage::Going);
+        Self { first, last: head, signed: 0, behind: None, after: None, signs_at_once, stage, hole: None }
+    }
+
+    /// From which line on nothing vouches for it, and why, when a later run found it up to `by_next`.
     fn judge(&self, by_next: u64) -> Option<(u64, Why)> {
         let (unsigned, last) = (self.first.max(self.signed + 1), self.last.number);
         if last < unsigned {
             return None;
         }
-        // One line says nothing but that a run began.
-        if self.signed == 0 && (by_next == 0 || self.signs_at_once && last > self.first) {
-            return Some((unsigned, Why::NoSignature));
-        }
+        // A start by itself says nothing but that a run began; one that begins inside has been there long enough.
+        let is_begun = self.signs_at_once && last > self.first || self.first > 1;
         let lasted = self.behind.map_or(0.0, |(first, latest)| latest - first);
         let is_overdue = last + 1 - unsigned > SIGNED_LINES || lasted > SIGNED_WITHIN.as_secs_f64();
-        if is_overdue {
-            return Some((unsigned, Why::Overdue));
-        }
-        (by_next < last).then(|| (unsigned.max(by_next + 1), Why::Recent))
+        let why = if self.signed == 0 && (by_next == 0 || is_begun) {
+            Why::NoSignature
+        } else if is_overdue {
+            Why::Overdue
+        } else if by_next < last {
+            Why::Recent
+        } else {
+            Why::Found
+        };
+        Some((unsigned, why))
     }
 }
