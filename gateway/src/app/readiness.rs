@@ -46,7 +46,7 @@ impl Readiness for Ready {
         }
         // Another gateway may have room for its trail.
         let refusing = lasting.auditor.fault().filter(|(_, refuses)| *refuses);
-        missing.extend(refusing.map(|(fault, _)| format!("{fault}; calls are refused, as `audit.on_failure` says")));
+        missing.extend(refusing.map(|(fault, _)| format!("{fault}; calls are refused until then")));
         // The others serve from what is there now; this one knows nothing of what they end.
         missing.extend(lasting.replaced.told().map(|fault| format!("the store {fault}")));
         // A listener that cannot bind ends its thread and nothing else: only a connection proves that it is there.
