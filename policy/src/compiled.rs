@@ -187,7 +187,7 @@ impl UriLocks {
         if own.is_empty() {
             return own;
         }
-        uri::shortened(&uri).fold(own, |locks, short| locks.or(self.of_canonical(short)))
+        uri::readings(&uri).iter().fold(own, |locks, read| locks.or(self.of_canonical(read)))
     }
 
     fn of_canonical(&self, uri: &str) -> Bits {
@@ -199,8 +199,13 @@ impl UriLocks {
         if !template.contains('{') {
             return self.of(template);
         }
-        let Ok(steps) = uri::template(template) else { return Bits::default() };
-        self.by_globs(|| steps.iter().copied())
+        let Ok(text) = uri::template(template) else { return Bits::default() };
+        let own = self.by_globs(|| uri::steps(&text));
+        if own.is_empty() {
+            return own;
+        }
+        let of = |read: &str| self.exact.get(read).copied().unwrap_or_else(|| self.by_globs(|| uri::steps(read)));
+        uri::readings(&text).iter().fold(own, |locks, read| locks.or(of(read)))
     }
 
     fn by_globs<I: Iterator<Item = Step>>(&self, input: impl Fn() -> I) -> Bits {

@@ -2,7 +2,12 @@
 //!
 //! A tag is a lock, so two spellings of one resource must carry the same tags: URIs are compared with percent escapes
 //! decoded and with scheme and authority in lower case. What a server could read as another resource is refused first:
-//! dot segments, encoded slashes, empty segments, fragments, double encoding. Reads nothing and resolves nothing.
+//! dot segments, encoded slashes, empty segments, fragments, double encoding, and all that the URL parser of the WHATWG
+//! writes as another URI (servers bring URIs into its form before they look them up). Reads nothing and resolves nothing.
+
+use std::borrow::Cow;
+
+use url::Url;
 
 use crate::glob::{Step, UriGlob};
 
@@ -33,64 +38,159 @@ pub(crate) enum UriError {
     /// A `#`, which servers cut off.
     #[error("it holds a fragment")]
     Fragment,
+    /// A URL parser writes it as another URI, or takes it for none.
+    #[error(
+        "URL parsers read it as another, or as none; leave out an empty user, an empty or default port and `localhost` of a file, write `//`, and a host of the web in plain ASCII"
+    )]
+    Unsettled,
 }
 
 /// Beyond this, matching would cost a caller nothing and the gateway much.
 const MAX_URI: usize = 2048;
 
+/// Stand in a text for what is not known of it: characters within a segment, and any characters.
+pub(crate) const WITHIN: char = '\u{e000}';
+const ACROSS: char = '\u{e001}';
+
 /// The form in which a URI is compared.
+///
+/// INVARIANT: a URI has one only where a URL parser (<https://url.spec.whatwg.org>) finds the same URI in it. Servers look
+/// up what their parser writes, so that in `weather://keys:/x` they see `weather://keys/x`.
 pub(crate) fn canonical(uri: &str) -> Result<String, UriError> {
     check_length(uri)?;
     if uri.contains(['{', '}']) {
         return Err(UriError::Character);
     }
+    let form = form(uri)?;
+    if is_settled(uri, &form) { Ok(form) } else { Err(UriError::Unsettled) }
+}
+
+/// The same for a text in which [`WITHIN`] and the like stand for what is not known.
+pub(crate) fn canonical_with_marks(text: &str) -> Result<String, UriError> {
+    check_length(text)?;
+    if text.contains(['{', '}']) {
+        return Err(UriError::Character);
+    }
+    // An expansion that a parser takes: a port is a number, and anything else may be a letter.
+    let mut expansion = String::with_capacity(text.len());
+    for character in text.chars() {
+        let digit = expansion.ends_with(':');
+        expansion.push(if !matches!(character, WITHIN | ACROSS) {
+            character
+        } else if digit {
+            '1'
+        } else {
+            'a'
+        });
+    }
+    canonical(&expansion)?;
+    form(text)
+}
+
+fn form(uri: &str) -> Result<String, UriError> {
     let decoded = decode(uri)?;
     check_segments(&decoded)?;
     Ok(fold_authority(&decoded))
 }
 
-/// What a server may take for the same resource as a canonical URI: the URI without its query, and without a slash at
-/// its end.
-pub(crate) fn shortened(uri: &str) -> impl Iterator<Item = &str> {
+/// Whether a URL parser takes a URI for what its form says: at most a slash comes behind an authority.
+fn is_settled(uri: &str, form: &str) -> bool {
+    let Ok(parsed) = Url::parse(uri) else { return false };
+    // Other parsers read `c|` at the beginning of a file's path as the drive `c:`.
+    if parsed.scheme() == "file" && form.contains('|') {
+        return false;
+    }
+    self::form(parsed.as_str()).is_ok_and(|read| read == form || with_slash(form).is_some_and(|form| read == form))
+}
+
+/// What a server may take for the same resource as a canonical URI: the URI without its query, without a slash at its
+/// end or with one behind a bare authority, and without the user and the port of its authority, or the host of a file.
+pub(crate) fn readings(uri: &str) -> Vec<Cow<'_, str>> {
+    let mut found: Vec<Cow<'_, str>> = shortened(uri).map(Cow::Borrowed).collect();
+    let Some((scheme, authority, path)) = split(uri) else { return found };
+    let host = without_user(authority);
+    let of_file = if scheme == "file" { "" } else { host };
+    for authority in [authority, without_port(authority), host, without_port(host), of_file] {
+        let read = format!("{scheme}://{authority}{path}");
+        for read in with_slash(&read).into_iter().chain([read]) {
+            for short in std::iter::once(read.as_str()).chain(shortened(&read)) {
+                if short != uri && !found.iter().any(|known| known == short) {
+                    found.push(Cow::Owned(short.to_owned()));
+                }
+            }
+        }
+    }
+    found
+}
+
+/// Without a query, and without a slash at the end.
+fn shortened(uri: &str) -> impl Iterator<Item = &str> {
     let path = uri.split_once('?').map_or(uri, |(path, _)| path);
     let bare = path.strip_suffix('/').filter(|bare| !bare.ends_with('/'));
     [Some(path), bare].into_iter().flatten().filter(move |short| *short != uri)
 }
 
-/// A template's literal characters, and its variables as wildcards.
+/// The parts of a URI in whose authority, or behind it, something may be left out; `None` where there is nothing.
+fn split(uri: &str) -> Option<(&str, &str, &str)> {
+    let (scheme, rest) = uri.split_once("://").filter(|(scheme, _)| !scheme.contains([':', '/', '?']))?;
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at_checked(end)?;
+    let plain = !authority.contains(['@', ':']) && scheme != "file" && path.starts_with('/');
+    (!authority.is_empty() && !plain).then_some((scheme, authority, path))
+}
+
+fn without_user(authority: &str) -> &str {
+    authority.rsplit_once('@').map_or(authority, |(_, host)| host)
+}
+
+fn without_port(authority: &str) -> &str {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        _ => authority,
+    }
+}
+
+/// The URI with an empty path written out, where it has an authority and no path.
+fn with_slash(uri: &str) -> Option<String> {
+    let (scheme, authority, path) = split(uri).filter(|(.., path)| !path.starts_with('/'))?;
+    Some(format!("{scheme}://{authority}/{path}"))
+}
+
+/// A template in the form in which URIs are compared, its variables as marks.
 ///
 /// A plain `{name}` expands within its segment; any other expression may expand to anything.
-pub(crate) fn template(uri_template: &str) -> Result<Vec<Step>, UriError> {
-    const STAND_IN: char = '\u{e000}';
+pub(crate) fn template(uri_template: &str) -> Result<String, UriError> {
     check_length(uri_template)?;
-    if uri_template.contains(STAND_IN) {
+    if uri_template.contains([WITHIN, ACROSS]) {
         return Err(UriError::Character);
     }
-    let mut variables = Vec::new();
     let mut text = String::new();
     let mut rest = uri_template;
     while let Some((before, after)) = rest.split_once('{') {
         let (variable, after) = after.split_once('}').ok_or(UriError::Character)?;
-        variables.push(variable_step(variable)?);
         text.push_str(before);
-        text.push(STAND_IN);
+        text.push(mark_of(variable)?);
         rest = after;
     }
     text.push_str(rest);
-    let mut variables = variables.into_iter();
-    let step = |character| match character {
-        STAND_IN => variables.next().unwrap_or(Step::Across),
-        other => Step::Literal(other),
-    };
-    Ok(canonical(&text)?.chars().map(step).collect())
+    canonical_with_marks(&text)
 }
 
-fn variable_step(expression: &str) -> Result<Step, UriError> {
+/// A text with marks as patterns see it.
+pub(crate) fn steps(text: &str) -> impl Iterator<Item = Step> {
+    text.chars().map(|character| match character {
+        WITHIN => Step::Segment,
+        ACROSS => Step::Across,
+        other => Step::Literal(other),
+    })
+}
+
+fn mark_of(expression: &str) -> Result<char, UriError> {
     let plain = |character: char| character.is_ascii_alphanumeric() || matches!(character, '_' | '.');
     if expression.is_empty() || expression.contains('{') {
         return Err(UriError::Character);
     }
-    Ok(if expression.chars().all(plain) { Step::Segment } else { Step::Across })
+    Ok(if expression.chars().all(plain) { WITHIN } else { ACROSS })
 }
 
 /// A pattern of the `resources` section: one resource, or many.
@@ -104,12 +204,17 @@ pub(crate) enum Pattern {
 
 impl Pattern {
     pub(crate) fn parse(text: &str) -> Result<Self, UriError> {
-        const STAR: char = '\u{e000}';
+        const STAR: char = WITHIN;
+        check_length(text)?;
         if text.contains(['{', '}', STAR]) {
             return Err(UriError::Character);
         }
         if !text.contains('*') {
             return canonical(text).map(Self::Exact);
+        }
+        // What begins with it is settled when it is.
+        if let Some(authority) = whole_authority(text) {
+            canonical(authority)?;
         }
         // A pattern like `**` has no scheme of its own.
         let decoded = decode_loosely(&text.replace('*', STAR.encode_utf8(&mut [0; 4])))?;
@@ -124,6 +229,14 @@ impl Pattern {
         }
         UriGlob::new(steps).map(Self::Glob).ok_or(UriError::TooLong)
     }
+}
+
+/// A pattern up to the slash behind its authority, if no star stands before that.
+fn whole_authority(pattern: &str) -> Option<&str> {
+    let (fixed, _) = pattern.split_once('*')?;
+    let (scheme, rest) = fixed.split_once("://")?;
+    let (authority, _) = rest.split_once('/')?;
+    fixed.split_at_checked(scheme.len() + "://".len() + authority.len() + "/".len()).map(|(begin, _)| begin)
 }
 
 fn decode(uri: &str) -> Result<String, UriError> {
@@ -141,7 +254,6 @@ fn check_length(uri: &str) -> Result<(), UriError> {
 }
 
 fn decode_loosely(uri: &str) -> Result<String, UriError> {
-    check_length(uri)?;
     if uri.chars().any(|character| character.is_whitespace() || character.is_control() || character == '\\') {
         return Err(UriError::Character);
     }
@@ -212,6 +324,23 @@ mod tests {
             ("urn:isbn:1", "urn:isbn:1"),
             ("w://s/a?b=C", "w://s/a?b=C"),
             ("w://s/100%25", "w://s/100%"),
+            ("w://S", "w://s"),
+            ("w://", "w://"),
+            ("w:///a", "w:///a"),
+            ("w:a", "w:a"),
+            ("w://u@H:8/a", "w://u@h:8/a"),
+            ("w://h%C3%A9/A%20b", "w://h\u{e9}/A b"),
+            ("w://s/a\"<>`^|'b", "w://s/a\"<>`^|'b"),
+            ("w://s/a?b=<c>'d'", "w://s/a?b=<c>'d'"),
+            ("w://[::1]:8/a", "w://[::1]:8/a"),
+            ("file:///c:/A%20b", "file:///c:/A b"),
+            ("file://share/a", "file://share/a"),
+            ("HTTPS://Example.com", "https://example.com"),
+            ("https://example.com?a", "https://example.com?a"),
+            ("https://example.com:8443/%C3%A9", "https://example.com:8443/\u{e9}"),
+            ("https://xn--kln-sna.example/", "https://xn--kln-sna.example/"),
+            ("http://127.0.0.1/", "http://127.0.0.1/"),
+            ("data:text/plain,a", "data:text/plain,a"),
         ] {
             assert_eq!(canonical(spelling).as_deref(), Ok(form), "{spelling}");
         }
@@ -219,7 +348,9 @@ mod tests {
 
     #[test]
     fn what_a_server_could_read_as_another_resource_is_refused() {
-        use UriError::{Character, DotSegment, EmptySegment, EncodedDelimiter, Escape, Fragment, NoScheme, TooLong};
+        use UriError::{
+            Character, DotSegment, EmptySegment, EncodedDelimiter, Escape, Fragment, NoScheme, TooLong, Unsettled,
+        };
         for (uri, error) in [
             ("weather://stations/../secrets", DotSegment),
             ("weather://stations/%2e%2E/secrets", DotSegment),
@@ -240,6 +371,35 @@ mod tests {
             ("stations/home", NoScheme),
             ("", NoScheme),
             ("1x://a", NoScheme),
+            ("weather://keys:/a", Unsettled),
+            ("weather://@keys/a", Unsettled),
+            ("weather://:@keys/a", Unsettled),
+            ("weather://u:@keys/a", Unsettled),
+            ("weather://keys:007/a", Unsettled),
+            ("weather://keys:a/a", Unsettled),
+            ("weather://[::01]/a", Unsettled),
+            ("weather://a|b/a", Unsettled),
+            ("file://localhost/a", Unsettled),
+            ("file://LOCALHOST/a", Unsettled),
+            ("file:/a", Unsettled),
+            ("file:a", Unsettled),
+            ("file:///c|/a", Unsettled),
+            ("https://h:443/a", Unsettled),
+            ("https://h:0443/a", Unsettled),
+            ("ws://h:80/a", Unsettled),
+            ("ftp://h:21/a", Unsettled),
+            ("https:h/a", Unsettled),
+            ("https:/h/a", Unsettled),
+            ("https:///h/a", Unsettled),
+            ("https://@h/a", Unsettled),
+            ("https://\u{ff48}/a", Unsettled),
+            ("https://a\u{3002}b/a", Unsettled),
+            ("https://a\u{ad}b/a", Unsettled),
+            ("https://k\u{f6}ln.example/a", Unsettled),
+            ("http://127.1/a", Unsettled),
+            ("http://0x7f.0.0.1/a", Unsettled),
+            ("http://2130706433/a", Unsettled),
+            ("https:///", Unsettled),
         ] {
             assert_eq!(canonical(uri), Err(error), "{uri}");
         }
@@ -247,22 +407,34 @@ mod tests {
     }
 
     #[test]
-    fn what_a_server_may_take_for_the_same_is_shorter() {
-        for (uri, shorter) in [
+    fn what_a_server_may_take_for_the_same_has_less() {
+        for (uri, others) in [
             ("w://s/a", &[][..]),
             ("w://s/a?b=c/", &["w://s/a"]),
             ("w://s/a/", &["w://s/a"]),
             ("w://s/a/?b", &["w://s/a/", "w://s/a"]),
             ("w://", &[]),
             ("w://?x", &["w://"]),
+            ("w:a:1/b@c", &[]),
+            ("w:///a", &[]),
+            ("w://s", &["w://s/"]),
+            ("w://s?x", &["w://s", "w://s/?x", "w://s/"]),
+            ("w://s:8/a", &["w://s/a"]),
+            ("w://[::1]/a", &[]),
+            ("w://[::1]:8/a", &["w://[::1]/a"]),
+            ("w://u:p@s:8/a", &["w://u:p@s/a", "w://s:8/a", "w://s/a"]),
+            ("w://u@s/a?x", &["w://u@s/a", "w://s/a?x", "w://s/a"]),
+            ("file://share/a", &["file:///a"]),
+            ("file:///a", &[]),
+            ("w://s/u@a:1", &[]),
         ] {
-            assert_eq!(shortened(uri).collect::<Vec<_>>(), shorter, "{uri}");
+            assert_eq!(readings(uri), others, "{uri}");
         }
     }
 
     fn opens(pattern: &str, uri_template: &str) -> bool {
         let Ok(Pattern::Glob(glob)) = Pattern::parse(pattern) else { return false };
-        glob.matches(template(uri_template).unwrap().into_iter())
+        glob.matches(steps(&template(uri_template).unwrap()))
     }
 
     #[test]
@@ -275,14 +447,32 @@ mod tests {
         assert!(!opens("weather://stations/*", "weather://stations/{+path}"));
         assert!(!opens("weather://stations/*", "weather://stations/{path*}"));
         assert!(!opens("weather://stations/*", "weather://{kind}/home"));
-        assert!(template("weather://stations/{id").is_err() && template("weather://stations/../{id}").is_err());
+        assert!(opens("https://**", "https://{host}:{port}/{page}"));
+        for bad in ["weather://stations/{id", "weather://stations/../{id}", "weather://stations:/{id}", "https:{id}"] {
+            assert!(template(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]
     fn a_pattern_that_could_never_match_is_refused() {
-        for text in ["weather://a/../**", "weather://a//*", " w://*", "", "w://a%2F*", "no-scheme", "w://*#x"] {
+        for text in [
+            "weather://a/../**",
+            "weather://a//*",
+            " w://*",
+            "",
+            "w://a%2F*",
+            "no-scheme",
+            "w://*#x",
+            "https://h:443/**",
+            "https://h:443/a",
+            "w://a:/**",
+            "file://localhost/**",
+            "https://k\u{f6}ln.example/**",
+        ] {
             assert!(Pattern::parse(text).is_err(), "{text}");
         }
-        assert!(Pattern::parse("**").is_ok() && Pattern::parse("*://x/**").is_ok());
+        for text in ["**", "*://x/**", "https://**", "https://*.example.com/**", "https:**", "file:**", "w://a:*/**"] {
+            assert!(Pattern::parse(text).is_ok(), "{text}");
+        }
     }
 }

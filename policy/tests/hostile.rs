@@ -112,6 +112,138 @@ fn no_spelling_of_a_locked_resource_gets_around_its_lock() {
     assert!(view.resource("weather://docs/a") && !view.resource("weather://docs/a/b"));
 }
 
+/// Tags and a pin that reach over the authority, and what is locked and pinned more narrowly.
+const ACROSS: &str = r#"
+roles:
+  reader: { opens: [read] }
+  owner:  { opens: [read, admin] }
+tools: {}
+resources:
+  weather:
+    read:  ["**"]
+    admin: ["weather://keys/**", "file:///etc/**", "https://keys.example/**", "https://one.example/"]
+pins:
+  - { id: own, resources: ["weather/crm://tenants/{tenant}/invoice"], argument: tenant, to: caller.tid, how: require }
+"#;
+
+/// What URL parsers read as another URI, or as none.
+const UNSETTLED: [&str; 20] = [
+    "weather://keys:/master",
+    "weather://@keys/master",
+    "weather://:@keys/master",
+    "weather://u:@keys/master",
+    "weather://keys:01/master",
+    "crm://tenants:/other/invoice",
+    "crm://@tenants/other/invoice",
+    "crm://tenants:/tenant/invoice",
+    "file://localhost/etc/x",
+    "file:/etc/x",
+    "file:etc/x",
+    "https://keys.example:443/x",
+    "https:keys.example/x",
+    "https:/keys.example/x",
+    "https:///keys.example/x",
+    "https://@keys.example/x",
+    "https://\u{ff4b}eys.example/x",
+    "https://keys\u{3002}example/x",
+    "https://keys.exam\u{ad}ple/x",
+    "http://127.1/x",
+];
+
+/// What some server reads as a resource that is locked.
+const LOCKED: [&str; 14] = [
+    "weather://keys/master",
+    "weather://KEYS/master",
+    "weather://k%65ys/master",
+    "weather://u@keys/master",
+    "weather://keys:1/master",
+    "weather://u:p@keys:1/master?x",
+    "weather://keys%3A/master",
+    "file:///etc/x",
+    "file://host/etc/x",
+    "https://keys.example/x",
+    "https://KEYS.example:8443/x",
+    "https://%6beys.example/x",
+    "https://one.example",
+    "https://one.example?x",
+];
+
+/// URIs as servers list them.
+const ORDINARY: [&str; 16] = [
+    "weather://stations/home",
+    "weather://stations",
+    "weather://stations:8080/home",
+    "postgres://reader@db/table/schema",
+    "crm://tenants/tenant/invoice",
+    "crm://u@tenants/tenant/invoice",
+    "file:///home/a%20b",
+    "file:///home/a\u{e9}",
+    "file://share/home/x",
+    "https://open.example",
+    "https://open.example:8443/%C3%A9?q=%26",
+    "https://xn--kln-sna.example/",
+    "urn:isbn:1",
+    "note:///a",
+    "data:text/plain,a",
+    "db://rows/a|b",
+];
+
+#[test]
+fn no_spelling_of_an_authority_gets_around_a_lock_or_a_pin() {
+    let policy = load(ACROSS);
+    let (reader, owner) = (holder("reader"), holder("owner"));
+    let (view, all) = (policy.view(&reader, &weather()), policy.view(&owner, &weather()));
+    for uri in UNSETTLED {
+        let read = policy.explain(&owner, &weather(), &Action::ReadResource { uri });
+        assert!(!all.resource(uri) && !read.is_allowed(), "{uri}: has more than one reading");
+    }
+    for uri in LOCKED {
+        let read = policy.explain(&reader, &weather(), &Action::ReadResource { uri });
+        assert!(!view.resource(uri) && !read.is_allowed(), "{uri}: is locked");
+        assert!(all.resource(uri), "{uri}: and has a key");
+    }
+    for uri in [
+        "crm://tenants/other/invoice",
+        "crm://u@tenants/other/invoice",
+        "crm://tenants:1/other/invoice",
+        "crm://tenants:1/other/invoice?x",
+    ] {
+        assert!(!all.resource(uri), "{uri}: is pinned");
+    }
+    for uri in ORDINARY {
+        assert!(view.resource(uri), "{uri}: the control");
+    }
+    for (template, open) in [
+        ("weather://stations/{id}", true),
+        ("weather://{area}/home", true),
+        ("weather://{host}:{port}/home", true),
+        ("weather://u@keys/{id}", false),
+        ("weather://keys:1/{id}", false),
+        ("weather://keys:/{id}", false),
+        ("https:{id}", false),
+        ("crm://u@tenants/{t}/invoice", false),
+        ("crm://u@tenants/{t}/orders", true),
+    ] {
+        let completed = policy.explain(&reader, &weather(), &Action::UseTemplate { template });
+        assert_eq!(completed.is_allowed(), open, "{template}");
+    }
+}
+
+#[test]
+fn a_pattern_or_a_pin_that_a_parser_writes_otherwise_does_not_load() {
+    for (from, to) in [
+        ("weather://keys/**", "weather://keys:/**"),
+        ("https://one.example/", "https://one.example:443/"),
+        ("file:///etc/**", "file://localhost/etc/**"),
+        ("crm://tenants/{tenant}", "crm://tenants:/{tenant}"),
+        ("crm://tenants/{tenant}", "https:tenants/{tenant}"),
+    ] {
+        let refused = Policy::from_yaml(&ACROSS.replace(from, to), &[weather()]);
+        assert!(refused.is_err_and(|faults| faults.to_string().contains("URL parsers")), "{to}");
+    }
+    load(&ACROSS.replace("crm://tenants/{tenant}", "https://{tenant}.example"));
+}
+
 #[test]
 fn a_template_is_shown_when_every_expansion_is_inside_the_pattern() {
     let policy = load(RESOURCES);

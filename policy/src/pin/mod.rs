@@ -117,7 +117,8 @@ impl Pin {
         if self.items != PinItems::Resources {
             return Vec::new();
         }
-        std::iter::once(uri).chain(uri::shortened(uri)).flat_map(of).collect()
+        let readings = uri::readings(uri);
+        std::iter::once(uri).chain(readings.iter().map(AsRef::as_ref)).flat_map(of).collect()
     }
 
     /// What it pins to; a claim that the token lacks refuses whatever is asked.

@@ -1,10 +1,7 @@
 //! URI templates with one-segment variables (RFC 6570 level 1), for pins on resources.
 
 use crate::glob::{Step, overlap};
-use crate::uri;
-
-/// Stands for a variable while the template is brought into the form in which URIs are compared.
-const STAND_IN: char = '\u{e000}';
+use crate::uri::{self, WITHIN};
 
 /// Literals and variables in turn, a literal first.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,14 +24,14 @@ impl Template {
                 return Err("two variables stand side by side; put something between them".to_owned());
             }
             marked.push_str(before);
-            marked.push(STAND_IN);
+            marked.push(WITHIN);
             variables.push(name.to_owned());
             rest = behind;
         }
         marked.push_str(rest);
         // INVARIANT: a template is compared in the form in which URIs are; in another it would pin nothing.
-        let canonical = uri::canonical(&marked).map_err(|error| error.to_string())?;
-        let literals: Vec<String> = canonical.split(STAND_IN).map(str::to_owned).collect();
+        let canonical = uri::canonical_with_marks(&marked).map_err(|error| error.to_string())?;
+        let literals: Vec<String> = canonical.split(WITHIN).map(str::to_owned).collect();
         if literals.len() != variables.len() + 1 {
             return Err("it holds a character that no URI holds".to_owned());
         }
@@ -43,14 +40,18 @@ impl Template {
 
     /// Whether some expansion of a server's template, or a URI, may be one of this.
     pub(super) fn meets(&self, template: &str) -> bool {
-        let other = if template.contains('{') {
-            let character = |step: Step| if let Step::Literal(character) = step { character } else { '*' };
-            uri::template(template).map(|steps| steps.into_iter().map(character).collect())
-        } else {
-            uri::canonical(template)
-        };
         // What cannot be read in one way is refused for that.
-        other.is_ok_and(|other| overlap(self.literals.join("*").as_bytes(), other.as_bytes()))
+        let Ok(other) = (if template.contains('{') { uri::template(template) } else { uri::canonical(template) })
+        else {
+            return false;
+        };
+        let character = |step: Step| if let Step::Literal(character) = step { character } else { '*' };
+        let own = self.literals.join("*");
+        let meets = |other: &str| {
+            let other: String = uri::steps(other).map(character).collect();
+            overlap(own.as_bytes(), other.as_bytes())
+        };
+        meets(&other) || uri::readings(&other).iter().any(|read| meets(read))
     }
 
     /// Whether it has a variable of this name.

@@ -147,8 +147,11 @@ impl Meaning<'_> {
 
     fn own_tags(&self, items: Items, backend: usize, name: &str) -> Set {
         let fits = |pattern: &str, name: &str| match items {
-            // Nobody knows which resource is meant by a URI with dot segments.
-            Items::Resources => !name.contains("/../") && uri_fits(pattern.as_bytes(), name.as_bytes()),
+            // Nobody knows which resource is meant by a URI with dot segments, or by one that URL parsers write otherwise.
+            Items::Resources => {
+                !["/../", "//@", ":/x"].iter().any(|part| name.contains(part))
+                    && uri_fits(pattern.as_bytes(), name.as_bytes())
+            }
             // Nobody knows which tool or prompt is meant by a name in which something is not seen.
             _ => !name.contains('\u{200b}') && name_fits(pattern.as_bytes(), name.as_bytes()),
         };
@@ -160,8 +163,8 @@ impl Meaning<'_> {
         if own.is_empty() || items != Items::Resources {
             return own;
         }
-        // What locks a resource locks it with a query and with a slash behind it, too.
-        taken_for(name).into_iter().flat_map(of).collect()
+        // What locks a resource locks it with a query or a slash behind it, and with a user or a port, too.
+        taken_for(name).iter().flat_map(|name| of(name)).collect()
     }
 
     /// What the tool declares; nothing where it stays shut for it.
@@ -386,7 +389,7 @@ impl Meaning<'_> {
     /// Whether a URI has in it what a pin wants.
     fn fits(&self, pin: &Pin, ask: &Ask) -> bool {
         let wanted = self.value(pin).map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
-        variables(pin, ask.backend, ask.name).into_iter().all(|found| Some(found) == wanted.as_deref())
+        variables(pin, ask.backend, ask.name).into_iter().all(|found| Some(found) == wanted)
     }
 
     fn after_pins(&self, pins: &[&Pin], args: &Value) -> Option<Value> {
@@ -574,19 +577,28 @@ fn uri_fits(pattern: &[u8], uri: &[u8]) -> bool {
     }
 }
 
-/// A URI, and what a server may take for the same: without its query, and without a slash at its end.
-fn taken_for(uri: &str) -> BTreeSet<&str> {
-    let path = uri.split('?').next().unwrap_or(uri);
-    BTreeSet::from([uri, path, path.strip_suffix('/').unwrap_or(path)])
+/// A URI, and what a server may take for the same: without its query, without a slash at its end, without a user, without
+/// a port.
+fn taken_for(uri: &str) -> BTreeSet<String> {
+    let mut all = BTreeSet::from([uri.to_owned()]);
+    let path = |uri: &str| uri.split('?').next().unwrap_or(uri).to_owned();
+    let bare = |uri: &str| path(uri).trim_end_matches('/').to_owned();
+    let user = |uri: &str| uri.replace("//u@", "//");
+    let port = |uri: &str| uri.replace(":8/", "/");
+    for less in [&path as &dyn Fn(&str) -> String, &bare, &user, &port] {
+        all.extend(all.iter().map(|uri| less(uri)).collect::<Vec<_>>());
+    }
+    all
 }
 
 /// What stands for a pin's variable in a URI, however a server takes it.
-fn variables<'u>(pin: &Pin, backend: usize, uri: &'u str) -> Vec<&'u str> {
-    let counts = |uri: &&str| !pin.except.iter().any(|(on, name)| *on == backend && name == uri);
+fn variables(pin: &Pin, backend: usize, uri: &str) -> Vec<String> {
+    let counts = |uri: &String| !pin.except.iter().any(|(on, name)| *on == backend && name == uri);
     let here = pin.patterns.iter().filter(|(on, _)| *on == backend);
     let templates: Vec<&str> = here.map(|(_, template)| *template).collect();
-    let of = |uri| templates.iter().filter_map(move |template| variable(template, uri)).collect::<Vec<_>>();
-    taken_for(uri).into_iter().filter(counts).flat_map(of).collect()
+    let of =
+        |uri: String| templates.iter().filter_map(|template| variable(template, &uri)).map(str::to_owned).collect();
+    taken_for(uri).into_iter().filter(counts).flat_map(|uri| -> Vec<String> { of(uri) }).collect()
 }
 
 /// What stands for the one variable of a template; one segment, and something.

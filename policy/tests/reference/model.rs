@@ -22,7 +22,18 @@ pub(crate) const TENANTS: [&str; 3] = [
 ];
 pub(crate) const TOOLS: [&str; 4] = ["get_a", "get_b", "odd", "put_a"];
 pub(crate) const PROMPTS: [&str; 3] = ["brief", "greet", "greet\u{200b}"];
-pub(crate) const URIS: [&str; 6] = ["r://t1/x", "r://t2/x", "r://t1/y/z", "r://t1/../x", "r://t2/x?q", "r://t1/x/"];
+pub(crate) const URIS: [&str; 10] = [
+    "r://t1/x",
+    "r://t2/x",
+    "r://t1/y/z",
+    "r://t1/../x",
+    "r://t2/x?q",
+    "r://t1/x/",
+    "r://u@t1/x",
+    "r://t2:8/x",
+    "r://t1:/x",
+    "r://@t2/x",
+];
 
 pub(crate) type Set = BTreeSet<usize>;
 
