@@ -8,11 +8,9 @@ use std::cmp::Ordering;
 
 use serde_json::{Number, Value};
 
+use super::cost::{Budget, texts_size};
 use super::{Caller, Comparison, Expression, TextTest, Variable};
 use crate::subject::{Kind, Subject};
-
-/// Steps that an answer may take; a step is a part of the expression, or sixty-four bytes of a text.
-const BUDGET: u32 = 200_000;
 
 /// What a condition answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,47 +39,43 @@ pub(crate) struct Scene<'a> {
     pub(crate) caller: &'a Subject,
 }
 
-enum Doubt {
+/// Why a part has no value.
+#[derive(Debug)]
+pub(super) enum Doubt {
     Unknown,
     Failed(String),
+    /// The budget is spent. INVARIANT: nothing goes on behind it, and no other side settles it.
+    Exceeded,
 }
 
-type Found<'a, T> = Result<T, Doubt>;
+pub(super) type Found<T> = Result<T, Doubt>;
 
-fn failed<T>(why: impl Into<String>) -> Result<T, Doubt> {
+pub(super) fn failed<T>(why: impl Into<String>) -> Found<T> {
     Err(Doubt::Failed(why.into()))
 }
 
-pub(super) fn answer(expression: &Expression, scene: &Scene<'_>) -> Answer {
-    let mut asked = Asked { scene, locals: Vec::new(), budget: BUDGET };
-    match asked.truth(expression) {
+/// The answer, and the steps that it took.
+pub(super) fn answer(expression: &Expression, scene: &Scene<'_>) -> (Answer, u32) {
+    let mut asked = Asked { scene, locals: Vec::new(), budget: Budget::default() };
+    let answer = match asked.truth(expression) {
         Ok(true) => Answer::True,
         Ok(false) => Answer::False,
         Err(Doubt::Unknown) => Answer::Unknown,
         Err(Doubt::Failed(why)) => Answer::Failed(why),
-    }
+        Err(Doubt::Exceeded) => Answer::Failed("the condition takes too long on these arguments".to_owned()),
+    };
+    (answer, asked.budget.spent())
 }
 
 struct Asked<'a> {
     scene: &'a Scene<'a>,
-    locals: Vec<(String, Value)>,
-    budget: u32,
+    locals: Vec<(&'a str, Cow<'a, Value>)>,
+    budget: Budget,
 }
 
 impl<'a> Asked<'a> {
-    fn spend(&mut self, steps: usize) -> Found<'a, ()> {
-        let steps = u32::try_from(steps).unwrap_or(u32::MAX);
-        match self.budget.checked_sub(steps) {
-            Some(left) => {
-                self.budget = left;
-                Ok(())
-            }
-            None => failed("the condition takes too long on these arguments"),
-        }
-    }
-
-    fn truth(&mut self, expression: &'a Expression) -> Found<'a, bool> {
-        self.spend(1)?;
+    fn truth(&mut self, expression: &'a Expression) -> Found<bool> {
+        self.budget.spend(1)?;
         match expression {
             Expression::Not(inner) => self.truth(inner).map(|truth| !truth),
             Expression::And(a, b) => self.joined(a, b, false),
@@ -96,11 +90,11 @@ impl<'a> Asked<'a> {
             Expression::Compare(comparison, a, b) => self.compare(*comparison, a, b),
             Expression::In(item, list) => self.contained(item, list),
             Expression::Has(object, member) => match &*self.value(object)? {
-                Value::Object(members) => Ok(members.contains_key(member)),
+                Value::Object(members) => Ok(self.budget.member(members, member)?.is_some()),
                 _ => failed(format!("what should have `{member}` is no object")),
             },
             Expression::Knows(caller) => match self.caller(caller) {
-                Err(Doubt::Unknown) => Err(Doubt::Unknown),
+                Err(doubt @ (Doubt::Unknown | Doubt::Exceeded)) => Err(doubt),
                 said => Ok(said.is_ok()),
             },
             Expression::Text(test, text, part) => self.text_test(*test, text, part),
@@ -113,12 +107,13 @@ impl<'a> Asked<'a> {
     }
 
     /// `&&` ends at the first false, `||` at the first true, whatever is wrong with the other side.
-    fn joined(&mut self, a: &'a Expression, b: &'a Expression, ends: bool) -> Found<'a, bool> {
+    fn joined(&mut self, a: &'a Expression, b: &'a Expression, ends: bool) -> Found<bool> {
         let first = self.truth(a);
-        if matches!(&first, Ok(truth) if *truth == ends) {
-            return Ok(ends);
+        if matches!(&first, Ok(truth) if *truth == ends) || matches!(&first, Err(Doubt::Exceeded)) {
+            return first;
         }
         match (first, self.truth(b)) {
+            (_, Err(Doubt::Exceeded)) => Err(Doubt::Exceeded),
             (_, Ok(truth)) if truth == ends => Ok(ends),
             (Err(Doubt::Unknown), _) | (_, Err(Doubt::Unknown)) => Err(Doubt::Unknown),
             (Err(failure), _) | (_, Err(failure)) => Err(failure),
@@ -126,48 +121,53 @@ impl<'a> Asked<'a> {
         }
     }
 
-    fn compare(&mut self, comparison: Comparison, a: &'a Expression, b: &'a Expression) -> Found<'a, bool> {
-        let null = Expression::Literal(Value::Null);
-        let with_null = *a == null || *b == null;
+    fn compare(&mut self, comparison: Comparison, a: &'a Expression, b: &'a Expression) -> Found<bool> {
+        let is_null = |side: &Expression| matches!(side, Expression::Literal(Value::Null));
+        let with_null = is_null(a) || is_null(b);
         let (a, b) = self.values(a, b)?;
-        self.spend(weight(&a).min(weight(&b)))?;
-        let equal = |a: &Value, b: &Value| if with_null { Ok(a == b) } else { alike(a, b) };
+        let budget = &mut self.budget;
         match comparison {
-            Comparison::Equal => equal(&a, &b),
-            Comparison::NotEqual => equal(&a, &b).map(|equal| !equal),
-            Comparison::Less => order(&a, &b).map(Ordering::is_lt),
-            Comparison::LessOrEqual => order(&a, &b).map(Ordering::is_le),
-            Comparison::Greater => order(&a, &b).map(Ordering::is_gt),
-            Comparison::GreaterOrEqual => order(&a, &b).map(Ordering::is_ge),
+            Comparison::Equal | Comparison::NotEqual => {
+                // What is compared with `null` is looked at for no more than that.
+                let equal = if with_null { a.is_null() == b.is_null() } else { budget.alike(&a, &b)? };
+                Ok(equal == (comparison == Comparison::Equal))
+            }
+            Comparison::Less => budget.order(&a, &b).map(Ordering::is_lt),
+            Comparison::LessOrEqual => budget.order(&a, &b).map(Ordering::is_le),
+            Comparison::Greater => budget.order(&a, &b).map(Ordering::is_gt),
+            Comparison::GreaterOrEqual => budget.order(&a, &b).map(Ordering::is_ge),
         }
     }
 
-    fn contained(&mut self, item: &'a Expression, list: &'a Expression) -> Found<'a, bool> {
+    fn contained(&mut self, item: &'a Expression, list: &'a Expression) -> Found<bool> {
         let (item, list) = self.values(item, list)?;
         match (&*list, &*item) {
             (Value::Array(items), item) => {
-                self.spend(items.iter().map(weight).sum())?;
                 let mut doubt = None;
                 for other in items {
-                    match alike(other, item) {
+                    match self.budget.alike(other, item) {
                         Ok(true) => return Ok(true),
                         Ok(false) => {}
+                        Err(Doubt::Exceeded) => return Err(Doubt::Exceeded),
                         Err(failure) => doubt = Some(failure),
                     }
                 }
                 doubt.map_or(Ok(false), Err)
             }
-            (Value::Object(members), Value::String(name)) => Ok(members.contains_key(name)),
+            (Value::Object(members), Value::String(name)) => Ok(self.budget.member(members, name)?.is_some()),
             _ => failed("`in` wants a list, or an object and the name of a member"),
         }
     }
 
-    fn text_test(&mut self, test: TextTest, text: &'a Expression, part: &'a Expression) -> Found<'a, bool> {
+    fn text_test(&mut self, test: TextTest, text: &'a Expression, part: &'a Expression) -> Found<bool> {
         let (text, part) = self.values(text, part)?;
-        self.spend(weight(&text))?;
         let (Value::String(text), Value::String(part)) = (&*text, &*part) else {
             return failed("only texts have beginnings, ends and parts");
         };
+        match test {
+            TextTest::StartsWith | TextTest::EndsWith => self.budget.compared(part)?,
+            TextTest::Contains => self.budget.searched(text, part)?,
+        }
         Ok(match test {
             TextTest::StartsWith => text.starts_with(part.as_str()),
             TextTest::EndsWith => text.ends_with(part.as_str()),
@@ -178,21 +178,33 @@ impl<'a> Asked<'a> {
     fn quantified(
         &mut self,
         every: bool,
-        variable: &str,
+        variable: &'a str,
         list: &'a Expression,
         test: &'a Expression,
-    ) -> Found<'a, bool> {
-        let list = self.value(list)?.into_owned();
-        let Value::Array(items) = list else { return failed("`all` and `exists` want a list") };
+    ) -> Found<bool> {
+        match self.value(list)? {
+            Cow::Borrowed(Value::Array(items)) => self.each(every, variable, items.iter().map(Cow::Borrowed), test),
+            Cow::Owned(Value::Array(items)) => self.each(every, variable, items.into_iter().map(Cow::Owned), test),
+            _ => failed("`all` and `exists` want a list"),
+        }
+    }
+
+    fn each(
+        &mut self,
+        every: bool,
+        variable: &'a str,
+        items: impl Iterator<Item = Cow<'a, Value>>,
+        test: &'a Expression,
+    ) -> Found<bool> {
         let mut doubt = None;
         for item in items {
-            self.spend(weight(&item))?;
-            self.locals.push((variable.to_owned(), item));
+            self.locals.push((variable, item));
             let truth = self.truth(test);
             self.locals.pop();
             match truth {
                 Ok(truth) if truth != every => return Ok(truth),
                 Ok(_) => {}
+                Err(Doubt::Exceeded) => return Err(Doubt::Exceeded),
                 Err(Doubt::Unknown) => doubt = Some(Doubt::Unknown),
                 Err(failure) => doubt = doubt.or(Some(failure)),
             }
@@ -201,19 +213,19 @@ impl<'a> Asked<'a> {
     }
 
     /// Both, of which neither is worth anything without the other.
-    fn values(&mut self, a: &'a Expression, b: &'a Expression) -> Found<'a, (Cow<'a, Value>, Cow<'a, Value>)> {
+    fn values(&mut self, a: &'a Expression, b: &'a Expression) -> Found<(Cow<'a, Value>, Cow<'a, Value>)> {
         let a = self.value(a);
         both(a, self.value(b))
     }
 
-    fn value(&mut self, expression: &'a Expression) -> Found<'a, Cow<'a, Value>> {
-        self.spend(1)?;
+    fn value(&mut self, expression: &'a Expression) -> Found<Cow<'a, Value>> {
+        self.budget.spend(1)?;
         match expression {
             Expression::Literal(value) => Ok(Cow::Borrowed(value)),
             Expression::List(items) => {
                 let mut list = Ok(Vec::with_capacity(items.len()));
                 for item in items {
-                    let item = self.value(item).map(Cow::into_owned);
+                    let item = self.value(item).and_then(|item| self.budget.owned(item));
                     list = both(list, item).map(|(mut list, item)| {
                         list.push(item);
                         list
@@ -224,8 +236,11 @@ impl<'a> Asked<'a> {
             Expression::Variable(variable) => self.variable(variable),
             Expression::Select(object, member) => {
                 let object = self.value(object)?;
-                select(object, |value| value.as_object()?.get(member))
-                    .map_or_else(|| failed(format!("`{member}` is missing")), Ok)
+                let found = self.select(object, |budget, value| match value {
+                    Value::Object(members) => budget.member(members, member),
+                    _ => Ok(None),
+                });
+                found?.map_or_else(|| failed(format!("`{member}` is missing")), Ok)
             }
             Expression::Index(list, index) => self.index(list, index),
             Expression::Negate(number) => self.negated(number),
@@ -238,7 +253,10 @@ impl<'a> Asked<'a> {
             }
             Expression::Size(of) => {
                 let size = match &*self.value(of)? {
-                    Value::String(text) => text.chars().count(),
+                    Value::String(text) => {
+                        self.budget.compared(text)?;
+                        text.chars().count()
+                    }
                     Value::Array(items) => items.len(),
                     Value::Object(members) => members.len(),
                     _ => return failed("only texts, lists and objects have a size"),
@@ -249,20 +267,38 @@ impl<'a> Asked<'a> {
         }
     }
 
-    fn index(&mut self, list: &'a Expression, index: &'a Expression) -> Found<'a, Cow<'a, Value>> {
+    fn index(&mut self, list: &'a Expression, index: &'a Expression) -> Found<Cow<'a, Value>> {
         let (list, index) = self.values(list, index)?;
         let found = match &*index {
             Value::Number(number) => {
                 let place = number.as_u64().and_then(|place| usize::try_from(place).ok());
-                select(list, |value| value.as_array()?.get(place?))
+                self.select(list, |_, value| Ok(place.and_then(|place| value.as_array()?.get(place))))?
             }
-            Value::String(name) => select(list, |value| value.as_object()?.get(name)),
+            Value::String(name) => self.select(list, |budget, value| match value {
+                Value::Object(members) => budget.member(members, name),
+                _ => Ok(None),
+            })?,
             _ => None,
         };
         found.map_or_else(|| failed("there is nothing at this index"), Ok)
     }
 
-    fn negated(&mut self, number: &'a Expression) -> Found<'a, Cow<'a, Value>> {
+    /// A part of a value, copied only where the whole is no argument or claim.
+    fn select(
+        &mut self,
+        value: Cow<'a, Value>,
+        find: impl for<'v> FnOnce(&mut Budget, &'v Value) -> Found<Option<&'v Value>>,
+    ) -> Found<Option<Cow<'a, Value>>> {
+        match value {
+            Cow::Borrowed(value) => Ok(find(&mut self.budget, value)?.map(Cow::Borrowed)),
+            Cow::Owned(value) => match find(&mut self.budget, &value)? {
+                Some(part) => self.budget.owned(Cow::Borrowed(part)).map(|part| Some(Cow::Owned(part))),
+                None => Ok(None),
+            },
+        }
+    }
+
+    fn negated(&mut self, number: &'a Expression) -> Found<Cow<'a, Value>> {
         let number = self.value(number)?;
         let negated = match &*number {
             Value::Number(number) => match number.as_i64().and_then(i64::checked_neg) {
@@ -274,42 +310,55 @@ impl<'a> Asked<'a> {
         negated.map_or_else(|| failed("only numbers can be negated"), |value| Ok(Cow::Owned(value)))
     }
 
-    fn variable(&mut self, variable: &'a Variable) -> Found<'a, Cow<'a, Value>> {
+    fn variable(&mut self, variable: &'a Variable) -> Found<Cow<'a, Value>> {
         match variable {
             Variable::Arguments => match self.scene.arguments {
                 Arguments::Unknown | Arguments::Anybody => Err(Doubt::Unknown),
                 Arguments::Known(value) => Ok(Cow::Borrowed(value)),
             },
-            Variable::Tool => Ok(Cow::Owned(Value::from(self.scene.tool))),
-            Variable::Backend => Ok(Cow::Owned(Value::from(self.scene.backend))),
-            Variable::Caller(caller) => self.caller(caller).map(Cow::Owned),
-            Variable::Local(name) => {
-                let found = self.locals.iter().rev().find(|(local, _)| local == name);
-                found.map_or_else(|| failed("a variable outside its loop"), |(_, value)| Ok(Cow::Owned(value.clone())))
-            }
+            Variable::Tool => self.text(self.scene.tool),
+            Variable::Backend => self.text(self.scene.backend),
+            Variable::Caller(caller) => self.caller(caller),
+            Variable::Local(name) => match self.locals.iter().rev().find(|(local, _)| *local == name.as_str()) {
+                Some((_, Cow::Borrowed(value))) => Ok(Cow::Borrowed(*value)),
+                Some((_, Cow::Owned(value))) => self.budget.owned(Cow::Borrowed(value)).map(Cow::Owned),
+                None => failed("a variable outside its loop"),
+            },
         }
     }
 
+    fn text(&mut self, text: &str) -> Found<Cow<'a, Value>> {
+        self.budget.compared(text)?;
+        Ok(Cow::Owned(Value::from(text)))
+    }
+
+    fn texts(&mut self, texts: &[String]) -> Found<Cow<'a, Value>> {
+        self.budget.spend(texts_size(texts))?;
+        Ok(Cow::Owned(Value::from(texts.to_vec())))
+    }
+
     /// What the token says of the caller; what it does not say is never taken for false or nothing.
-    fn caller(&self, asked: &Caller) -> Found<'a, Value> {
+    fn caller(&mut self, asked: &Caller) -> Found<Cow<'a, Value>> {
         let caller = self.scene.caller;
         if matches!(self.scene.arguments, Arguments::Anybody) && *asked != Caller::Kind {
             return Err(Doubt::Unknown);
         }
-        let said = match asked {
-            Caller::Kind => Some(Value::from(caller.kind().as_str())),
+        let lacks = || failed("the token lacks a claim that the condition asks for");
+        let value = |value: Value| Ok(Cow::Owned(value));
+        match asked {
+            Caller::Kind => self.text(caller.kind().as_str()),
             // Whoever brought no token has neither.
-            Caller::Tenant | Caller::Object if caller.kind() == Kind::Public => None,
-            Caller::Tenant => Some(Value::from(caller.tenant())),
-            Caller::Object => Some(Value::from(caller.object())),
-            Caller::Roles => Some(Value::from(caller.roles().to_vec())),
-            Caller::Guest => caller.guest().map(Value::from),
-            Caller::Client => caller.client().map(Value::from),
-            Caller::Acrs => (!caller.acrs().is_empty()).then(|| Value::from(caller.acrs().to_vec())),
-            Caller::AuthTime => caller.auth_time().map(Value::from),
-            Caller::Claim(name) => caller.claim(name).cloned(),
-        };
-        said.map_or_else(|| failed("the token lacks a claim that the condition asks for"), Ok)
+            Caller::Tenant | Caller::Object if caller.kind() == Kind::Public => lacks(),
+            Caller::Tenant => self.text(caller.tenant()),
+            Caller::Object => self.text(caller.object()),
+            Caller::Roles => self.texts(caller.roles()),
+            Caller::Guest => caller.guest().map_or_else(lacks, |guest| value(guest.into())),
+            Caller::Client => caller.client().map_or_else(lacks, |client| self.text(client)),
+            Caller::Acrs if caller.acrs().is_empty() => lacks(),
+            Caller::Acrs => self.texts(caller.acrs()),
+            Caller::AuthTime => caller.auth_time().map_or_else(lacks, |time| value(time.into())),
+            Caller::Claim(name) => caller.claim(name).map_or_else(lacks, |claim| Ok(Cow::Borrowed(claim))),
+        }
     }
 }
 
@@ -317,71 +366,8 @@ impl<'a> Asked<'a> {
 fn both<A, B>(a: Result<A, Doubt>, b: Result<B, Doubt>) -> Result<(A, B), Doubt> {
     match (a, b) {
         (Ok(a), Ok(b)) => Ok((a, b)),
+        (Err(Doubt::Exceeded), _) | (_, Err(Doubt::Exceeded)) => Err(Doubt::Exceeded),
         (Err(Doubt::Failed(why)), _) | (_, Err(Doubt::Failed(why))) => Err(Doubt::Failed(why)),
         (Err(Doubt::Unknown), _) | (_, Err(Doubt::Unknown)) => Err(Doubt::Unknown),
-    }
-}
-
-fn select(value: Cow<'_, Value>, find: impl FnOnce(&Value) -> Option<&Value>) -> Option<Cow<'_, Value>> {
-    match value {
-        Cow::Borrowed(value) => find(value).map(Cow::Borrowed),
-        Cow::Owned(value) => find(&value).cloned().map(Cow::Owned),
-    }
-}
-
-/// Steps for the bytes of a value.
-fn weight(value: &Value) -> usize {
-    match value {
-        Value::String(text) => 1 + text.len() / 64,
-        Value::Array(items) => 1 + items.iter().map(weight).sum::<usize>(),
-        Value::Object(members) => 1 + members.values().map(weight).sum::<usize>(),
-        _ => 1,
-    }
-}
-
-/// Whether two values are equal; unlike things are not unequal but a mistake, or `args.env != "prod"` would be true of
-/// `["prod"]`, which a tool may take for the same.
-fn alike(a: &Value, b: &Value) -> Result<bool, Doubt> {
-    match (a, b) {
-        (Value::Number(a), Value::Number(b)) => Ok(compare_numbers(a, b) == Some(Ordering::Equal)),
-        (Value::String(a), Value::String(b)) => Ok(a == b),
-        (Value::Bool(a), Value::Bool(b)) => Ok(a == b),
-        (Value::Null, Value::Null) => Ok(true),
-        (Value::Array(a), Value::Array(b)) => all_alike(a.len() == b.len(), a.iter().zip(b)),
-        (Value::Object(a), Value::Object(b)) => {
-            let same_names = a.len() == b.len() && a.keys().all(|name| b.contains_key(name));
-            all_alike(same_names, a.iter().filter_map(|(name, value)| Some((value, b.get(name)?))))
-        }
-        _ => failed("two things of different kinds are compared"),
-    }
-}
-
-/// One difference settles it, whatever cannot be compared beside it.
-fn all_alike<'v>(same_shape: bool, pairs: impl Iterator<Item = (&'v Value, &'v Value)>) -> Result<bool, Doubt> {
-    let mut doubt = None;
-    for (a, b) in pairs.filter(|_| same_shape) {
-        match alike(a, b) {
-            Ok(true) => {}
-            Ok(false) => return Ok(false),
-            Err(failure) => doubt = Some(failure),
-        }
-    }
-    doubt.map_or(Ok(same_shape), Err)
-}
-
-fn order(a: &Value, b: &Value) -> Result<Ordering, Doubt> {
-    let order = match (a, b) {
-        (Value::Number(a), Value::Number(b)) => compare_numbers(a, b),
-        (Value::String(a), Value::String(b)) => Some(a.cmp(b)),
-        _ => None,
-    };
-    order.map_or_else(|| failed("only two numbers or two texts have an order"), Ok)
-}
-
-fn compare_numbers(a: &Number, b: &Number) -> Option<Ordering> {
-    let whole = |number: &Number| number.as_i64().map(i128::from).or_else(|| number.as_u64().map(i128::from));
-    match (whole(a), whole(b)) {
-        (Some(a), Some(b)) => Some(a.cmp(&b)),
-        _ => a.as_f64()?.partial_cmp(&b.as_f64()?),
     }
 }

@@ -4,6 +4,7 @@
 //! has four values (see [`Answer`]), the variables are a closed list, and the cost of an answer is bounded.
 
 mod answer;
+mod cost;
 mod read;
 
 use std::collections::BTreeSet;
@@ -141,7 +142,13 @@ impl Condition {
 
     /// Its answer in a scene.
     pub(crate) fn answer(&self, scene: &Scene<'_>) -> Answer {
-        answer::answer(&self.expression, scene)
+        answer::answer(&self.expression, scene).0
+    }
+
+    /// The steps that its answer takes.
+    #[cfg(test)]
+    fn cost(&self, scene: &Scene<'_>) -> u32 {
+        answer::answer(&self.expression, scene).1
     }
 }
 

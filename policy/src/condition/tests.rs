@@ -139,3 +139,83 @@ fn hostile_conditions_and_arguments_cost_little() {
     let long = "a".repeat(4 << 20);
     assert_eq!(asked("args.a.contains(\"b\")", Some(&json!({ "a": long }))), Answer::False);
 }
+
+#[test]
+fn what_is_walked_compared_searched_or_copied_is_paid_for() {
+    let (text, list) = ("a".repeat(64_000), vec!["a"; 3_000]);
+    let object: serde_json::Map<String, Value> = (0..3_000).map(|n| (format!("k{n}"), json!(n))).collect();
+    let names: serde_json::Map<String, Value> =
+        (0..64).map(|n| (format!("{}{n}", "k".repeat(640)), json!(n))).collect();
+    let arguments = json!({
+        "text": text, "same": text, "list": list, "twin": list, "object": object, "other": object, "names": names,
+        "one": ["x"], "pairs": [list, list],
+    });
+    for (condition, steps) in [
+        ("args.text == args.same", 1_000),
+        ("args.text <= args.same", 1_000),
+        ("args.text.startsWith(args.same)", 1_000),
+        ("args.text.endsWith(args.same)", 1_000),
+        (r#"args.text.contains("b")"#, 2_000),
+        ("size(args.text) == 64000", 1_000),
+        ("args.list == args.twin", 3_000),
+        ("args.twin in args.pairs", 3_000),
+        (r#"!("b" in args.list)"#, 3_000),
+        (r#"args.list.all(x, x == "a")"#, 9_000),
+        ("args.object == args.other", 3_000),
+        ("args.names == args.names", 64 * 10),
+        ("size([args.list]) == 1", 12_000),
+        ("size([args.text]) == 1", 1_000),
+        ("size([args.object]) == 1", 12_000),
+        ("[args.list].all(x, size(x) == 3000)", 24_000),
+        ("size([args.list][0]) == 3000", 24_000),
+    ] {
+        let condition = read(condition).unwrap_or_else(|fault| panic!("{condition}: {fault}"));
+        let scene = Scene { arguments: Arguments::Known(&arguments), tool: "", backend: "", caller: &user() };
+        let (answer, cost) = (condition.answer(&scene), condition.cost(&scene));
+        assert!(
+            answer != Answer::Unknown && cost >= steps && cost <= 200_000,
+            "{}: {cost} {answer:?}",
+            condition.text()
+        );
+    }
+}
+
+#[test]
+fn no_arguments_make_a_condition_cost_more_than_its_budget() {
+    let (few, many) = (vec!["x"; 4_000], vec!["x"; 40_000]);
+    let rows = vec![many.clone(); 4];
+    let long = "x".repeat(400_000);
+    let arguments = json!({ "ids": few, "owner": many, "rows": rows, "long": long, "same": long, "twin": many });
+    let too_long = |answer: &Answer| matches!(answer, Answer::Failed(why) if why.contains("too long"));
+    for condition in [
+        "args.ids.all(x, args.owner == args.twin)",
+        "args.ids.all(x, size([args.owner]) == 1)",
+        "args.ids.all(x, [args.owner].exists(y, size(y) > 0))",
+        r#"args.ids.all(x, !("y" in args.owner))"#,
+        "args.ids.all(x, args.long == args.same)",
+        "args.ids.all(x, args.long <= args.same)",
+        "args.ids.all(x, args.long.endsWith(args.same))",
+        r#"args.ids.all(x, !args.long.contains("y"))"#,
+        "args.ids.all(x, size(args.long) > 1)",
+        "args.ids.all(x, args.owner.all(y, y == x))",
+        // Nothing settles what took too long, and no other item is looked at.
+        "args.ids.all(x, args.long == args.same) || true",
+        "!(args.ids.all(x, args.long == args.same) && false)",
+        "args.rows.exists(r, args.ids.all(x, args.long == args.same))",
+    ] {
+        let answer = asked(condition, Some(&arguments));
+        assert!(too_long(&answer), "{condition}: {answer:?}");
+    }
+    // What ends at the first item, or at a difference in kind or length, costs little though it is asked each time.
+    for (condition, expected) in [
+        ("args.ids.all(x, args.owner.exists(y, y == x))", Answer::True),
+        ("args.ids.all(x, args.owner != args.ids)", Answer::True),
+        ("args.ids.all(x, args.rows[0][7] == x)", Answer::True),
+        ("args.ids.all(x, !(args.ids in args.rows))", Answer::True),
+        (r#"args.ids.exists(x, x == "y")"#, Answer::False),
+    ] {
+        assert_eq!(asked(condition, Some(&arguments)), expected, "{condition}");
+    }
+    let unlike = asked("args.ids.all(x, x != args.owner)", Some(&arguments));
+    assert!(matches!(&unlike, Answer::Failed(why) if why.contains("different kinds")), "{unlike:?}");
+}
