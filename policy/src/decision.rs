@@ -194,6 +194,8 @@ pub enum Reason {
     PinSchema(String),
     /// The argument is not what this pin wants.
     Pin(String),
+    /// An argument is there whose name a server may take for the one of this pin.
+    PinSpelling(String),
     /// It has what this pin is for, and is not completed.
     PinCompletion(String),
     /// The tag is in shadow, and no key opens it.
@@ -222,6 +224,7 @@ impl fmt::Display for Reason {
             Self::PinClaim(id) => write!(f, "pin `{id}`: the token lacks the claim"),
             Self::PinSchema(id) => write!(f, "pin `{id}`: the tool's schema does not have the argument"),
             Self::Pin(id) => write!(f, "pin `{id}`: the argument is another"),
+            Self::PinSpelling(id) => write!(f, "pin `{id}`: the argument is there in another spelling"),
             Self::PinCompletion(id) => write!(f, "pin `{id}`: what is pinned is not completed"),
             Self::ShadowRole(role, tag) => write!(f, "role `{role}` would open tag `{tag}`"),
         }

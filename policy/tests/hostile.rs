@@ -10,7 +10,9 @@
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
-use portcullis_policy::{Action, BackendName, Document, Kind, Policy, Subject, View};
+use portcullis_policy::{
+    Action, BackendName, Catalogue, Document, Explanation, Kind, Policy, Subject, ToolDefinition, View,
+};
 
 fn weather() -> BackendName {
     BackendName::try_from("weather").unwrap()
@@ -326,6 +328,79 @@ fn no_spelling_of_a_resource_gets_around_its_pin() {
     ] {
         assert_eq!(view.resource(uri), open, "{uri}");
         assert_eq!(policy.explain(&subject, &weather(), &Action::ReadResource { uri }).is_allowed(), open, "{uri}");
+    }
+}
+
+const DECIDED_BY: &str = r#"
+roles:
+  reader: { opens: [read, { tag: run, when: 'args.env in ["dev"]' }, { tag: list, when: 'args.rows.all(r, r["owner"] == "me")' }] }
+tools: { weather: { read: [set, require, guarded], run: [build], list: [rows] } }
+prompts: { weather: { read: ["*"] } }
+deny:
+  - { id: path, tags: [read], when: 'has(args.path) && args.path != "/tmp"' }
+  - { id: flags, tags: [read], when: 'has(args.flags) && "force" in args.flags' }
+pins:
+  - { id: tenant, tools: [weather/set], argument: /tenant_id, to: caller.tid, how: set }
+  - { id: owner, tools: [weather/require], argument: /filter/owner, to: caller.oid, how: require }
+  - { id: who, prompts: [weather/brief], argument: /who, to: caller.oid, how: set }
+"#;
+
+/// What the policy says of arguments that it goes by, with a catalogue that has them.
+fn decided_by(action: &Action<'_>, arguments: &str) -> Explanation {
+    let tool = |name: &str, properties: &str| ToolDefinition {
+        input_schema: Some(serde_json::from_str(&format!(r#"{{"properties":{properties}}}"#)).unwrap()),
+        ..ToolDefinition::named(name)
+    };
+    let tools = vec![
+        tool("set", r#"{"tenant_id":{}}"#),
+        tool("require", r#"{"filter":{"properties":{"owner":{}}}}"#),
+        tool("guarded", r#"{"path":{},"flags":{}}"#),
+        tool("build", r#"{"env":{}}"#),
+        tool("rows", r#"{"rows":{}}"#),
+    ];
+    let policy = load(DECIDED_BY).with_catalogue(&weather(), &Catalogue { tools, ..Catalogue::default() });
+    policy.explain_call(&holder("reader"), &weather(), action, Some(arguments), 0)
+}
+
+#[test]
+fn an_argument_in_another_spelling_beside_one_that_is_decided_by_is_refused() {
+    let call = |name| Action::CallTool { name };
+    let brief = Action::GetPrompt { name: "brief" };
+    for (action, arguments) in [
+        (call("set"), r#"{"tenant_id":"x","TENANT_ID":"victim"}"#),
+        (call("set"), r#"{"TENANT_ID":"victim","tenant_id":"x"}"#),
+        (call("set"), r#"{"TENANT_ID":"victim"}"#),
+        (call("set"), r#"{"tenantId":"victim"}"#),
+        (call("set"), r#"{"tenant-id":"victim"}"#),
+        (call("set"), r#"{"tenant_\u0131d":"victim"}"#),
+        (call("set"), r#"{"tenant\u200b_id":"victim"}"#),
+        (call("require"), r#"{"filter":{"owner":"object","Owner":"victim"}}"#),
+        (call("require"), r#"{"filter":{"owner":"object"},"Filter":{"owner":"victim"}}"#),
+        (brief, r#"{"who":"x","Who":"victim"}"#),
+        (call("guarded"), r#"{"path":"/tmp","Path":"/etc/shadow"}"#),
+        (call("guarded"), r#"{"PATH":"/etc/shadow"}"#),
+        (call("guarded"), r#"{"flags":{"Force":true}}"#),
+        (call("build"), r#"{"env":"dev","Env":"prod"}"#),
+        (call("build"), r#"{"env":"dev","e\u200bnv":"prod"}"#),
+        (call("rows"), r#"{"rows":[{"owner":"me"},{"owner":"me","OWNER":"you"}]}"#),
+        (call("rows"), r#"{"rows":[],"Rows":[{"owner":"you"}]}"#),
+    ] {
+        let explained = decided_by(&action, arguments);
+        assert!(explained.to_string().contains("in another spelling"), "{arguments}: {explained}");
+        assert!(!explained.is_allowed(), "{arguments}");
+    }
+    for (action, arguments) in [
+        (call("set"), r#"{"tenant_id":"x","region":"y","Region":"z","tenant":"t"}"#),
+        (call("set"), r#"{"inner":{"TENANT_ID":"x"}}"#),
+        (call("require"), r#"{"filter":{"owner":"object","text":"x"},"Owner":"x"}"#),
+        (brief, r#"{"who":"x","topic":"y"}"#),
+        (call("guarded"), r#"{"path":"/tmp","flags":{"dry":true,"Dry":true}}"#),
+        (call("guarded"), r#"{"inner":{"Path":"/etc/shadow"}}"#),
+        (call("build"), r#"{"env":"dev","environment":"x"}"#),
+        (call("rows"), r#"{"rows":[{"owner":"me","Name":"x","name":"y"}]}"#),
+    ] {
+        let explained = decided_by(&action, arguments);
+        assert!(explained.is_allowed(), "{arguments}: {explained}");
     }
 }
 

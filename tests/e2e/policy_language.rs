@@ -244,6 +244,12 @@ async fn what_is_pinned_is_set_whatever_the_caller_says_and_not_shown_to_them() 
         assert_eq!(call(&world, &rita, "get_invoice", sent.clone()).await, Fate::Arrived, "{sent}");
         assert_eq!(server.last(), json!({ "id": 1.5, "tenant_id": TENANT }), "{sent}");
     }
+    let respelled = call(&world, &rita, "get_invoice", json!({ "id": 1.5, "TENANT_ID": "evil" })).await;
+    assert_eq!(
+        respelled,
+        Fate::Refused("Not allowed with these arguments".to_owned()),
+        "a server could take it for one"
+    );
     assert_eq!(call(&world, &rita, "get_status", json!({ "tenant_id": "x" })).await, Fate::Arrived);
     assert_eq!(server.last(), json!({ "tenant_id": "x" }), "an exception keeps its arguments");
     let shown = tools(&world, &rita).await;
@@ -274,6 +280,8 @@ async fn what_is_required_is_refused_when_it_is_absent_or_another() {
         json!({ "filter": { "owner": "somebody else" } }),
         json!({ "filter": 3 }),
         json!({ "filter": { "owner": null } }),
+        json!({ "filter": { "owner": own["filter"]["owner"], "Owner": "somebody else" } }),
+        json!({ "filter": own["filter"], "FILTER": { "owner": "somebody else" } }),
     ] {
         let refused = Fate::Refused("Not allowed with these arguments".to_owned());
         assert_eq!(call(&world, &rita, "search", sent.clone()).await, refused, "{sent}");

@@ -10,12 +10,15 @@ use std::cmp::Ordering;
 use serde_json::{Map, Number, Value};
 
 use super::answer::{Doubt, Found, failed};
+use crate::spelling::is_respelled;
 
 /// Steps that an answer may take; each is some nanoseconds.
 const STEPS: u32 = 200_000;
 /// Bytes that one step compares, searches, or copies.
 const COMPARED: usize = 64;
 const SEARCHED: usize = 32;
+/// Bytes of two names that one step holds against each other, whatever their letters.
+const FOLDED: usize = 16;
 /// Steps to make room for a value of one's own.
 const COPIED: usize = 4;
 
@@ -73,10 +76,24 @@ impl Budget {
         }
     }
 
-    /// The member of this name.
+    /// The member of this name. Where another one has a name that a server may take for it, nobody knows which of the two
+    /// counts there.
     pub(super) fn member<'v>(&mut self, members: &'v Map<String, Value>, name: &str) -> Found<Option<&'v Value>> {
-        // A look-up compares the name with no more names than the count has binary digits.
-        let names = usize::try_from(usize::BITS - members.len().leading_zeros()).unwrap_or(usize::MAX);
+        let mut found = None;
+        for (key, value) in members {
+            self.spend(1 + (key.len() + name.len()) / FOLDED)?;
+            if key == name {
+                found = Some(value);
+            } else if is_respelled(key, name) {
+                return failed(format!("`{name}` is there in another spelling"));
+            }
+        }
+        Ok(found)
+    }
+
+    fn look_up<'v>(&mut self, members: &'v Map<String, Value>, name: &str) -> Found<Option<&'v Value>> {
+        // A map compares the name with a few names at each of few levels.
+        let names = 4 * usize::try_from(usize::BITS - members.len().leading_zeros()).unwrap_or(usize::MAX / 4);
         self.spend(names.saturating_mul(1 + name.len() / COMPARED))?;
         Ok(members.get(name))
     }
@@ -103,7 +120,7 @@ impl Budget {
             (Value::Object(a), Value::Object(b)) => {
                 let mut pairs = Vec::new();
                 for (name, value) in a.iter().filter(|_| a.len() == b.len()) {
-                    match self.member(b, name)? {
+                    match self.look_up(b, name)? {
                         Some(other) => pairs.push((value, other)),
                         None => return Ok(false),
                     }

@@ -5,6 +5,8 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use crate::spelling;
+
 /// The members of an object, in their order.
 struct Members<'j>(Vec<(String, &'j RawValue)>);
 
@@ -56,6 +58,14 @@ pub(super) fn get<'j>(json: &'j str, path: &[String]) -> Option<&'j str> {
     let Some((name, rest)) = path.split_first() else { return Some(json) };
     let found = members(json)?.into_iter().find(|(member, _)| member == name)?.1;
     get(found, rest)
+}
+
+/// Whether an object on the way has a member that a server may take for the one on the path.
+pub(super) fn is_respelled(json: &str, path: &[String]) -> bool {
+    let Some((name, rest)) = path.split_first() else { return false };
+    let members = members(json).unwrap_or_default();
+    members.iter().any(|(member, _)| spelling::is_respelled(member, name))
+        || members.iter().any(|(member, value)| member == name && is_respelled(value, rest))
 }
 
 /// The object with `value` at the path; objects on the way are made. `None` when something on the way is no object.

@@ -1,7 +1,8 @@
 //! Pins: arguments that the caller does not choose.
 //!
 //! `set` overwrites an argument and takes it out of the schema that callers see; `require` refuses any other value. A
-//! claim that the token lacks refuses; a tool whose schema does not plainly have the argument stays shut.
+//! claim that the token lacks refuses, and so does the argument in another spelling, which a server may take for it; a
+//! tool whose schema does not plainly have the argument stays shut.
 
 mod edit;
 mod schema;
@@ -143,6 +144,9 @@ impl Pin {
     /// The arguments after the pin; `None` where they stay as they are.
     fn apply(&self, caller: &Subject, arguments: &str) -> Result<Option<String>, Refused> {
         let value = self.value(caller)?;
+        if edit::is_respelled(arguments, &self.argument) {
+            return Err(Refused::Now(Reason::PinSpelling(self.id.clone())));
+        }
         match self.how {
             PinHow::Set => {
                 let set = edit::set(arguments, &self.argument, &value.to_string());

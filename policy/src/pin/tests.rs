@@ -1,6 +1,6 @@
 use serde_json::json;
 
-use super::edit::{get, set};
+use super::edit::{get, is_respelled, set};
 use super::schema::{has, without};
 use super::*;
 
@@ -20,6 +20,23 @@ fn setting_an_argument_leaves_every_other_byte() {
     assert_eq!(set(r#"{"f":null}"#, &path("/f/owner"), "1"), None);
     assert_eq!(get(arguments, &path("/f/x")), Some("1E+2"));
     assert_eq!(get(arguments, &path("/f/nothing")), None);
+}
+
+#[test]
+fn an_argument_is_respelled_on_its_own_way_only() {
+    let way = path("/filter/owner");
+    for respelled in [
+        r#"{"filter":{"owner":1,"Owner":2}}"#,
+        r#"{"filter":{"OWNER":2}}"#,
+        r#"{"filter":{},"Filter":{"owner":1}}"#,
+        r#"{"fil_ter":1}"#,
+        r#"{"filter":{"\u006fwner":1,"\u004fwner":2}}"#,
+    ] {
+        assert!(is_respelled(respelled, &way), "{respelled}");
+    }
+    for plain in [r#"{"filter":{"owner":1,"x":{"Owner":2}},"Owner":3}"#, r#"{"filter":[{"Owner":1}]}"#, "{}", "1"] {
+        assert!(!is_respelled(plain, &way), "{plain}");
+    }
 }
 
 #[test]

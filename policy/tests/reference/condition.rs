@@ -88,7 +88,7 @@ impl Expr {
             Self::List(items) => all(items.iter().map(|of| of.value(scene, item)).collect()).map(Value::Array),
             Self::Args(path) => {
                 let args = scene.args.ok_or(Doubt::Unknown)?.clone();
-                path.iter().try_fold(args, |value, name| value.get(name).cloned().ok_or(Doubt::Failed))
+                path.iter().try_fold(args, |value, name| member(&value, name)?.cloned().ok_or(Doubt::Failed))
             }
             Self::Caller(field) => scene.caller.field(field).ok_or(Doubt::Failed),
             Self::Tool => Ok(Value::from(scene.tool)),
@@ -103,7 +103,7 @@ impl Expr {
                     [a, Value::Array(items)] => {
                         settle(&items.iter().map(|other| same(other, a)).collect::<Vec<_>>(), true)
                     }
-                    [Value::String(name), Value::Object(members)] => said(members.contains_key(name)),
+                    [Value::String(name), object @ Value::Object(_)] => said(member(object, name)?.is_some()),
                     _ => Err(Doubt::Failed),
                 }
             }
@@ -111,7 +111,7 @@ impl Expr {
                 Self::Caller(field) => said(scene.caller.field(field).is_some()),
                 Self::Args([above @ .., name]) => {
                     let object = Self::Args(above).value(scene, item)?;
-                    said(object.as_object().ok_or(Doubt::Failed)?.contains_key(*name))
+                    said(object.as_object().ok_or(Doubt::Failed).and(member(&object, name))?.is_some())
                 }
                 _ => Err(Doubt::Failed),
             },
@@ -142,6 +142,18 @@ impl Expr {
             }
         }
     }
+}
+
+/// A member of an object. Where another has a name that a server may take for it, nobody knows which one counts.
+fn member<'v>(object: &'v Value, name: &str) -> Result<Option<&'v Value>, Doubt> {
+    if is_respelled(object, name) { Err(Doubt::Failed) } else { Ok(object.get(name)) }
+}
+
+/// Whether an object has a name in another case, or with other joints.
+pub(crate) fn is_respelled(object: &Value, name: &str) -> bool {
+    let flat = |name: &str| name.replace(['_', '-', '\u{200b}'], "").to_lowercase();
+    let names = object.as_object().into_iter().flat_map(serde_json::Map::keys);
+    names.into_iter().any(|other| other != name && flat(other) == flat(name))
 }
 
 /// Every value, or why there is none: what fails for certain fails, whatever else is not known yet.

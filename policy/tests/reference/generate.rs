@@ -357,7 +357,15 @@ fn args(dice: &mut Dice) -> Value {
         ),
         (
             "filter",
-            vec![json!({ "owner": "me" }), json!({ "owner": "you", "n": 1 }), json!({}), json!(3), json!({ "a": 1 })],
+            vec![
+                json!({ "owner": "me" }),
+                json!({ "owner": "you", "n": 1 }),
+                json!({}),
+                json!(3),
+                json!({ "a": 1 }),
+                json!({ "owner": "me", "Owner": "you" }),
+                json!({ "A": 1 }),
+            ],
         ),
         ("tenant", vec![json!(TENANTS[0]), json!("dev"), json!(3), json!(true)]),
         ("x/y", vec![json!("t1"), json!("app")]),
@@ -367,6 +375,11 @@ fn args(dice: &mut Dice) -> Value {
         if dice.chance(65) {
             args[name] = dice.pick(&from);
         }
+    }
+    if dice.chance(8) {
+        // What a server may take for another argument.
+        args[dice.pick(&["ENV", "e\u{200b}nv", "n_", "Flag", "LIST", "Filter", "ten-ant", "X/Y", "WHO"])] =
+            json!("dev");
     }
     args
 }

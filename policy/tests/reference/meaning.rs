@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use portcullis_policy::Kind;
 use serde_json::{Map, Value, json};
 
-use crate::condition::{Doubt, Expr, Scene};
+use crate::condition::{Doubt, Expr, Scene, is_respelled};
 use crate::model::{Ask, BACKENDS, Caller, Deny, Grant, Items, Model, Pin, ROLES, Role, Set, TAGS, To, Tool};
 
 /// What a policy says of a request.
@@ -398,6 +398,9 @@ impl Meaning<'_> {
             let value = self.value(pin)?;
             let mut place = &mut args;
             for name in pin.argument {
+                if is_respelled(place, name) {
+                    return None;
+                }
                 if pin.set {
                     place = place.as_object_mut()?.entry(*name).or_insert_with(|| json!({}));
                 } else {
