@@ -48,13 +48,33 @@ pub enum Action<'a> {
     },
 }
 
+impl Action<'_> {
+    /// Whether it has arguments (MCP, `tools/call` and `prompts/get`). What a caller writes under that name elsewhere
+    /// reaches nothing, and is nothing to decide by.
+    pub(crate) fn has_arguments(&self) -> bool {
+        match self {
+            Self::CallTool { .. } | Self::GetPrompt { .. } => true,
+            Self::Protocol
+            | Self::ListTools
+            | Self::ListPrompts
+            | Self::ListResources
+            | Self::ListResourceTemplates
+            | Self::FollowTask { .. }
+            | Self::CompletePrompt { .. }
+            | Self::ReadResource { .. }
+            | Self::UseTemplate { .. } => false,
+        }
+    }
+}
+
 /// Something that can be permitted.
 pub trait Act {
     /// The backend it is meant for.
     fn backend(&self) -> &BackendName;
     /// What it does there.
     fn action(&self) -> Action<'_>;
-    /// The arguments of a tool's call or a prompt, an object as JSON; none are as good as an empty one.
+    /// The arguments of a tool's call or a prompt, an object as JSON; none are as good as an empty one. For any other
+    /// action they are not asked for.
     fn arguments(&self) -> Option<&str> {
         None
     }

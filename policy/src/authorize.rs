@@ -36,6 +36,12 @@ impl<'a> Asked<'a> {
     pub(crate) fn of(action: Action<'a>) -> Self {
         Self { action, arguments: &|| None, now: NEVER_FRESH }
     }
+
+    /// The arguments as the caller wrote them; none where the action has none.
+    fn arguments(&self) -> &'a str {
+        let written = if self.action.has_arguments() { (self.arguments)() } else { None };
+        written.unwrap_or("{}")
+    }
 }
 
 /// How something opened, and what goes with it.
@@ -156,7 +162,7 @@ impl Policy {
         let judge = if held.conditional.is_empty() && held.denies.is_empty() {
             judge
         } else {
-            let text = arguments.as_deref().or_else(|| (asked.arguments)()).unwrap_or("{}");
+            let text = arguments.as_deref().unwrap_or_else(|| asked.arguments());
             // What is no JSON that can be held, such as a number beyond all bounds, is nothing to compare.
             known = serde_json::from_str(text).unwrap_or(Value::Null);
             Judge { scene: Scene { arguments: Arguments::Known(&known), ..scene }, ..judge }
@@ -170,7 +176,7 @@ impl Policy {
         let records = matches!(how, How::Shadow) || locks.meets(table.shadow) || !held.denies.is_empty();
         let shadow = if records { judge.in_shadow(&how, &exempt()) } else { Vec::new() };
         let entry = tool.and_then(|tool| table.catalogue.as_ref()?.tool(tool));
-        let left = || arguments.as_deref().or_else(|| (asked.arguments)()).unwrap_or("{}");
+        let left = || arguments.as_deref().unwrap_or_else(|| asked.arguments());
         let mirrored =
             entry.filter(|entry| !entry.pins.places.is_empty()).and_then(|entry| entry.pins.mirrored(left()));
         Ok(Opened { how, locks, arguments, mirrored, shadow })
@@ -224,7 +230,6 @@ impl Policy {
         if self.0.pins.is_empty() {
             return Ok(None);
         }
-        let arguments = || (asked.arguments)().unwrap_or("{}");
         match asked.action {
             Action::CallTool { name } => {
                 let entry = table.catalogue.as_ref().and_then(|catalogue| catalogue.tool(name));
@@ -232,13 +237,17 @@ impl Policy {
                 if let Some(pin) = self.0.lacking(ring, pins.places.iter().copied()) {
                     return Err(Refused::Always(Reason::PinClaim(pin.id.clone())));
                 }
-                if pins.places.is_empty() { Ok(None) } else { pin::arguments(&self.0.pins, pins, subject, arguments()) }
+                if pins.places.is_empty() {
+                    Ok(None)
+                } else {
+                    pin::arguments(&self.0.pins, pins, subject, asked.arguments())
+                }
             }
             Action::GetPrompt { name } => {
                 if let Some(pin) = self.0.lacking(ring, pin::of_prompt(&self.0.pins, index, name)) {
                     return Err(Refused::Always(Reason::PinClaim(pin.id.clone())));
                 }
-                pin::prompt_arguments(&self.0.pins, index, name, subject, arguments())
+                pin::prompt_arguments(&self.0.pins, index, name, subject, asked.arguments())
             }
             Action::CompletePrompt { name } => pin::check_prompt_completion(&self.0.pins, index, name).map(|()| None),
             Action::UseTemplate { template } => {

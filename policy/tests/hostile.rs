@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use portcullis_policy::{
-    Action, BackendName, Catalogue, Document, Explanation, Kind, Policy, Subject, ToolDefinition, View,
+    Act, Action, BackendName, Catalogue, Document, Explanation, Kind, Policy, Subject, ToolDefinition, View,
 };
 
 fn weather() -> BackendName {
@@ -439,6 +439,58 @@ deny: [{ id: small, tags: [run], when: 'args.count > 9' }]
     assert!(follow("dev") && !follow("app") && !follow("nobody"));
     assert!(!allowed("dev", &Action::CallTool { name: "build" }), "a call without arguments is another matter");
     assert!(!allowed("dev", &Action::FollowTask { tool: "other" }));
+}
+
+/// An act for which its caller has written arguments.
+struct Written<'a>(BackendName, Action<'a>, &'a str);
+
+impl Act for Written<'_> {
+    fn backend(&self) -> &BackendName {
+        &self.0
+    }
+
+    fn action(&self) -> Action<'_> {
+        self.1
+    }
+
+    fn arguments(&self) -> Option<&str> {
+        Some(self.2)
+    }
+}
+
+#[test]
+fn arguments_that_an_act_does_not_have_meet_no_condition() {
+    let policy = load(
+        r#"
+roles:
+  dev:  { opens: [{ tag: run, when: 'args.env in ["dev"]' }] }
+  none: { opens: [{ tag: run, when: '!has(args.env)' }] }
+  all:  { opens: [run] }
+tools:     { weather: { run: [build] } }
+prompts:   { weather: { run: [brief] } }
+resources: { weather: { run: ["weather://**"] } }
+deny: [{ id: limit, tags: [run], unless: [none, dev], when: '!(args.env in ["dev"])' }]
+"#,
+    );
+    let (uri, name) = ("weather://stations/home", "brief");
+    for (action, has) in [
+        (Action::CallTool { name: "build" }, true),
+        (Action::GetPrompt { name }, true),
+        (Action::CompletePrompt { name }, false),
+        (Action::ReadResource { uri }, false),
+        (Action::UseTemplate { template: uri }, false),
+        (Action::UseTemplate { template: "weather://stations/{id}" }, false),
+    ] {
+        let opens = |role: &str, arguments: &str| {
+            policy.authorize(&holder(role), Written(weather(), action, arguments)).is_ok()
+        };
+        for role in ["dev", "all"] {
+            assert_eq!(opens(role, r#"{"env":"dev"}"#), has, "{role} {action:?}");
+            assert!(!opens(role, r#"{"env":"prod"}"#) && !opens(role, "{}"), "{role} {action:?}");
+        }
+        assert!(opens("none", "{}"), "{action:?}: the control");
+        assert_eq!(opens("none", r#"{"env":"dev"}"#), !has, "{action:?}");
+    }
 }
 
 #[test]

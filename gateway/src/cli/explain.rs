@@ -43,8 +43,8 @@ pub(super) struct Question {
     /// A resource: `backend/uri`.
     #[arg(long, group = "act", value_name = "BACKEND/URI")]
     resource: Option<String>,
-    /// The arguments of the call, a JSON object.
-    #[arg(long, value_name = "JSON")]
+    /// The arguments of the call or the prompt, a JSON object.
+    #[arg(long, value_name = "JSON", conflicts_with = "resource")]
     args: Option<String>,
     /// The caller's object in the tenant (`oid`).
     #[arg(long, default_value = "")]

@@ -12,7 +12,8 @@ impl Act for ClientMessage {
     }
 
     fn arguments(&self) -> Option<&str> {
-        ClientMessage::arguments(self)
+        // A member of that name in another method is none that a server reads, and no policy goes by it.
+        matches!(self.target(), Some(Target::Tool(_) | Target::Prompt(_))).then(|| ClientMessage::arguments(self))?
     }
 
     fn action(&self) -> Action<'_> {

@@ -179,6 +179,10 @@ fn call(reader: &mut Reader, fields: &Fields<'_>) -> Option<Call> {
     let because = fields.get("because").and_then(|node| reader.text(node));
     let with = fields.get("with").and_then(|node| arguments(reader, node));
     let sends = fields.get("sends").and_then(|node| arguments(reader, node));
+    if matches!(target, Target::Resource(_)) && (with.is_some() || sends.is_some()) {
+        reader
+            .fault(fields.at(), "a resource is asked for by its URI and has no arguments; take `with` and `sends` out");
+    }
     if sends.is_some() && expect != Expect::Allow {
         reader.fault(fields.at(), "`sends` says what leaves, and only what is allowed does; write `expect: allow`");
     }

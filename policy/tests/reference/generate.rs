@@ -388,7 +388,8 @@ pub(crate) fn ask(dice: &mut Dice) -> Ask {
     let backend = dice.below(2);
     match dice.below(8) {
         0 => Ask { items: Items::Prompts, backend, name: dice.pick(&PROMPTS), args: args(dice) },
-        1 => Ask { items: Items::Resources, backend, name: dice.pick(&URIS), args: json!({}) },
+        // A caller may write arguments that a resource does not have.
+        1 => Ask { items: Items::Resources, backend, name: dice.pick(&URIS), args: args(dice) },
         _ => Ask { items: Items::Tools, backend, name: dice.pick(&TOOLS), args: args(dice) },
     }
 }

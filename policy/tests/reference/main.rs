@@ -56,7 +56,7 @@ impl Act for Request<'_> {
     }
 
     fn arguments(&self) -> Option<&str> {
-        (self.ask.items != Items::Resources).then_some(self.args.as_str())
+        Some(&self.args)
     }
 }
 
@@ -101,7 +101,8 @@ fn allowed(policy: &Policy, permit: &Permit, ask: &Ask) -> Verdict {
         other => panic!("{other} cannot be in shadow"),
     });
     let headers = permit.mirrored().map(|said| said.iter().cloned().collect::<BTreeMap<_, _>>());
-    let sends = permit.arguments().map_or_else(|| ask.args.clone(), |text| serde_json::from_str(text).unwrap());
+    let own = if ask.items == Items::Resources { json!({}) } else { ask.args.clone() };
+    let sends = permit.arguments().map_or(own, |text| serde_json::from_str(text).unwrap());
     Verdict::Allow { sends, headers, recorded: recorded.collect() }
 }
 
@@ -301,10 +302,13 @@ fn case(meaning: &Meaning<'_>, ask: &Ask, number: usize) -> Value {
     };
     let mut case = json!({
         "name": format!("case {number}"), "as": meaning.caller.written(), key: format!("{}/{}", BACKENDS[ask.backend], ask.name),
-        "with": ask.args, "expect": expect, "sees": { BACKENDS[0]: seen(0), BACKENDS[1]: seen(1) },
+        "expect": expect, "sees": { BACKENDS[0]: seen(0), BACKENDS[1]: seen(1) },
     });
-    if let Verdict::Allow { sends, .. } = verdict {
-        case["sends"] = sends;
+    if ask.items != Items::Resources {
+        case["with"] = ask.args.clone();
+        if let Verdict::Allow { sends, .. } = verdict {
+            case["sends"] = sends;
+        }
     }
     case
 }

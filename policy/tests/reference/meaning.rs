@@ -89,7 +89,10 @@ impl Meaning<'_> {
         if !self.is_covered(&lock) {
             return Verdict::Challenge { scopes: lock.tags.iter().map(|tag| TAGS[*tag]).collect() };
         }
-        let Some(args) = self.after_pins(&pins, &ask.args) else {
+        // A resource is asked for by its URI, and has no arguments whatever the caller writes.
+        let none = json!({});
+        let given = if lock.items == Items::Resources { &none } else { &ask.args };
+        let Some(args) = self.after_pins(&pins, given) else {
             return Verdict::Refused { told: FIXED.to_owned(), would_open: BTreeSet::new() };
         };
         let scene = self.scene(&lock, Some(&args));
