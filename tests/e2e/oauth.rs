@@ -64,7 +64,7 @@ async fn only_harmless_clients_can_register() {
         assert_eq!(status, 400, "{uris} {body}");
     }
     for (name, value) in [
-        ("token_endpoint_auth_method", json!("client_secret_post")),
+        ("token_endpoint_auth_method", json!("private_key_jwt")),
         ("grant_types", json!(["implicit"])),
         ("response_types", json!(["token"])),
         ("client_name", json!("x".repeat(1000))),
@@ -74,6 +74,12 @@ async fn only_harmless_clients_can_register() {
         assert_eq!(register(metadata).await.0, 400, "{name}");
     }
     let (status, body) = register(with(json!([REDIRECT, "https://a.example/cb", "cursor://x/cb"]))).await;
+    assert_eq!((status, &body["token_endpoint_auth_method"]), (201, &json!("none")));
+    assert!(body["client_secret"].is_null());
+    // Clients that ask for a secret, as some do whatever the metadata says, are told that they are public.
+    let mut metadata = with(json!([REDIRECT]));
+    metadata["token_endpoint_auth_method"] = json!("client_secret_post");
+    let (status, body) = register(metadata).await;
     assert_eq!((status, &body["token_endpoint_auth_method"]), (201, &json!("none")));
     assert!(body["client_secret"].is_null());
 }

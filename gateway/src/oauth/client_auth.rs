@@ -1,7 +1,8 @@
 //! Who asks at the token endpoint (RFC 6749 section 2.3, RFC 7523 section 2.2).
 //!
 //! A client has one way to show that it is itself, and must use that one and no other: a public client sends nothing, one
-//! with a secret sends it in the header or the body, one with keys an assertion. What was wrong is told to the log.
+//! with a secret sends it in the header or the body, one with keys an assertion. Clients that register were told that they
+//! have no secret; some send one all the same, which says nothing about them. What was wrong is told to the log.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -54,6 +55,7 @@ pub(super) async fn authenticate(
             Credential::Secret(digest) => secret(&presented, digest),
             Credential::Keys(keys) => assertion(server, &presented, &id, keys).await?,
         },
+        (Source::Registered, None) => registered(&presented),
         (_, None) => public(&presented),
         (_, Some(keys)) => match &presented {
             Presented::Assertion(token) => match clients::keys(server, keys, token).await {
@@ -76,6 +78,15 @@ fn public(presented: &Presented) -> Verdict {
     match presented {
         Presented::Nothing => Ok(()),
         _ => Err("it is public, and sent a credential"),
+    }
+}
+
+/// As public as any other. What it sends as a secret nobody gave it, and nothing is compared with it: its codes are its own
+/// by PKCE, its refresh tokens by their one use.
+fn registered(presented: &Presented) -> Verdict {
+    match presented {
+        Presented::Nothing | Presented::Secret(_) => Ok(()),
+        Presented::Assertion(_) => Err("it is public, and sent an assertion"),
     }
 }
 
@@ -123,7 +134,8 @@ fn presented(headers: &HeaderMap, parameters: &Parameters) -> Result<(String, Pr
         if in_body.is_some_and(|other| other != id) {
             return Err(REFUSED);
         }
-        return Ok((id, Presented::Secret(secret)));
+        // One that is empty counts as absent, as a parameter does.
+        return Ok((id, if secret.is_empty() { Presented::Nothing } else { Presented::Secret(secret) }));
     }
     if token.is_some() || kind.is_some() {
         let token = token.filter(|_| kind == Some(JWT_BEARER)).ok_or(REFUSED)?;

@@ -1,4 +1,7 @@
 //! Dynamic client registration (RFC 7591): public clients, with redirect URIs that lead to nobody else.
+//!
+//! Nobody gets a secret here. Clients that ask for one, as several do whatever the metadata says, are registered as public
+//! and told so (section 3.2.1); PKCE is what ties their codes to them.
 
 use std::sync::Arc;
 
@@ -18,6 +21,9 @@ use crate::store::Client;
 
 const MAX_REDIRECT_URIS: usize = 10;
 const MAX_NAME: usize = 200;
+/// Ways to authenticate that a client may ask for; the answer says `none` to each. One with keys would have to be believed
+/// to hold them.
+const METHODS: [&str; 3] = ["none", "client_secret_post", "client_secret_basic"];
 
 /// What is looked at; everything else is ignored (section 2), and nothing is fetched.
 #[derive(Deserialize)]
@@ -87,7 +93,7 @@ fn client(body: &[u8], server: &Server) -> Result<Client, OAuthError> {
         redirect_uri::check(uri, &server.settings.own()).map_err(OAuthError::InvalidRedirectUri)?;
     }
     let redirect_uris = if has("authorization_code") { allowed(server, metadata.redirect_uris)? } else { Vec::new() };
-    if metadata.token_endpoint_auth_method.as_deref().is_some_and(|method| method != "none") {
+    if metadata.token_endpoint_auth_method.as_deref().is_some_and(|method| !METHODS.contains(&method)) {
         return Err(OAuthError::InvalidClientMetadata("Clients are public: token_endpoint_auth_method is none"));
     }
     if metadata.response_types.iter().flatten().any(|kind| kind != "code") {

@@ -95,14 +95,18 @@ async fn whatever_is_refused_is_recorded_once_with_the_reason() {
     let mut wrong = exchange(&client_id, &code);
     wrong.retain(|(name, _)| *name != "code_verifier");
     wrong.push(("code_verifier", "another-verifier-that-is-long-enough-to-be-one"));
-    let with_secret = [exchange(&client_id, &code), vec![("client_secret", "guessed-guessed-guessed")]].concat();
+    let claims =
+        json!({ "iss": client_id, "sub": client_id, "aud": ISSUER, "exp": NOW.as_secs() + 60, "jti": "guessed" });
+    let assertion = SigningKey::generate().unwrap().sign("JWT", &claims).unwrap();
+    let kind = ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer");
+    let with_assertion = [exchange(&client_id, &code), vec![("client_assertion", &*assertion), kind]].concat();
     let device = vec![("client_id", client_id.as_str())];
     let cases = [
         ("/token", owned(exchange(&client_id, "no-code")), "token_refused", "the code is not known"),
         ("/token", owned(wrong), "token_refused", "or for another redirect URI or verifier"),
         ("/token", refresh("no-token", &client_id), "token_refused", "the refresh token is not known"),
         ("/token", refresh("no-token", "nobody"), "token_refused", "the client is not known"),
-        ("/token", owned(with_secret), "token_refused", "it is public, and sent a credential"),
+        ("/token", owned(with_assertion), "token_refused", "it is public, and sent an assertion"),
         ("/token", owned(vec![("client_id", client_id.as_str())]), "token_refused", "grant_type is missing"),
         ("/revoke", refresh("no-token", "nobody"), "token_refused", "the client is not known"),
         ("/device_authorization", owned(device), "authorization_refused", "unauthorized_client"),

@@ -64,8 +64,11 @@ async fn redirect_uris_that_could_lead_elsewhere_are_refused() {
 async fn what_is_not_supported_is_refused_and_not_silently_granted() {
     let world = World::new().await;
     for bad in [
-        changed("token_endpoint_auth_method", json!("client_secret_basic")),
         changed("token_endpoint_auth_method", json!("private_key_jwt")),
+        changed("token_endpoint_auth_method", json!("client_secret_jwt")),
+        changed("token_endpoint_auth_method", json!("tls_client_auth")),
+        changed("token_endpoint_auth_method", json!("NONE")),
+        changed("token_endpoint_auth_method", json!("")),
         changed("grant_types", json!(["authorization_code", "client_credentials"])),
         changed("grant_types", json!(["authorization_code", ASSERTION_GRANT])),
         changed("grant_types", json!([DEVICE_GRANT, "implicit"])),
@@ -86,6 +89,63 @@ async fn what_is_not_supported_is_refused_and_not_silently_granted() {
     }
     let harmless = changed("client_uri", json!("https://client.example"));
     assert_eq!(world.post_json("/register", harmless).await.status, 201);
+}
+
+#[tokio::test]
+async fn a_client_that_asks_for_a_secret_is_registered_as_public_and_told_so() {
+    let world = World::new().await;
+    for method in ["client_secret_post", "client_secret_basic", "none"] {
+        let answer = world.post_json("/register", changed("token_endpoint_auth_method", json!(method))).await;
+        assert_eq!(answer.status, 201, "{method}: {}", answer.body);
+        let registered = answer.json();
+        assert_eq!(registered["token_endpoint_auth_method"], "none", "{method}: what was registered, section 3.2.1");
+        assert!(registered.get("client_secret").is_none() && registered.get("client_secret_expires_at").is_none());
+    }
+}
+
+/// A request of this client to the token endpoint, with the header that goes with it.
+fn with_basic(parameters: &[(&str, &str)], pair: &str) -> Request<Body> {
+    let mut request = form("/token", parameters);
+    let line = format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair));
+    request.headers_mut().insert(header::AUTHORIZATION, line.parse().unwrap());
+    request
+}
+
+#[tokio::test]
+async fn what_such_a_client_sends_as_its_secret_does_neither_good_nor_harm() {
+    let world = World::new().await;
+    let metadata = changed("token_endpoint_auth_method", json!("client_secret_post"));
+    let registered = world.post_json("/register", metadata).await.json();
+    let client_id = registered["client_id"].as_str().unwrap();
+    for sent in ["", "undefined", "made-up"] {
+        for basic in [false, true] {
+            let secret = ("client_secret", sent);
+            let ask = async |parameters: Vec<(&str, &str)>| {
+                if basic {
+                    world.send(with_basic(&parameters, &format!("{client_id}:{sent}"))).await
+                } else {
+                    world.post("/token", &[parameters, vec![secret]].concat()).await
+                }
+            };
+            let code = world.code(client_id).await;
+            // PKCE is what ties the code to the client, whatever else it shows.
+            let mut stolen = exchange(client_id, &code);
+            stolen.retain(|(name, _)| *name != "code_verifier");
+            assert_eq!(ask(stolen).await.error(), "invalid_grant", "{sent} {basic}");
+            let tokens = ask(exchange(client_id, &code)).await;
+            assert_eq!(tokens.status, 200, "{sent} {basic}: {}", tokens.body);
+            let refresh = tokens.json()["refresh_token"].as_str().unwrap().to_owned();
+            let refresh = [("grant_type", "refresh_token"), ("client_id", client_id), ("refresh_token", &refresh)];
+            assert_eq!(ask(refresh.to_vec()).await.status, 200, "{sent} {basic}");
+        }
+    }
+    // Nor does it make another client of it, or two ways of one.
+    let (other, code) = (world.register(REDIRECT).await, world.code(client_id).await);
+    let answer = world.send(with_basic(&exchange(client_id, &code), &format!("{other}:made-up"))).await;
+    assert_eq!((answer.status, answer.error().as_str()), (401, "invalid_client"));
+    let both = [exchange(client_id, &code), vec![("client_secret", "made-up")]].concat();
+    let answer = world.send(with_basic(&both, &format!("{client_id}:made-up"))).await;
+    assert_eq!((answer.status, answer.error().as_str()), (400, "invalid_request"));
 }
 
 #[tokio::test]

@@ -80,7 +80,6 @@ async fn what_does_not_belong_to_the_code_is_refused_and_the_code_stays() {
         ("grant_type", Some("client_credentials"), 400, "unauthorized_client"),
         ("grant_type", Some("urn:ietf:params:oauth:grant-type:jwt-bearer"), 400, "unsupported_grant_type"),
         ("grant_type", Some("urn:ietf:params:oauth:grant-type:token-exchange"), 400, "unsupported_grant_type"),
-        ("client_secret", Some("x"), 401, "invalid_client"),
         ("client_assertion", Some("x"), 401, "invalid_client"),
     ] {
         let answer = changed(&world, &client_id, &code, name, value).await;
