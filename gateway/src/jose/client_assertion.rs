@@ -51,8 +51,9 @@ pub struct Assertion {
 pub struct Expected<'e> {
     /// The client, as `iss` and `sub`.
     pub client_id: &'e str,
-    /// The values of `aud`, each exact: the issuer and the token endpoint.
-    pub audiences: [&'e str; 2],
+    /// The values of `aud`, each exact: the issuer, the same URL with the slash of its empty path (RFC 3986 section 6.2.3),
+    /// which is how the official SDKs write it, and the token endpoint.
+    pub audiences: [&'e str; 3],
 }
 
 /// Whose assertion a token says it is; nothing of it is verified.
@@ -180,8 +181,9 @@ mod tests {
 
     const CLIENT: &str = "https://client.example/app.json";
     const ISSUER: &str = "https://gw.example";
+    const WITH_SLASH: &str = "https://gw.example/";
     const ENDPOINT: &str = "https://gw.example/token";
-    const EXPECTED: Expected<'static> = Expected { client_id: CLIENT, audiences: [ISSUER, ENDPOINT] };
+    const EXPECTED: Expected<'static> = Expected { client_id: CLIENT, audiences: [ISSUER, WITH_SLASH, ENDPOINT] };
 
     fn claims() -> Value {
         json!({ "iss": CLIENT, "sub": CLIENT, "aud": ISSUER, "exp": NOW + 300, "iat": NOW, "jti": "one" })
@@ -211,7 +213,7 @@ mod tests {
             let token = Rsa::provider().sign(header, &claims().to_string());
             assert_eq!(verify(&keys, &token), Ok(assertion.clone()), "{header}");
         }
-        for aud in [json!(ENDPOINT), json!([ISSUER])] {
+        for aud in [json!(ENDPOINT), json!([ISSUER]), json!(WITH_SLASH), json!([WITH_SLASH])] {
             assert!(verify(&keys, &own.sign("client-authentication+jwt", &changed("aud", aud)).unwrap()).is_ok());
         }
     }
@@ -225,7 +227,12 @@ mod tests {
             ("sub", json!("https://other.example/app.json")),
             ("iss", Value::Null),
             ("sub", Value::Null),
-            ("aud", json!("https://gw.example/")),
+            ("aud", json!("https://gw.example//")),
+            ("aud", json!("https://gw.example/?")),
+            ("aud", json!("https://GW.example/")),
+            ("aud", json!("http://gw.example/")),
+            ("aud", json!("https://gw.example.")),
+            ("aud", json!([ISSUER, WITH_SLASH])),
             ("aud", json!("https://gw.example//token")),
             ("aud", json!("https://gw.example/token/")),
             ("aud", json!("https://evil.example")),

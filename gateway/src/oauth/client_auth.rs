@@ -105,8 +105,8 @@ async fn assertion(
 ) -> Result<Verdict, OAuthError> {
     let Presented::Assertion(token) = presented else { return Ok(Err("it has keys, and sent no assertion")) };
     let issuer = server.settings.issuer.as_str();
-    let endpoint = format!("{issuer}/token");
-    let expected = Expected { client_id, audiences: [issuer, &endpoint] };
+    let (endpoint, with_slash) = (format!("{issuer}/token"), format!("{issuer}/"));
+    let expected = Expected { client_id, audiences: [issuer, &with_slash, &endpoint] };
     let assertion = match keys.verify(token, &expected, server.clock.now()) {
         Ok(assertion) => assertion,
         Err(error) => {

@@ -69,8 +69,10 @@ impl AssertionExpectations {
         if claims.optional_text("tenant")? != self.tenant.as_deref() {
             return Err(ClaimsError::Tenant);
         }
-        // In a list, but alone: one that is good elsewhere too is not taken (section 4.4.1).
-        if claims.one_or_many("aud", MAX_URL)? != [audience] {
+        // In a list, but alone: one that is good elsewhere too is not taken (section 4.4.1). With the slash of its empty path
+        // it is the same URL (RFC 3986 section 6.2.3), and official SDKs ask for assertions by that.
+        let is_ours = |aud: &str| aud == audience || aud.strip_suffix('/') == Some(audience);
+        if !matches!(claims.one_or_many("aud", MAX_URL)?.as_slice(), [aud] if is_ours(aud)) {
             return Err(ClaimsError::Audience);
         }
         if claims.text("client_id")? != client_id {

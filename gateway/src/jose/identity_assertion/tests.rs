@@ -53,6 +53,8 @@ async fn an_assertion_of_either_algorithm_says_who_it_is_about_and_what_for() {
     assert_eq!(verify_by(&both, &own.sign(TYPE, &claims()).unwrap()).await, Ok(honest.clone()));
     for (name, value) in [
         ("aud", json!([GATEWAY])),
+        ("aud", json!("https://gw.example/")),
+        ("aud", json!(["https://gw.example/"])),
         ("resource", json!(["https://gw.example/mcp"])),
         ("iat", json!(NOW + 60)),
         ("nbf", json!(NOW + 60)),
@@ -87,7 +89,9 @@ async fn a_claim_that_is_not_as_it_must_be_makes_it_no_assertion() {
     for (name, value, expected) in [
         ("iss", json!("https://idp.example/"), Issuer),
         ("iss", json!("https://other.example"), Issuer),
-        ("aud", json!("https://gw.example/"), Audience),
+        ("aud", json!("https://gw.example//"), Audience),
+        ("aud", json!(["https://gw.example", "https://gw.example/"]), Audience),
+        ("aud", json!("https://GW.example/"), Audience),
         ("aud", json!("https://gw.example/token"), Audience),
         ("aud", json!("https://other.example"), Audience),
         ("aud", json!([GATEWAY, "https://other.example"]), Audience),

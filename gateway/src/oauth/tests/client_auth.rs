@@ -44,8 +44,8 @@ async fn ask(world: &World, assertion: &str, more: &[(&str, &str)]) -> Answer {
 #[tokio::test]
 async fn a_client_with_keys_gets_a_token_of_its_own_for_each_assertion_once() {
     let (world, one, _) = world().await;
-    let token_endpoint = format!("{ISSUER}/token");
-    for (jti, audience) in [("1", ISSUER), ("2", &token_endpoint)] {
+    let (token_endpoint, with_slash) = (format!("{ISSUER}/token"), format!("{ISSUER}/"));
+    for (jti, audience) in [("1", ISSUER), ("2", &token_endpoint), ("3", &with_slash)] {
         let assertion = assertion(&one, "one", jti, audience, 300);
         let answer = ask(&world, &assertion, &[]).await;
         assert_eq!(answer.status, 200, "{}", answer.body);
@@ -65,6 +65,7 @@ async fn an_assertion_that_is_not_the_clients_own_for_this_server_gets_nothing()
         ("the key of another client", assertion(&other, "one", "a", ISSUER, 300)),
         ("the name of another client", assertion(&one, "other", "b", ISSUER, 300)),
         ("nobody's name", assertion(&one, "nobody", "c", ISSUER, 300)),
+        ("two slashes", assertion(&one, "one", "h", &format!("{ISSUER}//"), 300)),
         ("a slash too many", assertion(&one, "one", "d", &format!("{ISSUER}//token"), 300)),
         ("another server", assertion(&one, "one", "e", "https://other.example", 300)),
         ("too long", assertion(&one, "one", "f", ISSUER, 3600)),
