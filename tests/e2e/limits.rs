@@ -198,3 +198,60 @@ async fn giving_tokens_back_is_limited_as_getting_them_is_and_from_elsewhere_it_
     let metrics = world.probe("/metrics").await;
     assert!(metrics.contains(r#"portcullis_limited_total{endpoint="token"} 2"#), "{metrics}");
 }
+
+#[tokio::test]
+async fn each_step_of_a_login_is_limited_for_itself_whoever_began_none() {
+    let (world, _backend) = world("").await;
+    let consent = async || {
+        let request = world.http().post(format!("{}/consent", world.url()));
+        request.form(&[("transaction", "none")]).send().await.unwrap()
+    };
+    let callback = async || world.http().get(format!("{}/auth/callback?state=none&code=x", world.url())).send().await;
+    for _ in 0..4 {
+        assert_eq!((consent().await.status().as_u16(), callback().await.unwrap().status().as_u16()), (400, 400));
+    }
+    for response in [consent().await, callback().await.unwrap()] {
+        assert_eq!((response.status().as_u16(), retry_after(&response) > 0), (429, true));
+        assert!(response.headers()["content-type"].to_str().unwrap().starts_with("text/html"));
+    }
+    let flow = Flow::register(&world).await;
+    assert_eq!(flow.authorize(&flow.parameters("rita")).await.status(), 200, "the control: another step");
+    let metrics = world.probe("/metrics").await;
+    for step in ["consent", "callback"] {
+        assert!(metrics.contains(&format!(r#"portcullis_limited_total{{endpoint="{step}"}} 1"#)), "{step}: {metrics}");
+    }
+    let refused = world.audit(8).await;
+    assert_eq!(
+        refused.iter().filter(|line| line["type"] == "oauth" && line["event"] != "client_registered").count(),
+        8
+    );
+}
+
+#[tokio::test]
+async fn a_flood_without_a_token_is_a_few_lines_that_say_how_many_there_were_and_from_where() {
+    let backend = Backend::plain().await;
+    let mut world = WorldBuilder::new(&backend).start().await;
+    let token = world.identity.mint("rita", &Value::Null);
+    assert_eq!(world.post(&token, &call(&json!(1), "get_forecast")).await.status(), 200);
+    for number in 0..200 {
+        let request = world.http().post(format!("{}/mcp", world.url())).json(&call(&json!(number), "get_forecast"));
+        assert_eq!(request.send().await.unwrap().status(), 401);
+        assert_eq!(world.post("no.token.atall", &call(&json!(number), "get_forecast")).await.status(), 401);
+    }
+    let metrics = world.probe("/metrics").await;
+    world.gateway.terminate().await;
+    let lines = world.audit(4).await;
+    let of = |kind: &str| lines.iter().filter(|line| line["type"] == kind).collect::<Vec<_>>();
+    let (decisions, outcomes, counts) = (of("mcp.decision"), of("mcp.outcome"), of("refusals"));
+    assert!(decisions.iter().any(|line| line["decision"] == "allow"), "the control: what was before is there");
+    assert!(decisions.len() <= 121, "{}", decisions.len());
+    assert_eq!(decisions.len(), outcomes.len(), "what is a count has no outcome of its own");
+    assert_eq!(counts.len(), 2, "one for each reason: {counts:?}");
+    for line in &counts {
+        assert_eq!((&line["of"], &line["source"]), (&json!("mcp.decision"), &json!("127.0.0.1")), "{line}");
+        assert!(line["first"].as_f64() <= line["last"].as_f64() && line["reason"].is_string(), "{line}");
+    }
+    let counted: u64 = counts.iter().map(|line| line["count"].as_u64().unwrap()).sum();
+    assert_eq!(counted + decisions.len() as u64, 401, "lines and counts are all there were");
+    assert!(metrics.contains(r#"decision="deny",reason="token"} 400"#), "{metrics}");
+}

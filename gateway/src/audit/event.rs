@@ -112,6 +112,9 @@ pub enum Kind {
     /// Something was registered, agreed to, issued or ended at the authorization server.
     #[serde(rename = "oauth")]
     OAuth(Box<Authorization>),
+    /// So many more refusals of people whom nobody knows, without a line each.
+    #[serde(rename = "refusals")]
+    Refusals(Box<Refusals>),
     /// A tool of a backend is another than the operator approved, or is so no more.
     #[serde(rename = "catalogue.drift")]
     Drift(Box<ToolDrift>),
@@ -143,6 +146,7 @@ impl Kind {
             Self::Decision(_) => "mcp.decision",
             Self::Outcome(_) => "mcp.outcome",
             Self::OAuth(_) => "oauth",
+            Self::Refusals(_) => "refusals",
             Self::Drift(_) => "catalogue.drift",
             Self::Reload(_) | Self::Certificate(_) => "config",
             Self::Started(_) => "audit.started",
@@ -163,6 +167,30 @@ pub struct Gap {
     /// Events that the queue had not taken, as lines said that are among those.
     #[serde(skip_serializing_if = "is_none")]
     pub queue: u64,
+}
+
+/// Refusals that have no line of their own because there were too many of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Refusals {
+    /// The type of line that each of them would have been: `mcp.decision`, whose `mcp.outcome` is not there either, or `oauth`.
+    pub of: &'static str,
+    /// The step that was refused at the authorization server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub event: Option<Step>,
+    /// Where they came from, after `server.trusted_proxies`; of an IPv6 network (/64) the last one. Absent where it is not known
+    /// or they are several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<IpAddr>,
+    /// Why they were refused.
+    pub reason: String,
+    /// How many.
+    pub count: u64,
+    /// When the first of them was, in seconds since the Unix epoch.
+    #[serde(serialize_with = "seconds")]
+    pub first: Moment,
+    /// When the last was.
+    #[serde(serialize_with = "seconds")]
+    pub last: Moment,
 }
 
 /// What happened at the authorization server, to whom.
@@ -209,7 +237,7 @@ pub struct Authorization {
 }
 
 /// The steps from a registration to the end of a grant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Step {
     /// A client registered (RFC 7591).

@@ -3,13 +3,15 @@
 //! A request leaves two lines joined by its `request_id`: the decision, accepted by a bounded queue before a byte
 //! goes to a backend, and the outcome. A full queue refuses the decision, and the request with it. The lines are
 //! written by a thread of their own, so that the data path never waits for a disk. Of arguments a keyed digest is
-//! recorded, and values only where the operator says so.
+//! recorded, and values only where the operator says so. Refusals of people whom nobody knows are lines up to a number, and
+//! counts beyond it ([`Auditor::refused`]).
 
 mod chain;
 mod digest;
 mod encode;
 mod event;
 mod sink;
+mod tally;
 pub mod verify;
 mod writer;
 
@@ -28,9 +30,11 @@ pub use digest::{Digester, digest_of};
 pub use encode::Format;
 pub use event::{
     Actor, Arguments, Authorization, CertificateReload, Checkpoint, Decision, Event, Gap, Kind, Outcome, Reason,
-    Reload, RequestId, Started, Step, Target, ToolDrift, Verdict,
+    Refusals, Reload, RequestId, Started, Step, Target, ToolDrift, Verdict,
 };
 pub use sink::{Collector, Destination, Rotation, Rows};
+pub use tally::Kept;
+use tally::Tally;
 pub use writer::Signer;
 use writer::{Item, Writer};
 
@@ -95,6 +99,8 @@ struct Shared {
     faults: Mutex<BTreeMap<&'static str, String>>,
     /// Since when the lines wait that the writer has in hand; nothing while it has none.
     in_hand: Mutex<Option<Stopwatch>>,
+    /// Refusals that are counted, and that the writer makes lines of.
+    tally: Tally,
 }
 
 /// When an event counts as recorded, and what becomes of requests when it cannot be.
@@ -187,6 +193,19 @@ impl Auditor {
     /// Returns [`NotRecorded`] when the event could not be taken.
     pub fn record(&self, event: Event) -> Result<(), NotRecorded> {
         self.send(Item { event: Some(event), written: None })
+    }
+
+    /// As [`Auditor::record`], for a refusal whose caller nobody knows: a line, or one of a count where there were too many
+    /// of them lately. Of what is counted nothing else is to be recorded.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`NotRecorded`] when it should be a line, and could not be taken.
+    pub fn refused(&self, event: Event) -> Result<Kept, NotRecorded> {
+        match self.shared.tally.admit(&event) {
+            Kept::Line => self.record(event).map(|()| Kept::Line),
+            Kept::Counted => Ok(Kept::Counted),
+        }
     }
 
     /// As [`Auditor::record`], for what happens now and is no part of a request; whether it was taken, and if not, the log

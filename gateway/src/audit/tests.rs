@@ -570,3 +570,44 @@ async fn a_full_queue_refuses_unless_losing_events_was_chosen() {
         }
     }
 }
+
+/// A request without a token from this address, refused.
+fn stranger(source: &str, second: u64) -> Event {
+    let target = Target { backend: "weather".to_owned(), method: "POST".to_owned(), name: None };
+    let (reason, source) = (Reason::Text("no bearer token".to_owned()), source.parse().ok());
+    let (actor, policy_hash, params, arguments) = (None, None, None, None);
+    let decision = Verdict::Deny;
+    let decision = Decision { decision, reason, actor, source, target, policy_hash, params, arguments };
+    let time = Timestamp::from_secs(1_800_000_000 + second).into();
+    Event { time, request_id: None, trace_id: None, kind: Kind::Decision(Box::new(decision)) }
+}
+
+#[test]
+fn a_flood_of_strangers_is_a_few_lines_that_say_how_many_and_pushes_nothing_out() {
+    let (directory, key) = (tempfile::tempdir().unwrap(), SigningKey::generate().unwrap());
+    let path = directory.path().join("audit.jsonl");
+    // What is set aside beyond one file is gone: without a bound the flood takes a hundred of them.
+    let auditor = start(vec![file(&path, Some(Rotation { bytes: 64 * 1024, keep: 1 }))], &key, false).unwrap();
+    auditor.record(outcome(77)).unwrap();
+    let mut kept = 0;
+    for number in 0..20_000 {
+        kept += u64::from(auditor.refused(stranger("203.0.113.7", number / 500)).unwrap() == Kept::Line);
+    }
+    assert_eq!(auditor.refused(stranger("198.51.100.1", 40)), Ok(Kept::Line), "the control: another address");
+    drop(auditor);
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!(text.contains("\"milliseconds\":77"), "what was recorded before is still there");
+    assert!(check(&text, &key).is_intact());
+    let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let of = |source: &str, kind: &str| {
+        lines.iter().filter(|line| line["source"] == source && line["type"] == kind).cloned().collect::<Vec<_>>()
+    };
+    assert_eq!(of("203.0.113.7", "mcp.decision").len() as u64, kept);
+    let counted = of("203.0.113.7", "refusals");
+    assert_eq!((counted.len(), &counted[0]["count"]), (1, &serde_json::json!(20_000 - kept)), "{counted:?}");
+    assert_eq!(counted[0]["reason"], "no bearer token");
+    assert_eq!(counted[0]["of"], "mcp.decision");
+    assert!(counted[0]["first"].as_f64() < counted[0]["last"].as_f64());
+    assert_eq!((of("198.51.100.1", "mcp.decision").len(), of("198.51.100.1", "refusals").len()), (1, 0));
+    assert!(kept < 100);
+}

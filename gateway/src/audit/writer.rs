@@ -167,12 +167,14 @@ impl Writer {
                 Err(RecvTimeoutError::Timeout) => {
                     let mut entries = Vec::new();
                     let told = self.note_gaps(&mut entries);
+                    self.note_refusals(&mut entries, false);
                     self.sign_if_due(&mut entries);
                     self.deliver(&entries, told);
                 }
                 Err(RecvTimeoutError::Disconnected) => {
                     let mut entries = Vec::new();
                     let told = self.note_gaps(&mut entries);
+                    self.note_refusals(&mut entries, true);
                     self.sign(&mut entries);
                     self.durable = true;
                     self.deliver(&entries, told);
@@ -186,6 +188,7 @@ impl Writer {
     fn batch(&mut self, first: Item, items: &Receiver<Item>) -> bool {
         let (mut entries, mut waiting) = (Vec::new(), Vec::new());
         let told = self.note_gaps(&mut entries);
+        self.note_refusals(&mut entries, false);
         let mut ended = self.item(first, &mut entries, &mut waiting);
         if !self.durable && !ended {
             // Waking and flushing for every line would cost a call more than deciding it. Where the disk is waited
@@ -202,6 +205,7 @@ impl Writer {
             bytes += entries.last().map_or(0, |entry| entry.json.len());
         }
         if ended {
+            self.note_refusals(&mut entries, true);
             entries.extend(self.own_entry(Kind::Stopped).ok());
             self.sign(&mut entries);
             self.durable = true;
@@ -366,6 +370,13 @@ impl Writer {
             entries.extend(self.own_entry(Kind::Gap(gap)).ok());
         }
         overflowed
+    }
+
+    /// Lines about refusals that were counted, of a minute that is over or of all where the trail ends.
+    fn note_refusals(&mut self, entries: &mut Vec<Entry>, ends: bool) {
+        for refusals in self.shared.tally.take(self.signer.clock.moment(), ends) {
+            entries.extend(self.own_entry(Kind::Refusals(Box::new(refusals))).ok());
+        }
     }
 
     fn sign_if_due(&mut self, entries: &mut Vec<Entry>) {

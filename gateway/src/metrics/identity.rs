@@ -24,7 +24,7 @@ const STEPS: [&str; 11] = [
     "token_refused",
 ];
 /// What is asked there only so often.
-const LIMITED: [&str; 5] = ["authorize", "register", "token", "device", "device_page"];
+const LIMITED: [&str; 7] = ["authorize", "consent", "callback", "register", "token", "device", "device_page"];
 
 /// The series, each beside its meaning.
 #[derive(Debug)]

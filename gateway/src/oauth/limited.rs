@@ -1,5 +1,6 @@
 //! How often an address may ask the endpoints that cost something: `/authorize`, `/register`, `/token`, `/revoke`, and the
-//! plain ones that do the same work.
+//! plain ones that do the same work. A login goes through `/authorize`, `/consent` and `/auth/callback`: each of them counts for
+//! itself at the rate of the first, so that who may begin one may finish it.
 //!
 //! Each gateway counts for itself, and gateways that share a store count together, too: as often as one may ask, one may ask
 //! the fleet. A store that does not count in time holds nobody up.
@@ -27,6 +28,8 @@ const DEADLINE: Duration = Duration::from_millis(250);
 #[derive(Debug, Default)]
 pub struct Limits {
     authorize: Endpoint,
+    consent: Endpoint,
+    callback: Endpoint,
     register: Endpoint,
     token: Endpoint,
     device: Endpoint,
@@ -41,6 +44,8 @@ impl Limits {
     pub fn new(rates: &Rates, metrics: &Identity) -> Self {
         Self {
             authorize: Endpoint::new(rates.authorize),
+            consent: Endpoint::new(rates.authorize),
+            callback: Endpoint::new(rates.authorize),
             register: Endpoint::new(rates.register),
             token: Endpoint::new(rates.token),
             device: Endpoint::new(rates.device),
@@ -83,6 +88,8 @@ impl Limits {
     fn of(&self, path: &str) -> Option<(&'static str, &Endpoint)> {
         match path {
             "/authorize" | "/auth/authorize" | "/auth/login" => Some(("authorize", &self.authorize)),
+            "/consent" => Some(("consent", &self.consent)),
+            "/auth/callback" => Some(("callback", &self.callback)),
             "/register" => Some(("register", &self.register)),
             "/token" | "/revoke" | "/auth/exchange" | "/auth/refresh" | "/auth/logout" => Some(("token", &self.token)),
             "/device_authorization" => Some(("device", &self.device)),
@@ -119,7 +126,7 @@ fn counted(series: Option<&IntCounterVec>, endpoint: &str) {
 fn too_often(endpoint: &str, wait: TooOften) -> Response {
     const TEXT: &str = "Too many requests. Please try again in a moment.";
     let status = StatusCode::TOO_MANY_REQUESTS;
-    let mut response = if matches!(endpoint, "authorize" | DEVICE_PAGE) {
+    let mut response = if matches!(endpoint, "authorize" | "consent" | "callback" | DEVICE_PAGE) {
         page::error(status, "Please wait", TEXT)
     } else {
         (status, Json(json!({ "error": "temporarily_unavailable", "error_description": TEXT }))).into_response()
@@ -157,6 +164,18 @@ mod tests {
             good += usize::from(gateway.count(name, endpoint, address).await.is_ok());
         }
         good
+    }
+
+    #[tokio::test]
+    async fn each_step_of_a_login_counts_for_itself_at_the_rate_of_the_first() {
+        let at_once = |burst| Some(Rate { per_minute: NonZeroU32::MIN, burst: NonZeroU32::new(burst).unwrap() });
+        let authorize = EndpointRates { per_address: at_once(3), total: at_once(5) };
+        let limits = Limits::new(&Rates { authorize, ..Rates::default() }, &Metrics::new().unwrap().identity);
+        for path in ["/authorize", "/consent", "/auth/callback"] {
+            assert_eq!(good([&limits, &limits], path, "203.0.113.1").await, 3, "{path}");
+            assert_eq!(good([&limits, &limits], path, "203.0.113.2").await, 2, "{path}: five for everybody");
+        }
+        assert!(limits.of("/jwks").is_none(), "the control");
     }
 
     #[tokio::test]

@@ -67,7 +67,7 @@ pub(crate) use metadata::MAX_AGE;
 pub use plain::CLIENT as PLAIN_CLIENT;
 pub use redirect_uri::{Own, check as check_redirect_uri};
 
-use crate::audit::{Auditor, Authorization, Event, Kind, RequestId, Step};
+use crate::audit::{Auditor, Authorization, Event, Kind, NotRecorded, RequestId, Step};
 use crate::clock::Clock;
 use crate::entra::{Entra, StepUp};
 use crate::jose::signing_key::SigningKey;
@@ -245,13 +245,29 @@ impl State {
             metrics.identity.step(&step.event.name());
         }
         let Some(auditor) = &self.auditor else { return true };
-        let event = Event {
+        self.taken(auditor.record(self.event(step)))
+    }
+
+    /// Records that somebody was refused whom nobody knows: as a line, or as one of many.
+    fn record_refusal(&self, step: Authorization) {
+        if let Some(metrics) = &self.metrics {
+            metrics.identity.step(&step.event.name());
+        }
+        let Some(auditor) = &self.auditor else { return };
+        // It is refused either way; that the trail did not take it is logged and counted.
+        let _ = self.taken(auditor.refused(self.event(step)).map(|_| ()));
+    }
+
+    fn event(&self, step: Authorization) -> Event {
+        Event {
             time: self.clock.moment(),
             request_id: RequestId::current(),
             trace_id: None,
             kind: Kind::OAuth(Box::new(Authorization { source: RequestId::current_source(), ..step })),
-        };
-        let taken = auditor.record(event);
+        }
+    }
+
+    fn taken(&self, taken: Result<(), NotRecorded>) -> bool {
         if let Err(error) = taken {
             if let Some(metrics) = &self.metrics {
                 metrics.audit_refused();
@@ -306,9 +322,9 @@ pub fn router(state: Arc<State>, limits: Limits) -> Router {
     // A HEAD must not begin or finish a login that nobody sees: programs that preview links send it.
     Router::new()
         .route("/authorize", get(authorize::by_query).post(authorize::by_form).head(no_head))
-        .layer(limits)
         .route("/consent", post(consent::decide))
         .route("/auth/callback", get(callback::arrive).head(no_head))
+        .layer(limits)
         .merge(open)
         .merge(plain)
         .merge(page)

@@ -1,4 +1,5 @@
-//! What is refused here leaves one line in the trail and one in the log, whoever says no and how.
+//! What is refused here leaves one line in the trail, or one of a count where there are too many, and one in the log, whoever
+//! says no and how.
 //!
 //! A handler answers with an error, a page or a redirect that refuses; that is marked on the answer. Who asks and what
 //! exactly was wrong is noted on the way, where it is known. Both meet here, once, behind every endpoint. Who polls, or
@@ -81,8 +82,7 @@ fn record(server: &Server, path: &str, Refusal { error, text }: Refusal, asked: 
     let why = asked.why.get().map_or(text, String::as_str);
     tracing::info!(endpoint = path, client = %client.escape_debug(), error, reason = why, "refused");
     if !asked.told.get() {
-        // It is refused either way; that the trail did not take it is logged and counted.
-        let _ = server.record(Authorization::new(step(path), client).because(format!("{error}: {why}")));
+        server.record_refusal(Authorization::new(step(path), client).because(format!("{error}: {why}")));
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use http::{HeaderName, Method, StatusCode, header};
@@ -86,6 +87,8 @@ pub(super) struct Visit<'d> {
     pub(super) trace: Option<TraceId>,
     /// The server that gave the state or task which the request names (see `Replicas::mark`).
     pub(super) given_by: Option<String>,
+    /// Whether its refusal is one of a count in the trail: its outcome is none of the trail's lines then either.
+    pub(super) counted: AtomicBool,
 }
 
 impl Door {
@@ -108,7 +111,8 @@ impl<'d> Visit<'d> {
     fn new(door: &'d Door, mount: &'d Mount, (id, source): (RequestId, Option<IpAddr>)) -> Self {
         let (operation, fault, trace, given_by, error) = (None, None, None, None, None);
         let (started, forwarded) = (Stopwatch::start(), false);
-        Self { door, mount, id, source, started, forwarded, error, operation, fault, trace, given_by }
+        let counted = AtomicBool::new(false);
+        Self { door, mount, id, source, started, forwarded, error, operation, fault, trace, given_by, counted }
     }
 
     async fn steps(&mut self, exchange: &mut Exchange) -> Result<(), Failure> {
@@ -401,7 +405,9 @@ impl<'d> Visit<'d> {
         let error = if gone && self.error.is_none() { Some("client_gone") } else { self.error };
         let error = error.or(self.fault.map(|fault| fault.label));
         let milliseconds = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
-        self.emit(audit::Kind::Outcome(Outcome { status, forwarded: self.forwarded, error, bytes, milliseconds }));
+        if !self.counted.load(Ordering::Relaxed) {
+            self.emit(audit::Kind::Outcome(Outcome { status, forwarded: self.forwarded, error, bytes, milliseconds }));
+        }
         self.mount.series.answered(status);
         self.door.metrics.duration.observe(elapsed.as_secs_f64());
     }

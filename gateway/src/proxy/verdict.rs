@@ -1,6 +1,7 @@
 //! The decision on a request, recorded before anything is done by it, and what is recorded of refusals.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use portcullis_policy::{Act, Denial, Permit, Permitted};
@@ -9,7 +10,7 @@ use super::door::{Failure, Visit};
 use super::ending::End;
 use super::rejection::{Rejection, Unknown};
 use super::standing::Refused;
-use crate::audit::{Actor, Decision, Event, Kind, NotRecorded, Reason, Target, Verdict};
+use crate::audit::{Actor, Decision, Event, Kept, Kind, NotRecorded, Reason, Target, Verdict};
 use crate::authn::VerifiedIdentity;
 use crate::mcp::{self, ClientMessage, EndSession, OpenStream};
 use crate::metrics;
@@ -120,7 +121,17 @@ impl Visit<'_> {
     pub(super) fn refuse_as(&self, actor: Option<Actor>, method: &str, rejection: Rejection) -> Failure {
         self.count(Verdict::Deny, rejection.reason());
         let why = Reason::Text(rejection.operator_text());
-        self.record(Verdict::Deny, why, actor, method.to_owned(), None, None);
+        // Whom nobody knows, or anybody can be, has no end of lines.
+        let is_anybody =
+            |actor: &Actor| actor.unbelieved.is_some() || actor.kind == portcullis_policy::Kind::Public.as_str();
+        if actor.as_ref().is_none_or(is_anybody) {
+            let kept =
+                self.door.auditor.refused(self.decided(Verdict::Deny, why, actor, method.to_owned(), None, None));
+            self.counted.fetch_or(kept == Ok(Kept::Counted), Ordering::Relaxed);
+            self.taken(kept.map(|_| ()));
+        } else {
+            self.record(Verdict::Deny, why, actor, method.to_owned(), None, None);
+        }
         rejection.into()
     }
 
@@ -148,10 +159,23 @@ impl Visit<'_> {
         name: Option<String>,
         policy_hash: Option<Arc<str>>,
     ) {
+        let event = self.decided(decision, reason, actor, method, name, policy_hash);
+        self.taken(self.door.auditor.record(event));
+    }
+
+    fn decided(
+        &self,
+        decision: Verdict,
+        reason: Reason,
+        actor: Option<Actor>,
+        method: String,
+        name: Option<String>,
+        policy_hash: Option<Arc<str>>,
+    ) -> Event {
         let target = Target { backend: self.mount.name.to_string(), method, name };
         let source = self.source;
         let decision = Decision { decision, reason, actor, source, target, policy_hash, params: None, arguments: None };
-        self.emit(Kind::Decision(Box::new(decision)));
+        self.event(Kind::Decision(Box::new(decision)))
     }
 
     pub(super) fn emit(&self, kind: Kind) {

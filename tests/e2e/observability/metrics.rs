@@ -217,6 +217,7 @@ async fn what_alerts_ask_for_is_there_before_anything_happened() {
         "portcullis_budget_refused_total{budget=\"streams\"} 0",
         "portcullis_decisions_total{backend=\"weather\",decision=\"deny\",reason=\"policy\"} 0",
         "portcullis_limited_total{endpoint=\"device_page\"} 0",
+        "portcullis_limited_total{endpoint=\"callback\"} 0",
         "portcullis_log_lines_lost_total 0",
         "portcullis_oauth_steps_total{step=\"sign_in_failed\"} 0",
         "portcullis_store_errors_total{operation=\"rotate_refresh_token\"} 0",

@@ -46,7 +46,7 @@ fn categories(event: &Native) -> (&'static str, Vec<&'static str>) {
         ("oauth", "grant_revoked") => ("authentication", vec!["end"]),
         ("oauth", "client_registered" | "registration_refused") => ("iam", vec!["creation"]),
         ("oauth", "consent_given" | "consent_refused") => ("iam", vec!["change"]),
-        ("oauth", _) => ("authentication", vec!["info"]),
+        ("oauth" | "refusals", _) => ("authentication", vec!["info"]),
         ("catalogue.drift", _) => ("intrusion_detection", vec!["info"]),
         ("audit.started", _) => ("process", vec!["start"]),
         ("audit.stopped", _) => ("process", vec!["end"]),

@@ -73,7 +73,7 @@ impl Native {
         let refused = self.text("decision").is_some_and(|decision| decision != "allow");
         let failed = self.number("status").is_some_and(|status| status >= 500) || self.0.contains_key("error");
         let step = self.text("event").is_some_and(|event| event.ends_with("_failed") || event.ends_with("_refused"));
-        refused || failed || step
+        refused || failed || step || self.kind() == "refusals"
     }
 
     /// Its members but these.

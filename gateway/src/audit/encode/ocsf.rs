@@ -1,5 +1,5 @@
-//! OCSF 1.6: decisions and outcomes are API Activity (6003), what happens to sign-ins and tokens Authentication (3002),
-//! changes of what is registered, agreed to or configured Entity Management (3004), tools that are others than approved
+//! OCSF 1.6: decisions and outcomes are API Activity (6003), what happens to sign-ins and tokens, and counts of refused
+//! strangers, Authentication (3002), changes of what is registered, agreed to or configured Entity Management (3004), tools that are others than approved
 //! Detection Finding (2004), the trail's own lines Application Lifecycle (6002).
 //!
 //! Each class requires some members; what a line does not know of them is called unknown rather than left out.
@@ -32,6 +32,7 @@ fn class(event: &Native) -> Class {
         ("oauth", step) if step.starts_with("token") => (AUTHENTICATION, OTHER),
         ("oauth", "client_registered" | "registration_refused") => (ENTITY, 1),
         ("oauth", _) => (ENTITY, OTHER),
+        ("refusals", _) => (AUTHENTICATION, OTHER),
         ("catalogue.drift", _) if event.text("change") == Some("settled") => (FINDING, 3),
         ("catalogue.drift", _) => (FINDING, 1),
         ("audit.started", _) => (LIFECYCLE, 3),

@@ -68,6 +68,15 @@ fn steps_of_a_sign_in_are_authentication_and_changes_entity_management() {
     assert_eq!(config("certificate_reloaded")[0]["status_id"], 1, "the control");
     let later = encoded(Format::Ocsf, &json!({ "time": 1, "type": "something.new", "what": "x" }));
     assert_eq!((&later["class_uid"], &later["unmapped"]["what"]), (&json!(3004), &json!("x")));
+    let refusals = json!({ "time": 1, "type": "refusals", "of": "mcp.decision", "source": "203.0.113.7", "count": 7 });
+    let ocsf = encoded(Format::Ocsf, &refusals);
+    assert_eq!(
+        (&ocsf["type_uid"], &ocsf["status_id"], &ocsf["unmapped"]["count"]),
+        (&json!(300_299), &json!(2), &json!(7))
+    );
+    assert_eq!(ocsf["src_endpoint"]["ip"], "203.0.113.7");
+    let ecs = encoded(Format::Ecs, &refusals);
+    assert_eq!((&ecs["event"]["outcome"], &ecs["source"]["ip"]), (&json!("failure"), &json!("203.0.113.7")));
     let drift = json!({ "time": 1, "type": "catalogue.drift", "backend": "b", "tool": "t", "change": "changed" });
     let drift = encoded(Format::Ocsf, &drift);
     assert_eq!((&drift["class_uid"], &drift["is_alert"]), (&json!(2004), &json!(true)));
@@ -118,8 +127,8 @@ fn bare(decision: crate::audit::Verdict) -> crate::audit::Kind {
 /// One event of every kind and step, as the writer has it: with as little as it can hold, and with more.
 fn every_event() -> Vec<Value> {
     use crate::audit::{
-        Authorization, CertificateReload, Checkpoint, Event, Gap, Kind, Outcome, Reload, Started, Step, ToolDrift,
-        Verdict,
+        Authorization, CertificateReload, Checkpoint, Event, Gap, Kind, Outcome, Refusals, Reload, Started, Step,
+        ToolDrift, Verdict,
     };
     let step = |step: Step, client: &str| Kind::OAuth(Box::new(Authorization::new(step, client)));
     let outcome = Outcome { status: 502, forwarded: true, error: Some("connect"), bytes: 0, milliseconds: 3 };
@@ -132,7 +141,14 @@ fn every_event() -> Vec<Value> {
         let (certificate, before, reason) = ("AB:CD".to_owned(), None, None);
         Kind::Certificate(Box::new(CertificateReload { event, certificate, before, ends: 1_900_000_000, reason }))
     };
+    let refusals = |event, source: Option<&str>| {
+        let first = crate::clock::Timestamp::from_secs(1_800_000_000).into();
+        let (source, reason) = (source.and_then(|source| source.parse().ok()), "no bearer token".to_owned());
+        Kind::Refusals(Box::new(Refusals { of: "oauth", event, source, reason, count: 7, first, last: first }))
+    };
     let mut kinds = vec![
+        refusals(None, None),
+        refusals(Some(Step::SignInFailed), Some("203.0.113.7")),
         bare(Verdict::Allow),
         bare(Verdict::Deny),
         bare(Verdict::Challenge),

@@ -81,6 +81,12 @@ fn owned(pairs: Vec<(&str, &str)>) -> Vec<(String, String)> {
     pairs.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
+/// What a client with keys would authenticate with.
+fn of_own_keys(client: &str) -> String {
+    let claims = json!({ "iss": client, "sub": client, "aud": ISSUER, "exp": NOW.as_secs() + 60, "jti": "guessed" });
+    SigningKey::generate().unwrap().sign("JWT", &claims).unwrap()
+}
+
 #[tokio::test]
 async fn whatever_is_refused_is_recorded_once_with_the_reason() {
     let recorded = Recorded::new().await;
@@ -95,9 +101,7 @@ async fn whatever_is_refused_is_recorded_once_with_the_reason() {
     let mut wrong = exchange(&client_id, &code);
     wrong.retain(|(name, _)| *name != "code_verifier");
     wrong.push(("code_verifier", "another-verifier-that-is-long-enough-to-be-one"));
-    let claims =
-        json!({ "iss": client_id, "sub": client_id, "aud": ISSUER, "exp": NOW.as_secs() + 60, "jti": "guessed" });
-    let assertion = SigningKey::generate().unwrap().sign("JWT", &claims).unwrap();
+    let assertion = of_own_keys(&client_id);
     let kind = ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer");
     let with_assertion = [exchange(&client_id, &code), vec![("client_assertion", &*assertion), kind]].concat();
     let device = vec![("client_id", client_id.as_str())];
@@ -145,6 +149,24 @@ async fn whatever_is_refused_is_recorded_once_with_the_reason() {
     assert_eq!(world.refresh(&client_id, tokens["refresh_token"].as_str().unwrap()).await.status, 200);
     let lines = recorded.lines(so_far + 2).await;
     assert!(lines[so_far..].iter().all(|line| line["event"].as_str().unwrap().starts_with("tokens_")), "{lines:?}");
+}
+
+#[tokio::test]
+async fn callbacks_that_nobody_began_are_a_few_lines_and_a_count() {
+    let recorded = Recorded::new().await;
+    for number in 0..300 {
+        assert_eq!(recorded.world.get(&format!("/auth/callback?state={number}&code=x")).await.status, 400);
+    }
+    recorded.auditor.close().await.unwrap();
+    let text = std::fs::read_to_string(recorded.place.join("audit.jsonl")).unwrap();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let of = |kind: &str| lines.iter().filter(|line| line["type"] == kind).cloned().collect::<Vec<_>>();
+    let (apart, counted) = (of("oauth"), of("refusals"));
+    assert!(apart.len() <= 60 && apart.iter().all(|line| line["event"] == "sign_in_failed"), "{}", apart.len());
+    assert_eq!((counted.len(), &counted[0]["event"]), (1, &json!("sign_in_failed")), "{counted:?}");
+    assert_eq!(counted[0]["count"], json!(300 - apart.len()), "none is left out");
+    let metrics = String::from_utf8(recorded.metrics.encode().unwrap()).unwrap();
+    assert!(metrics.contains("portcullis_oauth_steps_total{step=\"sign_in_failed\"} 300"), "{metrics}");
 }
 
 #[tokio::test]
