@@ -56,7 +56,7 @@ async fn authorize(server: &Server, parameters: &Parameters, headers: &HeaderMap
     let client_id = parameters.get("client_id").ok_or(unknown)?;
     refused::by(client_id);
     let known = clients::find(server, client_id).await?.ok_or(unknown)?;
-    if matches!(&known.source, Source::Configured(configured) if !configured.grants.code) {
+    if !known.may_use_codes() {
         return Err(unknown);
     }
     let requested = parameters.get("redirect_uri").ok_or(PageError::BadRequest("The redirect URI is missing."))?;

@@ -73,6 +73,12 @@ impl Source {
 }
 
 impl Known {
+    /// Whether it may have the grant type `authorization_code`, as any client does that was not configured otherwise.
+    #[must_use]
+    pub(super) fn may_use_codes(&self) -> bool {
+        !matches!(&self.source, Source::Configured(configured) if !configured.grants.code)
+    }
+
     /// Whether nobody else gets anything by a request under its id: the program that registered it alone knows it, or a
     /// code is of use with the client's secret or key alone. Any other id is everybody's to say.
     #[must_use]

@@ -26,6 +26,11 @@ pub(super) async fn by_refresh_token(
     parameters: &Parameters,
 ) -> Result<Response, OAuthError> {
     refused::by(&client.client_id);
+    // As it is now, not as it was at the sign-in: what an operator takes away ends what was given by it.
+    if !client.may_refresh {
+        refused::because("the client may not refresh, or may not any more");
+        return Err(OAuthError::UnauthorizedClient);
+    }
     let token = parameters.get("refresh_token").ok_or(OAuthError::InvalidRequest("refresh_token is missing"))?;
     let (first, _) = present(server, client, token).await?;
     let asked = resource(server, parameters)?;

@@ -31,6 +31,10 @@ pub(super) async fn token(
     let parameters = form::read(&headers, query.as_deref(), &body)?;
     let known = client_auth::authenticate(&server, &headers, &parameters).await?;
     match parameters.get("grant_type") {
+        Some("authorization_code") if !known.may_use_codes() => {
+            refused::because("the client may not use codes, or may not any more");
+            Err(OAuthError::UnauthorizedClient)
+        }
         Some("authorization_code") => by_code(&server, &known.client, &parameters).await,
         Some("refresh_token") => refresh::by_refresh_token(&server, &known.client, &parameters).await,
         Some(device::GRANT) => device::by_device_code(&server, &known, &parameters).await,

@@ -124,10 +124,19 @@ impl World {
 
     /// The same server, with these keys from now on.
     fn sign_with(&mut self, keys: SigningKeys) {
+        self.begin_anew(keys, Clients::any());
+    }
+
+    /// The same server, with these clients from now on.
+    fn reload(&mut self, clients: Clients) {
+        self.begin_anew(self.state.signing_keys.clone(), clients);
+    }
+
+    fn begin_anew(&mut self, keys: SigningKeys, clients: Clients) {
         let State { settings, store, sealer, entra, clock, .. } = &*self.state;
         let (store, entra, clock) = (Arc::clone(store), Arc::clone(entra), Arc::clone(clock));
         let state = State::new(settings.clone(), store, sealer.clone(), keys, entra, clock);
-        self.state = Arc::new(state.with_clients(Clients::any()));
+        self.state = Arc::new(state.with_clients(clients));
         self.app = router(Arc::clone(&self.state), Limits::default());
     }
 

@@ -221,3 +221,38 @@ async fn a_refresh_token_that_lay_too_long_is_gone() {
     world.clock.advance(Duration::from_secs(30 * 24 * 3600 + 1));
     assert_eq!(world.refresh(&client_id, &refresh_token(&tokens)).await.error(), "invalid_grant");
 }
+
+/// A client of the configuration with these grant types.
+fn portal(grants: Grants) -> Clients {
+    Clients::any().with_configured([Configured {
+        id: "portal".to_owned(),
+        name: None,
+        tenant: identity::TENANT.to_owned(),
+        redirect_uris: vec![REDIRECT.to_owned()],
+        credential: Credential::Public,
+        grants,
+        roles: Vec::new(),
+    }])
+}
+
+#[tokio::test]
+async fn a_grant_type_that_is_taken_away_ends_what_was_given_by_it() {
+    let all = Grants { code: true, refresh: true, device: true, ..Grants::default() };
+    let mut world = World::with_all(ISSUER, vec![weather(), crm()], None, portal(all)).await;
+    let code = world.code("portal").await;
+    let tokens = world.redeem("portal", &code).await.json();
+    let control = world.refresh("portal", &refresh_token(&tokens)).await;
+    assert_eq!(control.status, 200, "the control: {}", control.body);
+    let held = refresh_token(&control.json());
+    let code = world.code("portal").await;
+    world.reload(portal(Grants { refresh: false, ..all }));
+    let answer = world.refresh("portal", &held).await;
+    assert_eq!((answer.status, answer.error().as_str()), (400, "unauthorized_client"));
+    world.reload(portal(Grants { code: false, ..all }));
+    let answer = world.redeem("portal", &code).await;
+    assert_eq!((answer.status, answer.error().as_str()), (400, "unauthorized_client"));
+    // Nothing was spent meanwhile.
+    world.reload(portal(all));
+    assert_eq!(world.redeem("portal", &code).await.status, 200);
+    assert_eq!(world.refresh("portal", &held).await.status, 200);
+}
