@@ -78,8 +78,12 @@ async fn authorize(server: &Server, parameters: &Parameters, headers: &HeaderMap
             None => ask(server, login, &known, resource).await,
         },
         Err((error, text)) => {
-            let mut response =
-                outcome::back(server, requested, state, &[("error", error), ("error_description", text)]);
+            let mut response = match known.source {
+                Source::Configured(_) | Source::Document { .. } | Source::Own => {
+                    outcome::back(server, requested, state, &[("error", error), ("error_description", text)])
+                }
+                Source::Registered => outcome::back_unasked(server, requested, state, (error, text)),
+            };
             Refusal::mark(error, text, &mut response);
             Ok(response)
         }

@@ -94,15 +94,35 @@ fn place(uri: &Url) -> String {
 
 /// Sends the browser back to the client, with `state` as it came and `iss` (RFC 9207).
 pub(super) fn back(server: &Server, redirect_uri: &str, state: Option<&str>, answer: &[(&str, &str)]) -> Response {
-    let mut pairs = answer.to_vec();
-    pairs.extend(state.map(|state| ("state", state)));
-    pairs.push(("iss", &server.settings.issuer));
-    let target = Parameters::append(redirect_uri, &pairs);
+    let target = target(server, redirect_uri, state, answer);
     if redirect_uri::is_web(redirect_uri) {
         return see_other(&target);
     }
     let failure = answer.iter().find(|(name, _)| *name == "error_description").map(|(_, text)| *text);
     page::to_application(&target, failure)
+}
+
+/// The same for a request that is refused before anybody did anything. Anybody may register a client, and a link to such a
+/// request must not open an application with a path of a stranger's choice in the gateway's name (RFC 9700 section 4.11.2):
+/// the page waits for the person to go on.
+pub(super) fn back_unasked(
+    server: &Server,
+    redirect_uri: &str,
+    state: Option<&str>,
+    (error, text): (&str, &str),
+) -> Response {
+    let answer = [("error", error), ("error_description", text)];
+    if redirect_uri::is_web(redirect_uri) {
+        return back(server, redirect_uri, state, &answer);
+    }
+    page::towards_application(&target(server, redirect_uri, state, &answer), text)
+}
+
+fn target(server: &Server, redirect_uri: &str, state: Option<&str>, answer: &[(&str, &str)]) -> String {
+    let mut pairs = answer.to_vec();
+    pairs.extend(state.map(|state| ("state", state)));
+    pairs.push(("iss", &server.settings.issuer));
+    Parameters::append(redirect_uri, &pairs)
 }
 
 /// What there is to say of the device that waits.

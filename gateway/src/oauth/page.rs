@@ -114,6 +114,11 @@ pub(super) fn to_application(target: &str, failure: Option<&str>) -> Response {
     response
 }
 
+/// The same page without the way there by itself: a button leads to the application.
+pub(super) fn towards_application(target: &str, failure: &str) -> Response {
+    page(StatusCode::OK, &Application { style: STYLE, target, failure: Some(failure) })
+}
+
 /// A page with a code for the person to hand on; with a challenge, only the program that made it can use the code.
 pub(super) fn code(code: &str, has_challenge: bool) -> Response {
     page(StatusCode::OK, &Code { style: STYLE, text: code, has_challenge })

@@ -194,6 +194,28 @@ async fn an_application_on_the_device_gets_its_answer_through_a_page() {
 }
 
 #[tokio::test]
+async fn a_request_that_is_refused_opens_no_application_by_itself() {
+    const URI: &str = "vscode://vscode.git/clone?url=https://evil.example/x.git";
+    let world = World::new().await;
+    let client_id = world.register(URI).await;
+    let request = with(authorize(&client_id), "redirect_uri", Some(URI));
+    for (name, value) in [("response_type", "token"), ("code_challenge", ""), ("scope", "root"), ("prompt", "none")] {
+        let page = world.get(&query("/authorize", &with(request.clone(), name, Some(value)))).await;
+        assert_eq!((page.status, page.header(header::REFRESH)), (200, ""), "{name}");
+        assert!(page.location().is_none() && page.body.contains("You are not signed in"), "{name}");
+        assert!(
+            page.body.contains("href=\"vscode://vscode.git/clone?url="),
+            "{name}: the person may go on: {}",
+            page.body
+        );
+    }
+    // The controls: an address of the web is told at once, and an application once somebody signed in.
+    let client_id = world.register(REDIRECT).await;
+    let told = world.get(&query("/authorize", &with(authorize(&client_id), "response_type", Some("token")))).await;
+    assert_eq!((told.status, told.error().as_str()), (303, "unsupported_response_type"));
+}
+
+#[tokio::test]
 async fn nothing_is_remembered() {
     let world = World::new().await;
     let client_id = world.register(REDIRECT).await;
