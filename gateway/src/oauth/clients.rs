@@ -216,6 +216,12 @@ pub(super) async fn of_login(server: &Server, login: &Login) -> Result<Option<Cl
         return Ok(find(server, &login.client_id).await?.map(|known| known.client));
     };
     let mut client = Client::clone(document);
+    // Of two logins the one that began first may end last: what was read later counts, or a client that has turned to keys
+    // would be public again.
+    let kept = server.store.client(&client.client_id).await?;
+    if let Some(newer) = kept.filter(|kept| kept.registered_at > client.registered_at) {
+        return Ok(Some(newer));
+    }
     if let Some(ClientKeys::Remote { uri, last }) = &mut client.keys {
         *last = jwks(server, uri, None).await.ok();
     }

@@ -263,3 +263,53 @@ async fn a_plain_http_gateway_on_this_machine_has_cookies_without_the_prefix() {
     assert!(browser.sign_in(&request).await.parameter("code").is_some());
     assert!(browser.cookies.is_empty(), "{:?}", browser.cookies.keys());
 }
+
+#[tokio::test]
+async fn of_two_logins_the_document_that_was_read_last_counts() {
+    use crate::store::{Client, ClientKeys};
+    let world = World::new().await;
+    let id = "https://client.example/app.json";
+    let read = |at: u64, keys: Option<ClientKeys>| Client {
+        client_id: id.to_owned(),
+        client_name: None,
+        redirect_uris: vec![REDIRECT.to_owned()],
+        application_type: "native".to_owned(),
+        may_refresh: true,
+        device: false,
+        registered_at: NOW.as_secs() + at,
+        keys,
+    };
+    let keys = || Some(ClientKeys::Inline(json!({ "keys": [SigningKey::generate().unwrap().public_jwk()] })));
+    let arrive = async |document: Client| {
+        let login = crate::store::Login { client_id: id.to_owned(), document: Some(Box::new(document)), ..login() };
+        let client = clients::of_login(&world.state, &login).await.unwrap().unwrap();
+        let kept = world.state.store.client(id).await.unwrap().unwrap();
+        assert_eq!(client.keys.is_some(), kept.keys.is_some());
+        kept.keys.is_some()
+    };
+    assert!(!arrive(read(0, None)).await, "public, as its document said");
+    assert!(arrive(read(300, keys())).await, "it has turned to keys");
+    assert!(arrive(read(200, None)).await, "a login that began before that makes it public no more");
+    assert!(!arrive(read(600, None)).await, "the control: it has turned back");
+}
+
+/// A login of nobody in particular.
+fn login() -> crate::store::Login {
+    crate::store::Login {
+        client_id: String::new(),
+        document: None,
+        redirect_uri: REDIRECT.to_owned(),
+        state: None,
+        code_challenge: None,
+        resource: RESOURCE.to_owned(),
+        scopes: Vec::new(),
+        hints: Vec::new(),
+        csrf: String::new(),
+        binding: None,
+        nonce: None,
+        verifier: None,
+        remember: false,
+        remembered_of: None,
+        way: crate::store::Way::Redirect,
+    }
+}
