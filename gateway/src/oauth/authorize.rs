@@ -124,7 +124,7 @@ fn login<'s>(
         (None, [single]) => single,
         (None, _) => return Err(("invalid_target", "The resource is missing")),
     };
-    let scopes = scope::granted(parameters.get("scope"), resource)
+    let scopes = scope::granted(parameters.get("scope"), resource, &server.settings.resources)
         .map_err(|()| ("invalid_scope", "A scope is not one of this resource"))?;
     if parameters.get("prompt").is_some_and(|prompt| prompt.split(' ').any(|one| one == "none")) {
         return Err(("interaction_required", "Consent is needed"));

@@ -21,7 +21,8 @@ pub(super) fn by_client(server: &Server, known: &Known, parameters: &Parameters)
         (None, [single]) => single,
         (None, _) => return Err(OAuthError::InvalidTarget),
     };
-    let scopes = scope::granted(parameters.get("scope"), resource).map_err(|()| OAuthError::InvalidScope)?;
+    let scopes = scope::granted(parameters.get("scope"), resource, &server.settings.resources)
+        .map_err(|()| OAuthError::InvalidScope)?;
     let grant = Grant {
         id: uuid::Uuid::new_v4().to_string(),
         client_id: configured.id.clone(),

@@ -13,12 +13,14 @@ use http::{HeaderValue, header};
 use serde_json::json;
 
 use super::configured::Credential;
-use super::{State as Server, device, identity_assertion};
+use super::{Resource, State as Server, device, identity_assertion};
 use crate::jose::client_assertion;
 
 pub(super) async fn document(State(server): State<Arc<Server>>) -> Response {
     let issuer = &server.settings.issuer;
-    let scopes = server.settings.resources.iter().flat_map(|resource| &resource.scopes);
+    // What wants a stronger sign-in is asked for by name, when a call needs it: a client that asks for all there is must not
+    // be sent to one.
+    let scopes = server.settings.resources.iter().flat_map(Resource::usual_scopes);
     let mut scopes: BTreeSet<&str> = scopes.map(|scope| scope.name.as_str()).collect();
     scopes.insert("offline_access");
     let mut methods = vec!["none", "private_key_jwt"];

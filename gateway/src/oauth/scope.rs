@@ -5,24 +5,34 @@ use super::Resource;
 /// Scopes that ask for something other than a tag.
 const RESERVED: [&str; 4] = ["openid", "profile", "email", "offline_access"];
 
-/// The scopes that a request would be granted: what it asks for, or everything that any sign-in is enough for.
+/// The scopes that a request would be granted: what it asks for, or everything that any sign-in is enough for. Those that only
+/// others of `all` resources have are passed over: the server's metadata names the scopes of all of them, and clients ask for
+/// what they read there.
 ///
 /// # Errors
 ///
-/// Returns an error for a scope that the resource does not have.
-pub(super) fn granted(requested: Option<&str>, resource: &Resource) -> Result<Vec<String>, ()> {
-    let known = |name: &str| resource.scopes.iter().any(|scope| scope.name == name);
+/// Returns an error for a scope that no resource has, and where all that is asked for is another's.
+pub(super) fn granted(requested: Option<&str>, resource: &Resource, all: &[Resource]) -> Result<Vec<String>, ()> {
+    let has = |resource: &Resource, name: &str| resource.scopes.iter().any(|scope| scope.name == name);
+    let mut is_anothers = false;
     let mut scopes: Vec<String> = Vec::new();
     for name in requested.unwrap_or_default().split(' ').filter(|name| !name.is_empty()) {
         if RESERVED.contains(&name) {
             continue;
         }
-        if !known(name) {
-            return Err(());
+        if !has(resource, name) {
+            if !all.iter().any(|other| has(other, name)) {
+                return Err(());
+            }
+            is_anothers = true;
+            continue;
         }
         if !scopes.iter().any(|scope| scope == name) {
             scopes.push(name.to_owned());
         }
+    }
+    if scopes.is_empty() && is_anothers {
+        return Err(());
     }
     if scopes.is_empty() {
         scopes = resource.usual_scopes().map(|scope| scope.name.clone()).collect();
@@ -69,12 +79,17 @@ mod tests {
             name: "r".to_owned(),
             scopes: vec![scope("read"), scope("write"), delete],
         };
-        assert_eq!(granted(Some("read offline_access read"), &resource), Ok(vec!["read".to_owned()]));
-        assert_eq!(granted(Some("openid"), &resource).map(|scopes| scopes.len()), Ok(2));
-        assert_eq!(granted(None, &resource).map(|scopes| scopes.len()), Ok(2));
-        assert_eq!(granted(Some("delete"), &resource), Ok(vec!["delete".to_owned()]), "by name only");
-        assert_eq!(granted(Some("read admin"), &resource), Err(()));
-        assert_eq!(granted(Some("Read"), &resource), Err(()));
+        let crm = Resource { scopes: vec![scope("read"), scope("pii")], ..resource.clone() };
+        let all = [resource.clone(), crm];
+        assert_eq!(granted(Some("pii read"), &resource, &all), Ok(vec!["read".to_owned()]), "of another resource");
+        assert_eq!(granted(Some("pii"), &resource, &all), Err(()), "nothing must not come to mean all");
+        assert_eq!(granted(Some("pii openid"), &resource, &all), Err(()));
+        assert_eq!(granted(Some("read offline_access read"), &resource, &all), Ok(vec!["read".to_owned()]));
+        assert_eq!(granted(Some("openid"), &resource, &all).map(|scopes| scopes.len()), Ok(2));
+        assert_eq!(granted(None, &resource, &all).map(|scopes| scopes.len()), Ok(2));
+        assert_eq!(granted(Some("delete"), &resource, &all), Ok(vec!["delete".to_owned()]), "by name only");
+        assert_eq!(granted(Some("read admin"), &resource, &all), Err(()));
+        assert_eq!(granted(Some("Read"), &resource, &all), Err(()));
     }
 
     #[test]

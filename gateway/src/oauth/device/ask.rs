@@ -34,7 +34,8 @@ pub(in crate::oauth) async fn ask(
         None => server.default_resource(),
     };
     let resource = resource.ok_or(OAuthError::InvalidTarget)?;
-    let scopes = scope::granted(parameters.get("scope"), resource).map_err(|()| OAuthError::InvalidScope)?;
+    let scopes = scope::granted(parameters.get("scope"), resource, &server.settings.resources)
+        .map_err(|()| OAuthError::InvalidScope)?;
     let (device_code, code) = (secret(), user_code());
     let name = Digest256::of(&device_code);
     let now = server.clock.now();

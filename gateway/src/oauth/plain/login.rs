@@ -22,7 +22,7 @@ pub(in crate::oauth) async fn begin(
     let malformed = PageError::BadRequest("A parameter of the link is there twice, or too long.");
     let parameters = Parameters::parse(&query.unwrap_or_default()).map_err(|_malformed| malformed)?;
     let resource = resource(&server, parameters.get("resource"))?;
-    let scopes = scope::granted(parameters.get("scope"), resource)
+    let scopes = scope::granted(parameters.get("scope"), resource, &server.settings.resources)
         .map_err(|()| PageError::BadRequest("A scope of the link is not one of the resource; see /auth/info."))?;
     let login = Login {
         client_id: super::CLIENT.to_owned(),

@@ -35,6 +35,27 @@ async fn the_server_says_what_it_can_and_nothing_more() {
 }
 
 #[tokio::test]
+async fn a_client_that_asks_for_all_that_the_server_names_gets_it_at_each_resource_without_a_step_up() {
+    let mut weather = weather();
+    for scope in weather.scopes.iter_mut().filter(|scope| scope.name == "delete") {
+        scope.step_up = Some(crate::entra::StepUp { acrs: ["c1".to_owned()].into(), max_age: None });
+    }
+    let world = World::with(ISSUER, vec![weather, crm()]).await;
+    let document = world.get("/.well-known/oauth-authorization-server").await.json();
+    assert_eq!(document["scopes_supported"], json!(["offline_access", "pii", "read", "write"]));
+    let scopes: Vec<&str> = document["scopes_supported"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    let client_id = world.register(REDIRECT).await;
+    for (resource, granted) in [(RESOURCE, "read write"), (OTHER_RESOURCE, "pii read")] {
+        let request = with(authorize(&client_id), "scope", Some(&scopes.join(" ")));
+        let back = Browser::new(&world).sign_in(&with(request, "resource", Some(resource))).await;
+        let code = back.parameter("code").unwrap();
+        let mut exchange = exchange(&client_id, &code);
+        exchange.retain(|(name, _)| *name != "resource");
+        assert_eq!(world.post("/token", &exchange).await.json()["scope"], granted, "{resource}");
+    }
+}
+
+#[tokio::test]
 async fn each_resource_has_its_document_under_its_path_and_one_alone_under_the_root_too() {
     let world = World::new().await;
     for path in ["/weather/mcp", "/weather/mcp/"] {
