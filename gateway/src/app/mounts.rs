@@ -22,7 +22,11 @@ pub(super) fn scopes(config: &Config, backend: &settings::Backend) -> Vec<oauth:
     let scope = |tag: TagInfo| oauth::Scope {
         title: tag.title.unwrap_or_else(|| tag.name.clone()),
         name: tag.name,
-        step_up: tag.step_up.map(|wanted| StepUp { acrs: wanted.acr.into_iter().collect(), max_age: wanted.max_age }),
+        step_up: tag.step_up.map(|wanted| StepUp {
+            // Entra's authentication contexts are `c1` to `c99`, and asked for by that name.
+            acrs: wanted.acr.into_iter().map(|acr| acr.to_ascii_lowercase()).collect(),
+            max_age: wanted.max_age,
+        }),
     };
     tags.map(scope).collect()
 }

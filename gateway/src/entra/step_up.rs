@@ -38,7 +38,8 @@ impl StepUp {
     /// be.
     #[must_use]
     pub fn is_met(&self, acrs: &[String], auth_time: Option<Timestamp>, now: Timestamp, skew: Duration) -> bool {
-        if !self.acrs.iter().all(|wanted| acrs.contains(wanted)) {
+        // As the policy compares them.
+        if !self.acrs.iter().all(|wanted| acrs.iter().any(|held| held.eq_ignore_ascii_case(wanted))) {
             return false;
         }
         let Some(max_age) = self.max_age else { return true };
@@ -97,7 +98,8 @@ mod tests {
         };
         assert!(met(&["c1"], Some(9_500)) && met(&["c2", "c1"], Some(10_060)));
         assert!(met(&["c1"], Some(9_401)) && !met(&["c1"], Some(9_400)), "up to max_age and not at it");
-        assert!(!met(&[], Some(9_500)) && !met(&["c2"], Some(9_500)) && !met(&["C1"], Some(9_500)));
+        assert!(!met(&[], Some(9_500)) && !met(&["c2"], Some(9_500)) && !met(&["c11"], Some(9_500)));
+        assert!(met(&["C1"], Some(9_500)), "case says nothing, as in the policy");
         assert!(!met(&["c1"], None) && !met(&["c1"], Some(10_061)));
         assert!(StepUp::default().is_met(&[], None, now, SKEW));
     }
