@@ -50,11 +50,10 @@ async fn by_code(server: &Server, client: &Client, parameters: &Parameters) -> R
     refused::by(&client.client_id);
     let verifier = parameters.get("code_verifier").filter(|text| is_verifier(text));
     let verifier = verifier.ok_or_else(|| invalid_grant("the code_verifier is missing or malformed"))?;
-    let redirect_uri = parameters.get("redirect_uri").ok_or_else(|| invalid_grant("the redirect_uri is missing"))?;
     let resource = resource(server, parameters)?;
     let presented = Presented {
         client_id: &client.client_id,
-        redirect_uri,
+        redirect_uri: parameters.get("redirect_uri"),
         code_verifier: Some(verifier),
         resource: resource.as_deref(),
     };

@@ -111,7 +111,7 @@ fn record() -> CodeRecord {
 fn presented() -> Presented<'static> {
     Presented {
         client_id: "client",
-        redirect_uri: "http://127.0.0.1/cb",
+        redirect_uri: Some("http://127.0.0.1/cb"),
         code_verifier: Some(VERIFIER),
         resource: None,
     }
@@ -188,7 +188,8 @@ async fn what_a_code_was_not_issued_for_leaves_it_as_it_was(make: Make) {
     let code = with_code(&store).await;
     for wrong in [
         Presented { client_id: "other", ..presented() },
-        Presented { redirect_uri: "http://127.0.0.1/other", ..presented() },
+        Presented { redirect_uri: Some("http://127.0.0.1/other"), ..presented() },
+        Presented { redirect_uri: Some(""), ..presented() },
         Presented { code_verifier: Some("another-verifier-that-is-long-enough-to-be-one"), ..presented() },
         Presented { code_verifier: Some(""), ..presented() },
         Presented { code_verifier: None, ..presented() },

@@ -132,8 +132,8 @@ pub struct CodeRecord {
 pub struct Presented<'a> {
     /// `client_id`.
     pub client_id: &'a str,
-    /// `redirect_uri`.
-    pub redirect_uri: &'a str,
+    /// `redirect_uri`, which a client of OAuth 2.1 does not send (section 10.2): its code is bound to it by PKCE.
+    pub redirect_uri: Option<&'a str>,
     /// `code_verifier`.
     pub code_verifier: Option<&'a str>,
     /// `resource`.
@@ -150,6 +150,12 @@ pub enum Refused {
 }
 
 impl CodeRecord {
+    /// Whether it went to a client by a redirect. Codes that a page showed, or that a device has had from the beginning, are
+    /// for other endpoints, which say so: in place of a redirect URI they have nothing, or a grant type.
+    fn was_sent(&self) -> bool {
+        !self.redirect_uri.is_empty() && !self.redirect_uri.starts_with("urn:")
+    }
+
     /// Whether the code was issued for this.
     pub(super) fn check(&self, presented: &Presented<'_>) -> Result<(), Refused> {
         let met = match (&self.code_challenge, presented.code_verifier) {
@@ -160,7 +166,11 @@ impl CodeRecord {
             (None, None) => true,
             (Some(_), None) | (None, Some(_)) => false,
         };
-        if !met || presented.client_id != self.client_id || presented.redirect_uri != self.redirect_uri {
+        let is_there = match presented.redirect_uri {
+            Some(uri) => uri == self.redirect_uri,
+            None => self.code_challenge.is_some() && self.was_sent(),
+        };
+        if !met || presented.client_id != self.client_id || !is_there {
             return Err(Refused::Grant);
         }
         if presented.resource.is_some_and(|resource| resource != self.resource) {
@@ -231,5 +241,43 @@ impl SpentCode {
     #[must_use]
     pub fn into_grant(self) -> Grant {
         self.grant
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const URI: &str = "https://client.example/cb";
+    const DEVICE: &str = "urn:ietf:params:oauth:grant-type:device_code";
+
+    #[test]
+    fn a_code_without_a_redirect_uri_is_good_where_pkce_binds_it_and_it_was_sent_somewhere() {
+        let verifier = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+        let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(verifier));
+        let code = |redirect_uri: &str, bound: bool| CodeRecord {
+            client_id: "c".to_owned(),
+            redirect_uri: redirect_uri.to_owned(),
+            code_challenge: bound.then(|| challenge.clone()),
+            resource: "r".to_owned(),
+        };
+        let check = |code: CodeRecord, redirect_uri: Option<&str>| {
+            let code_verifier = code.code_challenge.is_some().then_some(verifier);
+            code.check(&Presented { client_id: "c", redirect_uri, code_verifier, resource: None }).is_ok()
+        };
+        for (redirect_uri, bound, presented, is_good) in [
+            (URI, true, Some(URI), true),
+            (URI, true, None, true),
+            (URI, true, Some("https://client.example/other"), false),
+            (URI, true, Some(""), false),
+            (URI, false, None, false),
+            ("", true, Some(""), true),
+            ("", true, None, false),
+            (DEVICE, true, Some(DEVICE), true),
+            (DEVICE, true, None, false),
+        ] {
+            let good = check(code(redirect_uri, bound), presented);
+            assert_eq!(good, is_good, "{redirect_uri} {bound} {presented:?}");
+        }
     }
 }

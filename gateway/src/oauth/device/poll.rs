@@ -26,7 +26,7 @@ pub(in crate::oauth) async fn by_device_code(
     let resource = resource(server, parameters)?;
     let name = Digest256::of(code);
     let presented =
-        Presented { client_id, redirect_uri: GRANT, code_verifier: Some(code), resource: resource.as_deref() };
+        Presented { client_id, redirect_uri: Some(GRANT), code_verifier: Some(code), resource: resource.as_deref() };
     if let Some(grant) = redeem(server, name, &presented).await? {
         return first_tokens(server, &grant).await;
     }

@@ -32,7 +32,7 @@ pub(super) async fn exchange(
     }
     let resource = resource(&server, &parameters)?;
     let presented =
-        Presented { client_id: CLIENT, redirect_uri: "", code_verifier: verifier, resource: resource.as_deref() };
+        Presented { client_id: CLIENT, redirect_uri: Some(""), code_verifier: verifier, resource: resource.as_deref() };
     match redeem(&server, Digest256::of(code), &presented).await? {
         Some(grant) => first_tokens(&server, &grant).await,
         None => Err(invalid_grant(NO_CODE)),

@@ -67,7 +67,6 @@ async fn what_does_not_belong_to_the_code_is_refused_and_the_code_stays() {
         ("code", Some("unknown"), 400, "invalid_grant"),
         ("code", None, 400, "invalid_request"),
         ("redirect_uri", Some("http://127.0.0.1:1/callback"), 400, "invalid_grant"),
-        ("redirect_uri", None, 400, "invalid_grant"),
         ("code_verifier", None, 400, "invalid_grant"),
         ("code_verifier", Some(""), 400, "invalid_grant"),
         ("code_verifier", VERIFIER.get(1..), 400, "invalid_grant"),
@@ -87,6 +86,23 @@ async fn what_does_not_belong_to_the_code_is_refused_and_the_code_stays() {
         assert_eq!(answer.header(header::CACHE_CONTROL), "no-store");
     }
     assert_eq!(changed(&world, &client_id, &code, "resource", None).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_client_of_oauth_2_1_does_not_repeat_its_redirect_uri() {
+    let world = World::new().await;
+    let client_id = world.register(REDIRECT).await;
+    let code = world.code(&client_id).await;
+    let ask = async |verifier: &str| {
+        let mut parameters = exchange(&client_id, &code);
+        parameters.retain(|(name, _)| !matches!(*name, "redirect_uri" | "code_verifier"));
+        parameters.push(("code_verifier", verifier));
+        world.post("/token", &parameters).await
+    };
+    // PKCE is what binds the code then, and it does.
+    assert_eq!(ask("another-verifier-that-is-long-enough-to-be-one").await.error(), "invalid_grant");
+    assert_eq!(ask(VERIFIER).await.status, 200);
+    // What is sent is compared all the same: see the table above.
 }
 
 #[tokio::test]
