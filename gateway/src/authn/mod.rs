@@ -32,6 +32,7 @@ use crate::jose::claims::{ClaimsError, EntraIdentity};
 use crate::jose::entra_token;
 use crate::jose::jwt::{self, Jws, JwtError, Unverified};
 use crate::limit::ClientAddress;
+use crate::subject;
 
 /// Whose tokens to believe, and how long.
 #[derive(Debug)]
@@ -317,7 +318,11 @@ fn own(claims: AccessTokenClaims, since: Timestamp) -> Verified {
     // As `store::Whose::key` writes them.
     let keys =
         [format!("grant:{grant_id}"), format!("user:{sub}"), format!("client:{client_id}"), format!("tenant:{tid}")];
-    let revocable = Revocable { keys, issued_at: Timestamp::from_secs(iat) };
+    // A grant that somebody signed in for is stored, and ends by its name. Of what programs and issuers' people have, the time
+    // alone says what an end is of, and the clock of the gateway that issued it may have been ahead.
+    let is_stored = idtyp == IdType::User && !subject::is_issuer(&tid);
+    let ahead = if is_stored { Duration::ZERO } else { access_token::CLOCK_SKEW };
+    let revocable = Revocable { keys, issued_at: Timestamp::from_secs(iat.saturating_sub(ahead.as_secs())) };
     let kind = match idtyp {
         IdType::User => Kind::User,
         IdType::App => Kind::App,

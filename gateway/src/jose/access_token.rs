@@ -21,7 +21,7 @@ pub const TYPE: &str = "at+jwt";
 /// No token of ours lives longer, whatever it says: it would be signed by mistake or by somebody else.
 pub const MAX_LIFETIME: Duration = Duration::from_hours(1);
 /// Another instance of the gateway may have minted it by a clock that is a little ahead.
-const CLOCK_SKEW: Duration = Duration::from_mins(1);
+pub const CLOCK_SKEW: Duration = Duration::from_mins(1);
 
 /// The claims of an access token. Nothing is optional that decides anything, and nothing else is accepted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -155,3 +155,30 @@ async fn a_revoked_token_is_refused_though_it_was_remembered() {
     world.authenticator.purge();
     assert_eq!(world.own(&one).await.unwrap_err(), Reason::Revoked.into());
 }
+
+#[tokio::test]
+async fn an_end_is_of_what_a_clock_ahead_has_issued_where_no_grant_is_stored() {
+    let ends_at = |key: &str| {
+        let world = World::new();
+        let before = Timestamp::from_secs(NOW + 1);
+        let end = Ended { key: key.to_owned(), issued_before: before, kept_until: Timestamp::from_secs(NOW + 9_000) };
+        world.authenticator.revocations.read(&[end], Duration::ZERO);
+        world
+    };
+    let program = |ahead: u64| set(set(own_claims(), "idtyp", json!("app")), "iat", json!(NOW + ahead));
+    for (what, claims, is_over) in [
+        ("a program's, of a clock that is right", program(0), true),
+        ("a program's, of a clock ahead", program(59), true),
+        ("a person's, whose grant ends by its name", set(own_claims(), "iat", json!(NOW + 1)), false),
+    ] {
+        let world = ends_at("client:c1");
+        assert_eq!(world.own(&sign(&world, &claims)).await.err() == Some(Reason::Revoked.into()), is_over, "{what}");
+        let world = ends_at("client:another");
+        assert!(world.own(&sign(&world, &claims)).await.is_ok(), "the control: {what}");
+    }
+    // A minute later it gets new ones.
+    let world = ends_at("client:c1");
+    world.clock.advance(Duration::from_secs(61));
+    world.authenticator.revocations.read(&[], Duration::ZERO);
+    assert!(world.own(&sign(&world, &program(61))).await.is_ok());
+}
