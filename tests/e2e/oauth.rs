@@ -245,7 +245,7 @@ async fn a_code_is_good_once_for_the_one_it_was_issued_to() {
         ("resource", "https://evil.example", "invalid_target"),
         ("grant_type", "password", "unsupported_grant_type"),
         ("grant_type", "client_credentials", "unauthorized_client"),
-        ("client_secret", "x", "invalid_client"),
+        ("client_assertion", "x", "invalid_client"),
         ("code", "unknown", "invalid_grant"),
     ] {
         assert_eq!(error(flow.token(&with(name, value)).await).await, expected, "{name}={value}");
