@@ -405,7 +405,8 @@ impl<'d> Visit<'d> {
         let error = if gone && self.error.is_none() { Some("client_gone") } else { self.error };
         let error = error.or(self.fault.map(|fault| fault.label));
         let milliseconds = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
-        if !self.counted.load(Ordering::Relaxed) {
+        // What went to a backend, as the first messages of a batch may have, has its outcome in any case.
+        if self.forwarded || !self.counted.load(Ordering::Relaxed) {
             self.emit(audit::Kind::Outcome(Outcome { status, forwarded: self.forwarded, error, bytes, milliseconds }));
         }
         self.mount.series.answered(status);
