@@ -6,7 +6,10 @@
 #   deploy/entra/setup.sh certificate APP_ID CERTIFICATE             lets a certificate (PEM) stand in for the secret
 #   deploy/entra/setup.sh federated APP_ID NAME ISSUER SUBJECT       lets a Kubernetes service account stand in for it
 #   deploy/entra/setup.sh assign APP_ID ROLE PRINCIPAL_ID            gives a role to a user, a group or a service principal
-# Every step can be run again: what is there is changed to what is wanted. Another cloud: GRAPH=https://graph.microsoft.us.
+#   deploy/entra/setup.sh retire APP_ID ROLE                         takes a role out, and with it from all who have it
+# Every step can be run again: what is missing is added, and what somebody else has added stays. Names are not unique at Entra:
+# `create` goes on with a registration of that name only where it has the redirect URI of PUBLIC_URL, or is named by APP_ID=…
+# before the command, as for a gateway that moves. Another cloud: GRAPH=https://graph.microsoft.us.
 set -euo pipefail
 readonly GRAPH=${GRAPH:-https://graph.microsoft.com}
 readonly AUDIENCE=${AUDIENCE:-api://AzureADTokenExchange}
@@ -39,30 +42,32 @@ role_json() {
     "$1" "$2" "$2" "$2" "$3"
 }
 
-# roles APP_ID ROLE...: the registration's app roles as JSON; a role that is there keeps its ID.
+# others APP_ID LIST KEY VALUE...: what is in a list of the registration beside the items whose KEY is one of these, as JSON
+# with a comma before each; `@` is the item itself. A question that fails ends the script here and wherever it is asked: an empty
+# answer would be taken for an empty list, and what is in it be lost.
+others() {
+  local app_id=$1 list=$2 key=$3 terms='' value found
+  shift 3
+  for value in "$@"; do
+    terms+="${terms:+ && }$key!='$value'"
+  done
+  found=$(az ad app show --id "$app_id" --query "$list[?$terms]" --output json) || exit 1
+  found=${found#\[} found=${found%\]}
+  [[ ! $found =~ [^[:space:]] || $found == null ]] || printf ',%s' "$found"
+}
+
+# roles APP_ID ROLE...: the registration's app roles as JSON; a role that is there keeps its ID, and one that is not named stays.
 roles() {
-  local app_id=$1 separator='' id role
+  local app_id=$1 separator='' id role rest
   shift
   printf '['
   for role in "$@"; do
-    id=$(role_id "$app_id" "$role")
+    id=$(role_id "$app_id" "$role") || exit 1
     printf '%s%s' "$separator" "$(role_json "${id:-$(guid)}" "$role" true)"
     separator=,
   done
-  printf ']'
-}
-
-# retire APP_ID OBJECT ROLE...: disables the roles that are there and are not wanted, for Entra removes no enabled one.
-retire() {
-  local app_id=$1 object=$2 all='' separator='' goes='' id role enabled
-  shift 2
-  while IFS=$'\t' read -r id role; do
-    enabled=true
-    [[ " $* " == *" $role "* ]] || enabled=false goes=yes
-    all+=$separator$(role_json "$id" "$role" "$enabled")
-    separator=,
-  done < <(az ad app show --id "$app_id" --query 'appRoles[].[id,value]' --output tsv)
-  [ -z "$goes" ] || patch "$object" "{ \"appRoles\": [$all] }"
+  rest=$(others "$app_id" appRoles value "$@") || exit 1
+  printf '%s]' "$rest"
 }
 
 # patch OBJECT JSON: changes the registration.
@@ -73,55 +78,103 @@ patch() {
 # scope_id APP_ID: the ID of the delegated permission `access_as_user`, a new one where it is not there yet.
 scope_id() {
   local id
-  id=$(az ad app show --id "$1" --query "api.oauth2PermissionScopes[?value=='access_as_user'].id | [0]" --output tsv)
+  id=$(az ad app show --id "$1" --query "api.oauth2PermissionScopes[?value=='access_as_user'].id | [0]" --output tsv) || exit 1
   printf '%s' "${id:-$(guid)}"
 }
 
 # permissions APP_ID: what the gateway asks Entra for at a sign-in, as JSON: its own scope, and to know who signs in.
 permissions() {
-  local id separator=''
-  printf '[{"resourceAppId":"%s","resourceAccess":[{"id":"%s","type":"Scope"}]},{"resourceAppId":"%s","resourceAccess":[' \
-    "$1" "$(scope_id "$1")" "$GRAPH_ID"
+  local id scope own graph rest separator=''
+  scope=$(scope_id "$1") || exit 1
+  own=$(others "$1" "$(access_of "$1")" id "$scope") || exit 1
+  graph=$(others "$1" "$(access_of "$GRAPH_ID")" id "${SIGN_IN[@]}") || exit 1
+  rest=$(others "$1" requiredResourceAccess resourceAppId "$1" "$GRAPH_ID") || exit 1
+  printf '[{"resourceAppId":"%s","resourceAccess":[{"id":"%s","type":"Scope"}%s]},{"resourceAppId":"%s","resourceAccess":[' \
+    "$1" "$scope" "$own" "$GRAPH_ID"
   for id in "${SIGN_IN[@]}"; do
     printf '%s{"id":"%s","type":"Scope"}' "$separator" "$id"
     separator=,
   done
-  printf ']}]'
+  printf '%s]}%s]' "$graph" "$rest"
+}
+
+# access_of RESOURCE: the list of what is asked for of one API.
+access_of() {
+  printf "requiredResourceAccess[?resourceAppId=='%s'].resourceAccess[] | " "$1"
+}
+
+# claims APP_ID TOKEN NAME...: the optional claims of a kind of token, as JSON.
+claims() {
+  local app_id=$1 token=$2 name rest separator=''
+  shift 2
+  rest=$(others "$app_id" "optionalClaims.$token" name "$@") || exit 1
+  printf '['
+  for name in "$@"; do
+    printf '%s{"name":"%s"}' "$separator" "$name"
+    separator=,
+  done
+  printf '%s]' "$rest"
+}
+
+# found NAME CALLBACK: the registration to go on with, or nothing where there is none of that name.
+found() {
+  local name=$1 callback=$2 ids uris
+  if [ -n "${APP_ID:-}" ]; then
+    az ad app show --id "$APP_ID" --query appId --output tsv
+    return
+  fi
+  ids=$(az ad app list --filter "displayName eq '${name//\'/\'\'}'" --query '[].appId' --output tsv) || exit 1
+  [ -n "$ids" ] || return 0
+  [ "$(wc -l <<<"$ids")" -eq 1 ] ||
+    fail "several registrations are called \`$name\`: ${ids//$'\n'/, }. Say which one is meant by APP_ID=… before the command, or take another name"
+  uris=$(az ad app show --id "$ids" --query 'web.redirectUris' --output tsv) || exit 1
+  grep -qxF "$callback" <<<"$uris" ||
+    fail "there is a registration \`$name\` ($ids), and it sends people to ${uris:-nowhere}, not to $callback. Is it yours? Then \
+put APP_ID=$ids before the command; otherwise take another name"
+  printf '%s' "$ids"
 }
 
 create() {
-  local name=$1 public_url=${2%/} app_id object role
+  local name=$1 public_url=${2%/} app_id object role callback uris ids scope scopes roles access_claims id_claims permissions
   shift 2
-  [[ $public_url =~ ^https://[^/]+$ || $public_url =~ ^http://(localhost|127\.0\.0\.1)(:[0-9]+)?$ ]] ||
+  callback=$public_url/auth/callback
+  [[ $public_url =~ ^https://[A-Za-z0-9.-]+(:[0-9]+)?$ || $public_url =~ ^http://(localhost|127\.0\.0\.1)(:[0-9]+)?$ ]] ||
     fail "\`$public_url\` cannot be the public URL; write https:// and a host, without a path"
   [ $# -gt 0 ] || fail 'name at least one app role, as in Task.Read'
   for role in "$@"; do
     [[ $role =~ ^[A-Za-z0-9._-]+$ ]] || fail "\`$role\` cannot be an app role; write letters, digits, dots, dashes and underscores"
   done
-  app_id=$(az ad app list --filter "displayName eq '$name'" --query '[0].appId' --output tsv)
+  app_id=$(found "$name" "$callback")
   if [ -z "$app_id" ]; then
-    app_id=$(az ad app create --display-name "$name" --sign-in-audience AzureADMyOrg --query appId --output tsv)
+    # With the redirect URI from the first moment on: by it the next run knows it, should this one end here.
+    app_id=$(az ad app create --display-name "$name" --sign-in-audience AzureADMyOrg --web-redirect-uris "$callback" --query appId --output tsv)
   fi
   object=$(object_of "$app_id")
-  retire "$app_id" "$object" "$@"
+  uris=$(others "$app_id" web.redirectUris @ "$callback")
+  ids=$(others "$app_id" identifierUris @ "api://$app_id")
+  scope=$(scope_id "$app_id")
+  scopes=$(others "$app_id" api.oauth2PermissionScopes value access_as_user)
+  roles=$(roles "$app_id" "$@")
+  access_claims=$(claims "$app_id" accessToken idtyp acct auth_time acrs)
+  id_claims=$(claims "$app_id" idToken acct auth_time acrs)
   # requestedAccessTokenVersion 2: without it Entra issues tokens of version 1, which the gateway refuses.
   patch "$object" "{
-    \"web\": { \"redirectUris\": [\"$public_url/auth/callback\"] },
-    \"identifierUris\": [\"api://$app_id\"],
+    \"web\": { \"redirectUris\": [\"$callback\"$uris] },
+    \"identifierUris\": [\"api://$app_id\"$ids],
     \"api\": {
       \"requestedAccessTokenVersion\": 2,
       \"oauth2PermissionScopes\": [{
-        \"id\": \"$(scope_id "$app_id")\", \"value\": \"access_as_user\", \"type\": \"User\", \"isEnabled\": true,
+        \"id\": \"$scope\", \"value\": \"access_as_user\", \"type\": \"User\", \"isEnabled\": true,
         \"adminConsentDisplayName\": \"Use MCP servers\", \"adminConsentDescription\": \"Use the MCP servers behind Portcullis as the signed-in user.\",
         \"userConsentDisplayName\": \"Use MCP servers\", \"userConsentDescription\": \"Use the MCP servers behind Portcullis as you.\"
-      }]
+      }$scopes]
     },
-    \"appRoles\": $(roles "$app_id" "$@"),
-    \"optionalClaims\": { \"accessToken\": [{ \"name\": \"idtyp\" }, { \"name\": \"acct\" }, { \"name\": \"auth_time\" }, { \"name\": \"acrs\" }],
-      \"idToken\": [{ \"name\": \"acct\" }, { \"name\": \"auth_time\" }, { \"name\": \"acrs\" }] }
+    \"appRoles\": $roles,
+    \"optionalClaims\": { \"accessToken\": $access_claims, \"idToken\": $id_claims }
   }"
   # Apart, for it names the scope that has to be there by then.
-  patch "$object" "{ \"requiredResourceAccess\": $(permissions "$app_id") }"
+  permissions=$(permissions "$app_id")
+  patch "$object" "{ \"requiredResourceAccess\": $permissions }"
   az ad sp show --id "$app_id" >/dev/null 2>&1 || az ad sp create --id "$app_id" >/dev/null
   # Only who was given a role can sign in; the others are told so by Entra.
   az ad sp update --id "$app_id" --set appRoleAssignmentRequired=true >/dev/null
@@ -174,6 +227,17 @@ assign() {
     --body "{\"principalId\":\"$3\",\"resourceId\":\"$resource\",\"appRoleId\":\"$role\"}" >/dev/null
 }
 
+# Entra removes no role that is enabled.
+retire() {
+  local id object rest
+  id=$(role_id "$1" "$2")
+  [ -n "$id" ] || fail "the registration $1 has no app role \`$2\`"
+  object=$(object_of "$1")
+  rest=$(others "$1" appRoles value "$2")
+  patch "$object" "{ \"appRoles\": [$(role_json "$id" "$2" false)$rest] }"
+  patch "$object" "{ \"appRoles\": [${rest#,}] }"
+}
+
 usage() {
   sed -n 's/^#   //p' "$0" >&2
   exit 2
@@ -186,5 +250,6 @@ case "${1:-} $#" in
   certificate\ 3) certificate "${@:2}" ;;
   federated\ 5) federated "${@:2}" ;;
   assign\ 4) assign "${@:2}" ;;
+  retire\ 3) retire "${@:2}" ;;
   *) usage ;;
 esac

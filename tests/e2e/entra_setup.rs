@@ -25,6 +25,7 @@ fn asked(directory: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(directory.join("az.json")).unwrap()).unwrap()
 }
 
+const APP: &str = "aaaaaaaa-0000-4000-8000-00000000c1d1";
 const CREATE: [&str; 5] = ["create", "Portcullis", "https://mcp.example.com/", "Task.Read", "Task.All"];
 
 #[test]
@@ -50,12 +51,119 @@ fn the_registration_is_what_the_gateway_needs_and_stays_so_when_run_again() {
     let again = asked(directory.path());
     assert_eq!(again["requests"][2]["body"], *body, "the IDs of what is there must stay");
     assert_eq!(again["requests"][3], first["requests"][1]);
-    // One role fewer: it is disabled first, or Entra would refuse.
+    // A role that is not named stays, and who has it keeps it, until it is taken out by its name: disabled first, or Entra
+    // would refuse.
     let fewer = setup(directory.path(), &CREATE[..4]);
     assert!(fewer.status.success(), "{}", String::from_utf8_lossy(&fewer.stderr));
-    let fewer = asked(directory.path());
-    let roles = fewer["applications"][0]["appRoles"].as_array().unwrap();
-    assert_eq!((roles.len(), &roles[0]["id"]), (1, &body["appRoles"][0]["id"]));
+    let state = asked(directory.path());
+    assert_eq!(state["applications"][0]["appRoles"], body["appRoles"]);
+    let retired = setup(directory.path(), &["retire", APP, "Task.All"]);
+    assert!(retired.status.success(), "{}", String::from_utf8_lossy(&retired.stderr));
+    let state = asked(directory.path());
+    assert_eq!(state["applications"][0]["appRoles"], serde_json::json!([body["appRoles"][0]]));
+    assert!(!setup(directory.path(), &["retire", APP, "Task.All"]).status.success(), "it is none any more");
+}
+
+/// A registration that somebody else has made.
+fn another(app: &str, redirect_uri: &str) -> Value {
+    serde_json::json!({
+        "appId": app, "id": format!("the-object-of-{app}"), "displayName": "Portcullis",
+        "web": { "redirectUris": [redirect_uri] }, "identifierUris": ["api://theirs"],
+        "appRoles": [{ "id": "r", "value": "Theirs", "isEnabled": true }],
+        "api": { "oauth2PermissionScopes": [{ "id": "s", "value": "theirs" }] },
+        "requiredResourceAccess": [
+            { "resourceAppId": "their-api", "resourceAccess": [{ "id": "p", "type": "Scope" }] },
+            { "resourceAppId": "00000003-0000-0000-c000-000000000000", "resourceAccess": [{ "id": "mail", "type": "Scope" }] },
+        ],
+        "optionalClaims": { "accessToken": [{ "name": "email" }], "idToken": [] },
+    })
+}
+
+fn directory_of(applications: &[Value]) -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let state = serde_json::json!({ "applications": applications, "requests": [], "principal": true });
+    std::fs::write(directory.path().join("az.json"), state.to_string()).unwrap();
+    directory
+}
+
+#[test]
+fn a_registration_of_the_same_name_is_not_taken_over() {
+    let (one, other) =
+        (another("app-1", "https://other.example/cb"), another("app-2", "https://mcp.example.com/auth/callback"));
+    for (applications, words) in [
+        (&[one.clone()][..], &["app-1", "https://other.example/cb", "APP_ID=app-1"][..]),
+        (&[one, other], &["app-1, app-2", "APP_ID="]),
+    ] {
+        let directory = directory_of(applications);
+        let before = asked(directory.path());
+        let refused = setup(directory.path(), &CREATE);
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(!refused.status.success() && words.iter().all(|word| said.contains(word)), "{said}");
+        assert_eq!(asked(directory.path()), before, "it is as it was");
+        // By its ID it is meant, and by another name there is none.
+        let named = prepared(directory.path(), &CREATE).env("APP_ID", "app-1").output().unwrap();
+        assert!(named.status.success(), "{}", String::from_utf8_lossy(&named.stderr));
+        assert!(String::from_utf8_lossy(&named.stdout).contains("client_id: app-1"));
+        let apart = [&["create", "It's another"], &CREATE[2..]].concat();
+        let apart = setup(directory.path(), &apart);
+        assert!(apart.status.success(), "{}", String::from_utf8_lossy(&apart.stderr));
+        assert!(String::from_utf8_lossy(&apart.stdout).contains(APP));
+    }
+    let directory = directory_of(&[]);
+    assert!(!prepared(directory.path(), &CREATE).env("APP_ID", "app-9").output().unwrap().status.success());
+    assert_eq!(asked(directory.path())["applications"], serde_json::json!([]), "none is made in its place");
+}
+
+#[test]
+fn what_somebody_has_added_stays() {
+    let theirs = another(APP, "https://mcp.example.com/auth/callback");
+    let directory = directory_of(&[theirs.clone()]);
+    let again = setup(directory.path(), &CREATE);
+    assert!(again.status.success(), "{}", String::from_utf8_lossy(&again.stderr));
+    let now = &asked(directory.path())["applications"][0];
+    for list in [
+        "/web/redirectUris",
+        "/identifierUris",
+        "/appRoles",
+        "/api/oauth2PermissionScopes",
+        "/optionalClaims/accessToken",
+    ] {
+        let (now, before) = (now.pointer(list).unwrap().as_array().unwrap(), theirs.pointer(list).unwrap());
+        assert!(before.as_array().unwrap().iter().all(|item| now.contains(item)), "{list}: {now:?}");
+    }
+    let asked_for = now["requiredResourceAccess"].as_array().unwrap();
+    let of =
+        |resource: &str| asked_for.iter().find(|of| of["resourceAppId"] == resource).unwrap()["resourceAccess"].clone();
+    assert_eq!(asked_for.len(), 3, "the gateway's own, Graph and theirs: {asked_for:?}");
+    assert_eq!(of("their-api"), theirs["requiredResourceAccess"][0]["resourceAccess"]);
+    let graph = of("00000003-0000-0000-c000-000000000000");
+    assert_eq!((graph.as_array().unwrap().len(), &graph[3]["id"]), (4, &serde_json::json!("mail")));
+}
+
+#[test]
+fn a_question_that_is_not_answered_changes_nothing() {
+    let directory = directory_of(&[another(APP, "https://mcp.example.com/auth/callback")]);
+    let before = asked(directory.path());
+    for part in [
+        "app list",
+        "web.redirectUris --output tsv",
+        "web.redirectUris[?@",
+        "identifierUris[?",
+        "api.oauth2PermissionScopes[?value==",
+        "api.oauth2PermissionScopes[?value!=",
+        "appRoles[?value==",
+        "appRoles[?value!=",
+        "optionalClaims.idToken",
+    ] {
+        let failed = prepared(directory.path(), &CREATE).env("AZ_FAILS", part).output().unwrap();
+        assert!(!failed.status.success(), "{part}");
+        assert_eq!(asked(directory.path()), before, "{part}");
+    }
+    let failed = prepared(directory.path(), &CREATE).env("AZ_FAILS", "requiredResourceAccess[?").output().unwrap();
+    let now = asked(directory.path());
+    assert!(!failed.status.success());
+    assert_eq!(now["applications"][0]["requiredResourceAccess"], before["applications"][0]["requiredResourceAccess"]);
+    assert!(setup(directory.path(), &CREATE).status.success(), "the control");
 }
 
 #[test]
@@ -131,6 +239,7 @@ fn what_cannot_be_right_is_refused_before_anything_is_asked() {
         &["create", "Portcullis", "https://mcp.example.com", "Task.Read", "a role"],
         &["secret", "app"],
         &["remove", "app"],
+        &["retire", "app"],
         &[],
     ] {
         assert!(!setup(directory.path(), bad).status.success(), "{bad:?}");
