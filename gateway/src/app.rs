@@ -1,5 +1,6 @@
 //! The composition root: from a configuration to a running gateway. The only place where concrete parts meet.
 
+mod addresses;
 mod backends;
 mod budgets;
 mod catalogues;
@@ -17,12 +18,9 @@ mod running;
 mod shutdown;
 mod state;
 
-use std::io::ErrorKind;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::Duration;
 
 pub(crate) use catalogues::{client_of, lock_path};
 use certificates::Certificates;
@@ -45,10 +43,6 @@ use crate::audit::NotClosed;
 use crate::config::Config;
 use crate::proxy::host::Hosts;
 use crate::proxy::listener::Listener;
-
-/// An address that is in use is tried again so often, and after so long each time.
-const LISTEN_TRIES: u32 = 40;
-const LISTEN_AGAIN: Duration = Duration::from_millis(250);
 
 /// Why the gateway does not start; the text says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -88,6 +82,7 @@ pub struct Options {
 ///
 /// Returns a [`StartError`] when a part cannot be made.
 pub fn run(config: Config, source: Source, options: Options) -> Result<Result<(), NotClosed>, StartError> {
+    let addresses = [config.server.listen, config.server.admin_listen];
     // One runtime for what is not a request: the store, key sets, sweeping. It lives as long as the process.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.map_err(start("the runtime"))?;
@@ -107,7 +102,7 @@ pub fn run(config: Config, source: Source, options: Options) -> Result<Result<()
     runtime.spawn(Arc::clone(&reloader).follow_keys());
     runtime.spawn(Arc::clone(&certificates).watch_forever());
     if !options.upgrade {
-        runtime.block_on(free(&[config.server.listen, config.server.admin_listen]))?;
+        runtime.block_on(addresses::free(&addresses))?;
     }
     let server = server(&config, &running, (reloader, certificates), options)?;
     let phases = server.watch_execution_phase();
@@ -129,29 +124,6 @@ pub fn run(config: Config, source: Source, options: Options) -> Result<Result<()
     drop(entered);
     runtime.shutdown_background();
     Ok(closed)
-}
-
-/// Waits until the addresses can be listened on: a process that stops may still be at it.
-///
-/// The server's own threads would try, and end alone.
-async fn free(addresses: &[SocketAddr]) -> Result<(), StartError> {
-    for address in addresses {
-        for turn in 0.. {
-            let taken = match std::net::TcpListener::bind(address) {
-                Ok(_) => break,
-                Err(error) if error.kind() == ErrorKind::AddrInUse && turn < LISTEN_TRIES => error,
-                Err(error) => {
-                    let what = format!("`{address}` cannot be listened on: {error}; see who does, or set another");
-                    return Err(start("`server.listen` or `server.admin_listen`")(what));
-                }
-            };
-            if turn == 0 {
-                tracing::warn!(%address, error = %taken, "the address is in use; it is tried again for some seconds");
-            }
-            tokio::time::sleep(LISTEN_AGAIN).await;
-        }
-    }
-    Ok(())
 }
 
 /// The two listeners; with `upgrade` their sockets come from the process that runs.

@@ -53,6 +53,27 @@ async fn the_servers_of_a_backend_are_named_once_and_in_one_way() {
 }
 
 #[tokio::test]
+async fn clients_and_operators_are_not_given_one_socket() {
+    let directory = tempfile::tempdir().unwrap();
+    let sample = std::fs::read_to_string(file("../gateway.yaml")).unwrap();
+    let listen = "  # admin_listen: 127.0.0.1:9090";
+    assert!(sample.contains(listen));
+    for (admin, is_fine) in
+        [("127.0.0.1:8081", true), ("127.0.0.1:8080", false), ("0.0.0.0:8080", false), ("'[::]:8080'", false)]
+    {
+        let text = sample.replace(listen, &format!("  admin_listen: {admin}\n  #"));
+        std::fs::write(directory.path().join("gateway.yaml"), text).unwrap();
+        let commands: &[&str] = if is_fine { &["check"] } else { &["check", "serve"] };
+        for name in commands {
+            let file: &[&str] = if *name == "serve" { &["--config", "gateway.yaml"] } else { &["gateway.yaml"] };
+            let output = command(&[&[*name], file].concat(), directory.path()).await;
+            assert_eq!(output.status.success(), is_fine, "{name} {admin}: {}", said(&output));
+            assert_eq!(said(&output).contains("different ports"), !is_fine, "{name} {admin}: {}", said(&output));
+        }
+    }
+}
+
+#[tokio::test]
 async fn every_fault_of_a_file_is_reported_at_once_with_its_place() {
     let directory = tempfile::tempdir().unwrap();
     let text = "server: { public_url: 'http://mcp.example.com/x', listen: nonsense }\n\

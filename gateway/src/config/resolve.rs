@@ -14,6 +14,7 @@ mod credential;
 mod entra;
 mod imports;
 mod limits;
+mod listeners;
 mod revocation;
 mod state;
 mod tls;
@@ -21,7 +22,6 @@ mod traces;
 mod values;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,8 +34,6 @@ use super::{ConfigError, Environment, Files, Pair, names};
 use crate::oauth::Own;
 use values::Resolver;
 
-const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
-const DEFAULT_ADMIN_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9090);
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// Longer, and a role taken away at Entra would stay usable too long.
@@ -119,8 +117,7 @@ fn server(
     backends: &BTreeMap<String, document::Backend>,
     pair: Pair,
 ) -> Option<Server> {
-    let listen = resolver.address(written.listen.as_ref(), DEFAULT_LISTEN);
-    let admin_listen = resolver.address(written.admin_listen.as_ref(), DEFAULT_ADMIN_LISTEN);
+    let (listen, admin_listen) = listeners::resolve(resolver, written);
     let threads = written.threads.as_ref().map_or_else(cores, |threads| threads.value.max(1));
     let public_url = resolver.text_or_env(
         written.public_url.as_ref(),
