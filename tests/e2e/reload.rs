@@ -496,3 +496,53 @@ async fn a_hundred_changes_are_a_few_reloads() {
         metrics.lines().find_map(|line| line.strip_prefix("portcullis_config_reloads_total{result=\"applied\"} "));
     assert!(applied.unwrap().parse::<u32>().unwrap() < 20, "{metrics}");
 }
+
+/// Calls that are denied, until the trail takes no more of them.
+async fn fill(world: &World, token: &str) {
+    let call =
+        |id: u64| json!({ "jsonrpc": "2.0", "id": id, "method": "tools/call", "params": { "name": "delete_station" } });
+    let batch = Value::Array((1..=50).map(call).collect());
+    let legacy = [("mcp-protocol-version", "2025-03-26")];
+    for _ in 0..600 {
+        world.post_with(token, &batch, &legacy).await;
+        if world.probe("/readyz").await.contains("more waits for the audit trail than may") {
+            return;
+        }
+    }
+    panic!("the queue is not full:\n{}", world.probe("/metrics").await);
+}
+
+#[tokio::test]
+async fn a_change_that_the_trail_had_no_room_for_is_taken_later_and_the_trail_knows_both() {
+    let directory = tempfile::tempdir().unwrap();
+    let (pipe, trail) = (directory.path().join("pipe"), directory.path().join("trail"));
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    // It is open to be read, and nobody does.
+    let end = std::fs::File::options().read(true).write(true).open(&pipe).unwrap();
+    let backend = Backend::plain().await;
+    let mut world = WorldBuilder::new(&backend).trail(&format!("path: '{}'", pipe.display())).start().await;
+    let token = world.identity.mint("rita", &Value::Null);
+    fill(&world, &token).await;
+    world.configure(|text| text.replace("Task.Read: { opens: [read] }", "Task.Read: { opens: [] }"));
+    world.until_metric("portcullis_config_refused 1").await;
+    let said = world.gateway.said();
+    assert!(said.contains("does not take the reload") && said.contains("tried again"), "{said}");
+    let out = std::fs::File::create(&trail).unwrap();
+    let mut reader = std::process::Command::new("cat").stdin(end).stdout(out).spawn().unwrap();
+    // By itself: the files say what they said.
+    world.until_metric(APPLIED).await;
+    world.until_metric("portcullis_config_refused 0").await;
+    world.until_metric(REFUSED).await;
+    let answer = world.ask(&token, "tools/call", json!({ "name": "get_forecast" })).await;
+    assert!(answer["error"].is_object() && backend.requests().is_empty(), "it is the narrow one: {answer}");
+    world.gateway.terminate().await;
+    reader.kill().unwrap();
+    reader.wait().unwrap();
+    let text = std::fs::read_to_string(&trail).unwrap();
+    let lines: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let reloads: Vec<&Value> = lines.iter().filter(|line| line["type"] == "config").collect();
+    let events: Vec<&Value> = reloads.iter().map(|line| &line["event"]).collect();
+    assert_eq!(events, ["config_refused", "config_reloaded"], "{reloads:?}");
+    assert_eq!(reloads[0]["config_hash"], reloads[1]["config_hash"]);
+    assert_eq!(reloads[0]["policy_hash"], reloads[1]["before"]);
+}

@@ -2,7 +2,8 @@
 //!
 //! The directories of the files are watched, so that a file that is replaced, a link that is set anew and one that is
 //! written in place are all seen; SIGHUP asks for it outright, and now and then the files are looked at in any case.
-//! What counts as a change is what the files say, once they say the same twice.
+//! What counts as a change is what the files say, once they say the same twice. What is refused for another reason than
+//! what they say is tried again with every look.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -15,7 +16,7 @@ use tokio::sync::Notify;
 
 use super::running::Running;
 use super::{StartError, directory_of, fixed, keys, start};
-use crate::audit::{Kind, Reload};
+use crate::audit::{Event, Kind, Reload};
 use crate::config::{self, Config, Environment, Files};
 
 /// A file that is being written is left alone for so long.
@@ -51,12 +52,34 @@ struct Current {
     files: Files,
     /// What the files said that count now.
     taken: [u8; 32],
+    /// Whether what was looked at last is to be tried again though it says the same: it was refused for something else.
+    due: bool,
+    /// The last refusal, where the trail did not take it.
+    unrecorded: Option<Reload>,
+}
+
+/// Why a change does not count.
+enum Refused {
+    /// For what its files say: it is looked at again when they say something else.
+    Files(String),
+    /// For what is not in them, and may be over with the next look.
+    Now(String),
+}
+
+impl Refused {
+    fn into_text(self) -> String {
+        match self {
+            Self::Files(text) => text,
+            Self::Now(text) => format!("{text}; it is tried again every few seconds"),
+        }
+    }
 }
 
 impl Reloader {
     pub(super) fn new(running: Arc<Running>, source: Source, config: Arc<Config>) -> Self {
         let (files, taken) = (config.files.clone(), config.files.digest());
-        Self { running, source, current: Mutex::new(Current { config, files, taken }), fault: Mutex::default() }
+        let current = Current { config, files, taken, due: false, unrecorded: None };
+        Self { running, source, current: Mutex::new(current), fault: Mutex::default() }
     }
 
     /// Why what is on the disk is not what runs, in words for the operator.
@@ -160,52 +183,73 @@ impl Reloader {
         last
     }
 
-    /// Reloads when the files say something else than at the last look, or it was asked for.
+    /// Reloads when the files say something else than at the last look, when what they say could not be taken then for
+    /// another reason, or when it was asked for.
     fn look(&self, seen: [u8; 32], asked: bool) {
         let mut current = lock(&self.current);
-        if current.files.digest() == seen && !asked {
+        self.record_late(&mut current);
+        let is_other = current.files.digest() != seen || asked;
+        if !is_other && !current.due {
             return;
         }
         let outcome = self.reload(&mut current);
-        let applied = outcome.is_ok();
+        current.due = matches!(outcome, Err(Refused::Now(_)));
+        let fault = outcome.err().map(Refused::into_text);
         // Before the series: who sees that asks why.
-        *lock(&self.fault) = outcome.as_ref().err().cloned();
-        self.running.lasting().metrics.configuration.reloaded(applied);
-        if let Err(fault) = &outcome {
+        let before = std::mem::replace(&mut *lock(&self.fault), fault.clone());
+        // What is in the way still was told when it came.
+        if !is_other && fault.is_some() && fault == before {
+            return;
+        }
+        self.running.lasting().metrics.configuration.reloaded(fault.is_none());
+        if let Some(fault) = fault {
             for line in fault.lines() {
                 tracing::error!(fault = line, "the configuration is refused; what ran before goes on");
             }
             let faults = fault.lines().count();
             let hash = current.config.policy.hash().to_string();
-            self.record(Reload {
+            let refusal = Reload {
                 faults,
                 config_hash: Some(self.running.lasting().config_hash(&current.files.digest())),
                 ..Reload::new("config_refused", hash)
-            });
+            };
+            current.unrecorded = (!self.record(refusal.clone())).then_some(refusal);
         }
     }
 
-    fn reload(&self, current: &mut Current) -> Result<(), String> {
+    /// Has the trail told of the last refusal, where it had no room for that: before anything that comes of the next try.
+    fn record_late(&self, current: &mut Current) {
+        let Some(refusal) = current.unrecorded.take() else { return };
+        let lasting = self.running.lasting();
+        let kind = Kind::Reload(Box::new(refusal.clone()));
+        let event = Event { time: lasting.clock.moment(), request_id: None, trace_id: None, kind };
+        // That there is no room was told when it was refused.
+        if lasting.auditor.record(event).is_err() {
+            current.unrecorded = Some(refusal);
+        }
+    }
+
+    fn reload(&self, current: &mut Current) -> Result<(), Refused> {
+        // What is written from now on is another change, and looked at.
+        let now = current.files.now();
         let is_none = |file: &&PathBuf| std::fs::metadata(file).is_ok_and(|metadata| !metadata.is_file());
         let none = current.files.paths().find(is_none).cloned();
         if let Some(file) = none {
-            let fault = format!("`{}` is not a file any more; put one into its place", file.display());
-            current.files = current.files.now();
-            return Err(fault);
+            current.files = now;
+            return Err(Refused::Files(format!("`{}` is not a file any more; put one into its place", file.display())));
         }
         let new = config::load_anew(&self.source.file, &self.source.environment).map_err(|error| {
             // Nothing came of those that were not read. The one that is to be mended is watched from now on.
             current.files = current.files.now().with(error.files());
-            error.to_string()
+            Refused::Files(error.to_string())
         })?;
         current.files = new.files.clone();
         let fixed = fixed::changed(&current.config, &new);
         if !fixed.is_empty() {
             let names = fixed.join("`, `");
-            return Err(format!("`{names}` cannot change while the gateway runs; restart it, or take the change back"));
-        }
-        for warning in &new.warnings {
-            tracing::warn!("{warning}");
+            return Err(Refused::Files(format!(
+                "`{names}` cannot change while the gateway runs; restart it, or take the change back"
+            )));
         }
         let backends = self.running.differing(&new);
         let (hash, before) = (new.policy.hash().to_string(), current.config.policy.hash().to_string());
@@ -216,7 +260,11 @@ impl Reloader {
         let reload = Reload::new("config_reloaded", hash);
         let reload = Reload { before: Some(before), backends, config_hash, config_before, ..reload };
         let same_policy = reload.before.as_ref() == Some(&reload.policy_hash);
-        self.running.swap(&new, same_policy, || self.record(reload.clone())).map_err(|error| error.to_string())?;
+        let swapped = self.running.swap(&new, same_policy, || self.record(reload.clone()));
+        swapped.map_err(|error| Refused::Now(error.to_string()))?;
+        for warning in &new.warnings {
+            tracing::warn!("{warning}");
+        }
         lasting.metrics.configuration.taken(&reload.policy_hash, lasting.clock.now().as_secs());
         tracing::info!(policy = reload.policy_hash, before = reload.before, backends = ?reload.backends, "the configuration is reloaded");
         current.config = Arc::new(new);

@@ -33,7 +33,7 @@ impl Configuration {
             )?,
             refused: registrar.gauge(
                 "portcullis_config_refused",
-                "Whether what is on the disk is refused (1), and a restart with it would not start.",
+                "Whether what is on the disk is refused (1), and what ran before goes on.",
             )?,
             last_success: registrar.gauge(
                 "portcullis_config_last_reload_success_timestamp_seconds",
