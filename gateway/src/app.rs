@@ -2,6 +2,7 @@
 
 mod addresses;
 mod backends;
+mod backup;
 mod budgets;
 mod catalogues;
 mod certificates;
@@ -22,6 +23,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+pub(crate) use backup::backup;
 pub(crate) use catalogues::{client_of, lock_path};
 use certificates::Certificates;
 use disks::Disks;

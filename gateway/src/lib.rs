@@ -28,6 +28,7 @@ pub mod outbound;
 #[cfg(doctest)]
 pub mod proofs;
 pub mod proxy;
+mod sqlite;
 pub mod store;
 pub mod subject;
 pub mod tls;

@@ -6,7 +6,7 @@ use super::{StartError, start};
 use crate::config::settings::State;
 use crate::store::{RedisStore, Sealer, SqliteStore, Store};
 
-const DATABASE: &str = "portcullis.db";
+pub(super) const DATABASE: &str = "portcullis.db";
 
 /// Opens the state, and makes what is not there.
 pub(super) async fn open(state: &State) -> Result<(Arc<dyn Store>, Sealer), StartError> {

@@ -32,8 +32,8 @@ pub use event::{
     Actor, Arguments, Authorization, CertificateReload, Checkpoint, Decision, Event, Gap, Kind, Outcome, Reason,
     Refusals, Reload, RequestId, Started, Step, Target, ToolDrift, Verdict,
 };
-pub use sink::{Collector, Destination, Rotation, Rows};
-pub use tally::Kept;
+pub use sink::{Bounds, Collector, Destination, Kept, Rotation, Rows};
+pub use tally::Admitted;
 use tally::Tally;
 pub use writer::Signer;
 use writer::{Item, Writer};
@@ -201,10 +201,10 @@ impl Auditor {
     /// # Errors
     ///
     /// Returns [`NotRecorded`] when it should be a line, and could not be taken.
-    pub fn refused(&self, event: Event) -> Result<Kept, NotRecorded> {
+    pub fn refused(&self, event: Event) -> Result<Admitted, NotRecorded> {
         match self.shared.tally.admit(&event) {
-            Kept::Line => self.record(event).map(|()| Kept::Line),
-            Kept::Counted => Ok(Kept::Counted),
+            Admitted::Line => self.record(event).map(|()| Admitted::Line),
+            Admitted::Counted => Ok(Admitted::Counted),
         }
     }
 

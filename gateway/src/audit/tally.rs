@@ -30,7 +30,7 @@ const MIXED: &str = "refused for several reasons, from more addresses than are c
 
 /// What became of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kept {
+pub enum Admitted {
     /// It is a line of the trail.
     Line,
     /// It is one of a count.
@@ -76,19 +76,19 @@ struct Count {
 
 impl Tally {
     /// Whether a refusal is to be a line; it is counted here if not.
-    pub(super) fn admit(&self, event: &Event) -> Kept {
+    pub(super) fn admit(&self, event: &Event) -> Admitted {
         let of = event.kind.name();
         let (source, step, reason, is_held) = match &event.kind {
             Kind::Decision(decision) => {
                 let reason = match &decision.reason {
                     Reason::Text(text) => text.as_str(),
-                    Reason::Permit(_) | Reason::Denial(_) => return Kept::Line,
+                    Reason::Permit(_) | Reason::Denial(_) => return Admitted::Line,
                 };
                 let is_held = decision.actor.as_ref().is_some_and(|actor| actor.unbelieved.is_some());
                 (decision.source, None, reason, is_held)
             }
             Kind::OAuth(step) => (step.source, Some(step.event), step.reason.as_deref().unwrap_or_default(), false),
-            _ => return Kept::Line,
+            _ => return Admitted::Line,
         };
         let address = source.map_or_else(ClientAddress::unknown, ClientAddress::of);
         let key = Key { address: Some(address), of, event: step, reason: reason.to_owned() };
@@ -104,7 +104,7 @@ impl Tally {
 }
 
 impl Window {
-    fn admit(&mut self, key: Key, source: Option<IpAddr>, now: Moment) -> Kept {
+    fn admit(&mut self, key: Key, source: Option<IpAddr>, now: Moment) -> Admitted {
         self.since.get_or_insert(now);
         let fits = self.counts.len() < APART || self.counts.contains_key(&key);
         let (key, source) = if fits {
@@ -118,14 +118,14 @@ impl Window {
         if is_apart && count.lines < LINES && self.lines < LINES_OF_ALL {
             count.lines += 1;
             self.lines += 1;
-            return Kept::Line;
+            return Admitted::Line;
         }
         if count.more == 0 {
             count.first = now;
         }
         count.more += 1;
         (count.source, count.last) = (source, now);
-        Kept::Counted
+        Admitted::Counted
     }
 
     fn take(&mut self, now: Moment, ends: bool) -> Vec<Refusals> {
@@ -192,7 +192,7 @@ mod tests {
     }
 
     fn lines(tally: &Tally, events: impl IntoIterator<Item = Event>) -> u64 {
-        events.into_iter().map(|event| u64::from(tally.admit(&event) == Kept::Line)).sum()
+        events.into_iter().map(|event| u64::from(tally.admit(&event) == Admitted::Line)).sum()
     }
 
     #[test]

@@ -591,9 +591,9 @@ fn a_flood_of_strangers_is_a_few_lines_that_say_how_many_and_pushes_nothing_out(
     auditor.record(outcome(77)).unwrap();
     let mut kept = 0;
     for number in 0..20_000 {
-        kept += u64::from(auditor.refused(stranger("203.0.113.7", number / 500)).unwrap() == Kept::Line);
+        kept += u64::from(auditor.refused(stranger("203.0.113.7", number / 500)).unwrap() == Admitted::Line);
     }
-    assert_eq!(auditor.refused(stranger("198.51.100.1", 40)), Ok(Kept::Line), "the control: another address");
+    assert_eq!(auditor.refused(stranger("198.51.100.1", 40)), Ok(Admitted::Line), "the control: another address");
     drop(auditor);
     let text = std::fs::read_to_string(&path).unwrap();
     assert!(text.contains("\"milliseconds\":77"), "what was recorded before is still there");

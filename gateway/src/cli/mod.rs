@@ -4,7 +4,9 @@
 //! wrong (clap's own code). Answers go to standard output, faults to standard error.
 
 mod audit_digest;
+mod audit_show;
 mod audit_verify;
+mod backup;
 mod check;
 mod explain;
 mod keys;
@@ -89,6 +91,8 @@ enum Command {
         #[arg(long)]
         policy: bool,
     },
+    /// Copy the databases of the store and of the trail, while the gateway runs.
+    Backup(backup::Question),
     /// Work on an audit trail.
     Audit {
         #[command(subcommand)]
@@ -112,6 +116,8 @@ enum KeysCommand {
 enum AuditCommand {
     /// Say whether every line is the one that was written, and how much of the trail the gateway has signed.
     Verify(audit_verify::Question),
+    /// Write the lines of a trail, of one request, person, kind or time.
+    Show(audit_show::Question),
     /// Tell the digest of a call's arguments, as the trail has it.
     Digest(audit_digest::Question),
 }
@@ -148,6 +154,8 @@ pub fn run() -> ExitCode {
         Command::Tools(question) => tools::run(&question),
         Command::Sessions { command: SessionsCommand::Revoke(question) } => sessions::run(&question),
         Command::Keys { command: KeysCommand::Rotate(question) } => keys::run(&question),
+        Command::Backup(question) => backup::run(&question),
+        Command::Audit { command: AuditCommand::Show(question) } => audit_show::run(&question),
         Command::Audit { command: AuditCommand::Verify(question) } => audit_verify::run(&question),
         Command::Audit { command: AuditCommand::Digest(question) } => audit_digest::run(&question),
     };

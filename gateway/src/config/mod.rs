@@ -12,9 +12,9 @@ pub mod names;
 mod resolve;
 mod schema;
 pub mod secret;
+mod sections_alone;
 pub mod settings;
 mod shape;
-mod state_alone;
 
 use std::path::Path;
 
@@ -23,8 +23,8 @@ pub use error::{ConfigError, Fault};
 pub use files::Files;
 pub use schema::json_schema;
 pub use secret::Secret;
+pub use sections_alone::{load_places, load_state};
 pub use settings::Config;
-pub use state_alone::load_state;
 
 /// Reads and validates a configuration file.
 ///

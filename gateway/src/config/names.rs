@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use serde_saphyr::{Location, Spanned};
 
-use super::document::{Certificate, Document, Postgres, State, Text};
+use super::document::{Audit, Certificate, Document, Postgres, State, Text};
 use super::{Environment, Fault};
 
 /// One environment name.
@@ -206,6 +206,16 @@ pub(super) fn apply_to_state(state: &mut State, environment: &Environment) -> Fo
     found
 }
 
+/// The same for `audit` alone.
+pub(super) fn apply_to_audit(audit: &mut Audit, environment: &Environment) -> Found {
+    let mut found = Found::default();
+    let of_database = NAMES.iter().filter(|entry| entry.meaning == Meaning::Database);
+    for entry in of_database.filter(|entry| said(environment, entry.name).is_some()) {
+        database(audit, environment, entry.name, &mut found);
+    }
+    found
+}
+
 /// What a name says, when it is somebody's setting.
 fn said(environment: &Environment, name: &str) -> Option<String> {
     environment.get(name).filter(|value| !is_of_kubernetes(name, value))
@@ -225,7 +235,7 @@ fn take(document: &mut Document, environment: &Environment, entry: &Name, value:
             }
         }
         Meaning::Callback => callback(document, environment, name, value, found),
-        Meaning::Database => database(document, environment, name, found),
+        Meaning::Database => database(&mut document.audit, environment, name, found),
         Meaning::Redis => redis::take(&mut document.state, environment, name, found),
         Meaning::Host | Meaning::Port => listen(document, environment, name, found),
         Meaning::Scopes => {
@@ -351,7 +361,7 @@ fn listen(document: &mut Document, environment: &Environment, name: &str, found:
     document.server.listen = Some(text(literal(&format!("{host}:{port}"))));
 }
 
-fn database(document: &mut Document, environment: &Environment, name: &str, found: &mut Found) {
+fn database(audit: &mut Audit, environment: &Environment, name: &str, found: &mut Found) {
     let part = |name: &str| said(environment, &format!("MREG_POSTGRES_{name}"));
     let (host, user, database) = (part("HOST"), part("USER"), part("DB"));
     let port = part("PORT").unwrap_or_else(|| "5432".to_owned());
@@ -372,10 +382,10 @@ fn database(document: &mut Document, environment: &Environment, name: &str, foun
     let password = part("PASSWORD").map_or_else(String::new, |password| format!(":{}", encoded(&password)));
     let user = encoded(&user);
     let url = format!("postgres://{user}{password}@{host}:{port}/{}", encoded(&database));
-    match &document.audit.postgres {
+    match &audit.postgres {
         Some(Postgres { url: Some(known), .. }) if known.value == url => {}
         Some(_) => found.warnings.push(overruled(name, DATABASE)),
-        None => document.audit.postgres = Some(Postgres { url: Some(text(literal(&url))), url_file: None }),
+        None => audit.postgres = Some(Postgres { url: Some(text(literal(&url))), url_file: None }),
     }
 }
 

@@ -31,6 +31,7 @@ use portcullis_policy::{BackendName, Policy, Setting, Severity};
 use super::document::{self, Document, PolicySource};
 use super::settings::{Config, OAuth, Server, State};
 use super::{ConfigError, Environment, Files, Pair, names};
+use crate::audit::Destination;
 use crate::oauth::Own;
 use values::Resolver;
 
@@ -53,6 +54,24 @@ pub(super) fn resolve_state(
     let state = state::resolve(&mut resolver, &written);
     let (faults, ..) = resolver.finish();
     if faults.is_empty() { Ok(state) } else { Err(ConfigError::new(path, faults)) }
+}
+
+/// Resolves the sections `state` and `audit` and nothing else.
+pub(super) fn resolve_places(
+    (mut state, mut audit): (document::State, document::Audit),
+    path: &Path,
+    environment: &Environment,
+) -> Result<(State, Vec<Destination>), ConfigError> {
+    let mut resolver = Resolver::new(path, environment, Files::default());
+    for names::Found { faults, warnings } in
+        [names::apply_to_state(&mut state, environment), names::apply_to_audit(&mut audit, environment)]
+    {
+        resolver.report(faults, warnings);
+    }
+    let state = state::resolve(&mut resolver, &state);
+    let audit = audit::resolve(&mut resolver, &audit, &state.directory);
+    let (faults, ..) = resolver.finish();
+    if faults.is_empty() { Ok((state, audit.destinations)) } else { Err(ConfigError::new(path, faults)) }
 }
 
 /// Resolves a document; `path` is the file it came from, and `files` what was read so far.

@@ -3,10 +3,12 @@
 //! Sinks are opened and used on the writer's thread only, so they may wait for their disk or server as they like.
 
 mod file;
+mod kept;
 mod otlp;
 mod postgres;
 mod rows;
 mod sqlite;
+mod table;
 
 use std::fmt::Debug;
 use std::io;
@@ -14,6 +16,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use file::Rotation;
+pub use kept::{Bounds, Kept};
 pub use otlp::Collector;
 pub use rows::Rows;
 

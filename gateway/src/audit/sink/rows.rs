@@ -9,21 +9,31 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Deserialize;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteRow};
+use sqlx::sqlite::SqliteRow;
 use sqlx::{Connection, Row, SqliteConnection};
 use tokio::runtime::Runtime;
 
 use super::super::chain::Line;
+use super::kept::Bounds;
 use super::{runtime, wait};
+use crate::sqlite::Reading;
 
+/// Whatever the columns say: every row is read.
 const PAGE: &str =
     "SELECT id, instance, number, time, type, request_id, line FROM audit WHERE id > ? ORDER BY id LIMIT 512";
+const PAGE_WITHIN: &str = "SELECT id, instance, number, time, type, request_id, line FROM audit \
+    WHERE id > ? AND time >= ? AND time <= ? ORDER BY id LIMIT 512";
+/// By the index of the column, for whoever looks for a request is in a hurry.
+const PAGE_OF_REQUEST: &str = "SELECT id, instance, number, time, type, request_id, line FROM audit \
+    WHERE id > ? AND time >= ? AND time <= ? AND request_id = ? ORDER BY id LIMIT 512";
 
 /// The lines of a database, oldest first, each with a line break. It is not changed.
 #[derive(Debug)]
 pub struct Rows {
     runtime: Runtime,
     connection: SqliteConnection,
+    reading: Reading,
+    bounds: Option<Bounds>,
     /// The last row that was read.
     last: i64,
     page: Cursor<Vec<u8>>,
@@ -38,11 +48,25 @@ impl Rows {
     ///
     /// Returns an error when it cannot be opened.
     pub fn open(path: &Path) -> io::Result<Self> {
+        Self::new(path, None)
+    }
+
+    /// As [`Rows::open`], of what is within these bounds by the columns.
+    pub(super) fn open_within(path: &Path, bounds: Bounds) -> io::Result<Self> {
+        Self::new(path, Some(bounds))
+    }
+
+    fn new(path: &Path, bounds: Option<Bounds>) -> io::Result<Self> {
         let runtime = runtime()?;
-        let options = SqliteConnectOptions::new().filename(path).read_only(true);
-        let connection = wait(&runtime, SqliteConnection::connect_with(&options))?;
+        let reading = Reading::of(path)?;
+        let connection = wait(&runtime, SqliteConnection::connect_with(&reading.options))?;
         let (page, differing) = (Cursor::new(Vec::new()), Arc::default());
-        Ok(Self { runtime, connection, last: i64::MIN, page, is_ended: false, differing })
+        Ok(Self { runtime, connection, reading, bounds, last: i64::MIN, page, is_ended: false, differing })
+    }
+
+    /// Whether it lies there without its log: nobody has it open, or it is a copy that lacks the newest lines.
+    pub(super) fn is_without_log(&self) -> bool {
+        self.reading.is_without_log()
     }
 
     /// How many rows, of those read so far, have columns that say something else than their line.
@@ -52,8 +76,15 @@ impl Rows {
     }
 
     fn turn(&mut self) -> io::Result<()> {
-        let query = sqlx::query(PAGE).bind(self.last);
-        let rows = wait(&self.runtime, query.fetch_all(&mut self.connection))?;
+        let query = match &self.bounds {
+            None => sqlx::query(PAGE).bind(self.last),
+            Some(Bounds { request_id: None, from, to }) => sqlx::query(PAGE_WITHIN).bind(self.last).bind(from).bind(to),
+            Some(Bounds { request_id: Some(id), from, to }) => {
+                sqlx::query(PAGE_OF_REQUEST).bind(self.last).bind(from).bind(to).bind(id)
+            }
+        };
+        // However long it takes: what is looked for may be rare, and the trail long.
+        let rows = self.runtime.block_on(query.fetch_all(&mut self.connection)).map_err(readable)?;
         let mut page = Vec::new();
         for row in &rows {
             self.last = row.try_get("id").map_err(io::Error::other)?;
@@ -65,6 +96,9 @@ impl Rows {
             }
         }
         self.is_ended = rows.is_empty();
+        if self.is_ended {
+            self.reading.check()?;
+        }
         self.page = Cursor::new(page);
         Ok(())
     }
@@ -80,6 +114,17 @@ impl Read for Rows {
             self.turn()?;
         }
     }
+}
+
+/// What a copy without its log says is that there is no table.
+fn readable(error: sqlx::Error) -> io::Error {
+    if error.to_string().contains("no such table") {
+        return io::Error::other(
+            "there is no trail in it; a copy by `cp` while a gateway runs lacks what is in its `-wal`, which may be all: copy by \
+             `portcullis backup`",
+        );
+    }
+    io::Error::other(error)
 }
 
 /// Whether the columns of a row are those that its line was written with; of what is no line nothing is said.
