@@ -199,6 +199,19 @@ fn a_pods_own_token_can_stand_in_for_the_secret() {
         assert!(mounts.iter().any(|mount| mount.mount_path == "/run/secrets/entra"));
     }
     let config = chart(&["--set", "workloadIdentity.enabled=true"]);
+    let optional = |objects: &Objects| {
+        let mut secrets =
+            pod(objects.deployment("portcullis")).volumes.iter().flatten().filter_map(|it| it.secret.clone());
+        secrets.next().unwrap().optional
+    };
+    // A pod whose secret is not there, and not optional, never starts.
+    let alone = rendered::without_secret("single");
+    assert!(alone.secrets.is_empty() && optional(&alone) == Some(true) && optional(&config) == Some(true));
+    assert_ne!(optional(&single(&[])), Some(true), "the control");
+    assert!(alone.config().contains("federated_token_file") && !alone.config().contains("client_secret_file"));
+    let fleet = rendered::without_secret("fleet");
+    let kept: Vec<&str> = fleet.secrets[0].data.as_ref().unwrap().keys().map(String::as_str).collect();
+    assert_eq!((kept, optional(&fleet)), (vec!["audit-url", "redis-url", "seal-key"], Some(true)));
     assert!(config.config().contains("federated_token_file: /run/secrets/entra/token"));
     assert!(!config.config().contains("client_secret_file"));
 }

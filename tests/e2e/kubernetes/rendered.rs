@@ -28,6 +28,8 @@ pub fn all() -> Vec<(&'static str, Objects)> {
     vec![
         ("overlays/single", single(&[])),
         ("overlays/single with both components", single(&["workload-identity", "ingress"])),
+        ("overlays/single without a secret", without_secret("single")),
+        ("overlays/fleet without a secret of Entra's", without_secret("fleet")),
         ("overlays/fleet", fleet()),
         ("overlays/fleet with both components", overlay("fleet", &["workload-identity", "ingress"])),
         ("chart", chart(&[])),
@@ -57,6 +59,25 @@ pub fn another_policy() -> tempfile::NamedTempFile {
 /// One pod, with these components.
 pub fn single(components: &[&str]) -> Objects {
     overlay("single", components)
+}
+
+/// An overlay whose pods have a token in place of Entra's secret, changed as the head of the component says.
+pub fn without_secret(name: &str) -> Objects {
+    overlay_with(name, &["workload-identity"], |directory| {
+        std::fs::remove_file(directory.join("client-secret")).unwrap();
+        for (file, from, to) in [
+            ("kustomization.yaml", "secretGenerator:\n  - name: portcullis-secrets\n    files: [client-secret]\n", ""),
+            ("kustomization.yaml", "files: [client-secret, ", "files: ["),
+            (
+                "gateway.yaml",
+                "client_secret_file: ${SECRETS:-/run/secrets/portcullis}/client-secret",
+                "federated_token_file: ${TOKEN:-/run/secrets/entra/token}",
+            ),
+        ] {
+            let text = std::fs::read_to_string(directory.join(file)).unwrap();
+            std::fs::write(directory.join(file), text.replace(from, to)).unwrap();
+        }
+    })
 }
 
 /// Several pods.
