@@ -59,13 +59,13 @@ impl Reading {
     }
 }
 
-/// Whether a file is a database.
+/// Whether a file is a database. A pipe is none, and is not read to find out.
 ///
 /// # Errors
 ///
 /// Returns an error when it cannot be read.
 pub(crate) fn is_database(path: &Path) -> io::Result<bool> {
-    Ok(header(path)?.starts_with(MAGIC))
+    Ok(std::fs::metadata(path)?.is_file() && header(path)?.starts_with(MAGIC))
 }
 
 /// The file beside a database that has what was written to it last.

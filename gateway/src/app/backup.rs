@@ -40,8 +40,9 @@ pub(crate) async fn backup(state: &State, trail: &[Destination], into: &Path) ->
             "nothing of it is in a SQLite database; Redis and PostgreSQL have ways of their own to be backed up",
         ));
     }
+    let wanted = size(&copies)? + RESERVE;
     DirBuilder::new().recursive(true).mode(0o700).create(into)?;
-    room(&copies, into)?;
+    room(wanted, into)?;
     let mut placed = Vec::new();
     let done = fill(&copies, &mut placed).await.and_then(|()| File::open(into)?.sync_all());
     if let Err(error) = done {
@@ -66,14 +67,19 @@ async fn fill(copies: &[Copy], placed: &mut Vec<PathBuf>) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether the copies have room: a disk that a backup has filled stops the gateway that writes to it.
-fn room(copies: &[Copy], into: &Path) -> io::Result<()> {
-    let mut wanted = RESERVE;
+/// Bytes that the copies have at most.
+fn size(copies: &[Copy]) -> io::Result<u64> {
+    let mut size = 0;
     for Copy { from, .. } in copies {
         let missing = |error| io::Error::new(io::Error::kind(&error), format!("`{}`: {error}", from.display()));
-        wanted += std::fs::metadata(from).map_err(missing)?.len();
-        wanted += std::fs::metadata(sqlite::log_of(from)).map_or(0, |log| log.len());
+        size += std::fs::metadata(from).map_err(missing)?.len();
+        size += std::fs::metadata(sqlite::log_of(from)).map_or(0, |log| log.len());
     }
+    Ok(size)
+}
+
+/// Whether there is room for so much: a disk that a backup has filled stops the gateway that writes to it.
+fn room(wanted: u64, into: &Path) -> io::Result<()> {
     let disk = rustix::fs::statvfs(into)?;
     let free = disk.f_bavail.saturating_mul(disk.f_frsize);
     if free < wanted {
