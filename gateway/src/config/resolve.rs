@@ -15,6 +15,7 @@ mod entra;
 mod imports;
 mod limits;
 mod listeners;
+mod places;
 mod revocation;
 mod state;
 mod tls;

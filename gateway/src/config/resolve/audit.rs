@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use super::MIB;
 use super::values::Resolver;
+use super::{MIB, places};
 use crate::audit::{Collector, Destination, Format, OnFailure, Rotation};
 use crate::config::Secret;
 use crate::config::document::{self, Text};
@@ -29,7 +29,8 @@ pub(super) fn resolve(resolver: &mut Resolver<'_>, written: &document::Audit, st
     } else if written.sqlite.is_none() && written.retention.is_some() {
         resolver.fault(written.retention.as_ref(), "`retention` is for `audit.sqlite`; a file has `rotate` and `keep`");
     }
-    let keeps = destinations.iter().any(|to| !matches!(to, Destination::Stdout(_) | Destination::Otlp(_)));
+    places::check(resolver, written, &destinations, state);
+    let keeps = destinations.iter().any(places::is_on_a_disk);
     let durable = match one_of(resolver, written.durability.as_ref(), "durability", &["queue", "fsync"]) {
         1 if !keeps => {
             resolver.fault(
@@ -56,6 +57,8 @@ fn keeps_native_lines(destination: &Destination) -> bool {
 }
 
 fn lines(resolver: &mut Resolver<'_>, written: &document::Audit, format: Format) -> Option<Destination> {
+    let is_file = written.path.as_ref().is_some_and(|path| path.value != "-");
+    places::check_rotation(resolver, written, is_file);
     let rotation = written.rotate.as_ref().map(|rotate| Rotation {
         bytes: resolver.size(Some(rotate), MIB, MIB..=1024 * 1024 * MIB) as u64,
         keep: resolver.size(written.keep.as_ref(), 10, 0..=1000),
@@ -202,6 +205,17 @@ mod tests {
             ("{ postgres: { url: 'mysql://h' } }", "postgres://"),
             ("{ otlp: { endpoint: 'grpc://h' } }", "over HTTP"),
             ("{ path: a, retention: 90d }", "rotate"),
+            ("{ path: /dev/stdout, durability: fsync }", "audit.sqlite"),
+            ("{ path: a, keep: 3 }", "write `rotate`"),
+            ("{ path: '-', rotate: 1048576 }", "`rotate` and `keep` are for a file"),
+            ("{ path: '-', keep: 3 }", "`rotate` and `keep` are for a file"),
+            ("{ rotate: 1048576 }", "`rotate` and `keep` are for a file"),
+            ("{ path: a, sqlite: ./a }", "is named twice"),
+            ("{ path: s/audit.db, format: ocsf }", "is named twice"),
+            ("{ path: s/portcullis.db }", "the gateway's own"),
+            ("{ sqlite: s/portcullis.db }", "the gateway's own"),
+            ("{ path: s/../s/seal.key }", "the gateway's own"),
+            ("{ path: s/portcullis.db-wal }", "the gateway's own"),
             ("{ sqlite: a, retention: 1h }", "90d"),
             ("{ arguments: { redact: [password] } }", "`/password`"),
             ("{ arguments: { digest: false, values_of: [read] } }", "digest: false"),
@@ -210,5 +224,13 @@ mod tests {
             assert!(fault.contains(word), "{section}: {fault}");
         }
         assert!(audit("{ sqlite: a, durability: fsync, on_failure: continue, arguments: { values_of: [read], redact: [/password] } }").is_ok());
+        for fine in [
+            "{ path: a, rotate: 1048576, keep: 3, sqlite: b, durability: fsync }",
+            "{ path: s/audit.jsonl, rotate: 1048576 }",
+            "{ path: portcullis.db }",
+            "{ sqlite: s/audit.db }",
+        ] {
+            assert!(audit(fine).is_ok(), "{fine}: {:?}", audit(fine));
+        }
     }
 }
