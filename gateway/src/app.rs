@@ -38,7 +38,9 @@ use reload::Reloader;
 pub use reload::Source;
 use running::Running;
 use shutdown::{Signals, drained};
-pub(crate) use state::{existing as existing_store, existing_and_sealer as existing_store_and_sealer};
+pub(crate) use state::{
+    existing as existing_store, existing_and_sealer as existing_store_and_sealer, name as store_name,
+};
 
 use crate::admin::Admin;
 use crate::audit::NotClosed;

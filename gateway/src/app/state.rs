@@ -24,6 +24,16 @@ pub(super) async fn open(state: &State) -> Result<(Arc<dyn Store>, Sealer), Star
     Ok((store, sealer))
 }
 
+/// The store in words, for whoever has asked a command to do something in it: it may be another one than they mean.
+pub(crate) fn name(state: &State) -> String {
+    let Some(redis) = &state.redis else { return format!("`{}`", state.directory.join(DATABASE).display()) };
+    let hosts = redis.urls.iter().filter_map(|url| {
+        let url = url::Url::parse(url.expose()).ok()?;
+        Some(format!("{}:{}", url.host_str()?, url.port().unwrap_or(6379)))
+    });
+    format!("Redis at {}, under `{}`", hosts.collect::<Vec<_>>().join(", "), redis.prefix)
+}
+
 /// The store of a gateway that has run before: for commands, which never make one.
 ///
 /// # Errors
@@ -83,7 +93,27 @@ pub(super) async fn kept(
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+
+    #[test]
+    fn a_store_is_named_without_its_password() {
+        let directory = Path::new("s").to_owned();
+        let mut state = State { directory, redis: None, seal_keys: Vec::new() };
+        assert_eq!(name(&state), "`s/portcullis.db`");
+        state.redis = Some(crate::store::RedisSettings {
+            urls: vec![crate::config::Secret::new("rediss://u:secret@redis.data:6380/0")],
+            kind: crate::store::RedisKind::Single,
+            username: None,
+            password: None,
+            ca_file: None,
+            prefix: "portcullis".to_owned(),
+            wait_replicas: 0,
+            connections: 1,
+        });
+        assert_eq!(name(&state), "Redis at redis.data:6380, under `portcullis`");
+    }
 
     #[tokio::test]
     async fn a_gateway_that_lost_its_key_does_not_start_and_its_sessions_can_be_ended() {

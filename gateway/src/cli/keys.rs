@@ -26,6 +26,7 @@ pub(super) fn run(question: &Question) -> Result<Answer, String> {
     let state = config::load_state(&question.config, &Environment::process()).map_err(|faults| faults.to_string())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| error.to_string())?;
+    let of = app::store_name(&state);
     let told = runtime.block_on(async {
         let opened = app::existing_store_and_sealer(&state).await;
         let (store, sealer) = opened.map_err(|error| error.to_string())?;
@@ -35,11 +36,12 @@ pub(super) fn run(question: &Question) -> Result<Answer, String> {
         if !question.at_once {
             let minutes = app::KEY_LEAD.as_secs() / 60;
             return Ok(format!(
-                "the next keys are published, and sign {minutes} minutes later; what the present ones signed stays good"
+                "the next keys are published from {of}, and sign {minutes} minutes later; what the present ones signed stays \
+                 good"
             ));
         }
         let ended = store.revoke(&Whose::Everybody, now).await.map_err(|error| error.to_string())?;
-        Ok::<_, String>(format!("new keys sign from now on; {ended} grant(s) ended, and everybody signs in anew"))
+        Ok::<_, String>(format!("new keys of {of} sign from now on; {ended} grant(s) ended, and everybody signs in anew"))
     });
     Ok(Answer::Yes(told?))
 }

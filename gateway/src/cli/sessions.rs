@@ -56,7 +56,10 @@ pub(super) fn run(question: &Question) -> Result<Answer, String> {
         let store = app::existing_store(&state).await.map_err(|error| error.to_string())?;
         store.revoke(&whose, SystemClock.now()).await.map_err(|error| error.to_string())
     });
-    Ok(Answer::Yes(format!("{} grant(s) ended; running gateways refuse their tokens within a second", ended?)))
+    let (ended, store) = (ended?, app::store_name(&state));
+    Ok(Answer::Yes(format!(
+        "{ended} grant(s) ended in {store}; gateways that run on it refuse their tokens within a second"
+    )))
 }
 
 fn user(text: &str) -> Result<Whose, String> {
