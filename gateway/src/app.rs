@@ -87,6 +87,9 @@ pub struct Options {
 /// Returns a [`StartError`] when a part cannot be made.
 pub fn run(config: Config, source: Source, options: Options) -> Result<Result<(), NotClosed>, StartError> {
     let addresses = [config.server.listen, config.server.admin_listen];
+    if options.upgrade {
+        addresses::taken(&addresses)?;
+    }
     // One runtime for what is not a request: the store, key sets, sweeping. It lives as long as the process.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.map_err(start("the runtime"))?;
@@ -105,7 +108,9 @@ pub fn run(config: Config, source: Source, options: Options) -> Result<Result<()
     runtime.spawn(reloader.watch()?);
     runtime.spawn(Arc::clone(&reloader).follow_keys());
     runtime.spawn(Arc::clone(&certificates).watch_forever());
-    if !options.upgrade {
+    if options.upgrade {
+        tracing::info!("the sockets of the gateway that runs are waited for, for five seconds; send it SIGQUIT now");
+    } else {
         runtime.block_on(addresses::free(&addresses))?;
     }
     let server = server(&config, &running, (reloader, certificates), options)?;

@@ -27,6 +27,23 @@ pub(super) async fn free(addresses: &[SocketAddr]) -> Result<(), StartError> {
     Ok(())
 }
 
+/// Whether somebody listens on all of them, from whom the sockets can be taken over. Known before anything is opened: a server
+/// that waits for them in vain ends the process on the spot.
+///
+/// # Errors
+///
+/// Returns a [`StartError`] that names the first on which nobody does.
+pub(super) fn taken(addresses: &[SocketAddr]) -> Result<(), StartError> {
+    for address in addresses {
+        if TcpListener::bind(address).is_ok() {
+            let what =
+                format!("nothing listens on `{address}` whose sockets could be taken over; start without `--upgrade`");
+            return Err(start("--upgrade")(what));
+        }
+    }
+    Ok(())
+}
+
 async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
     let mut turn = 0;
     loop {
@@ -52,6 +69,15 @@ mod tests {
 
     fn port() -> u16 {
         TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    }
+
+    #[test]
+    fn where_nobody_listens_there_is_nothing_to_take_over() {
+        let (one, other) = (TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
+        let both = [one.local_addr().unwrap(), other.local_addr().unwrap()];
+        assert!(taken(&both).is_ok(), "the control");
+        drop(other);
+        assert!(taken(&both).unwrap_err().to_string().contains("without `--upgrade`"));
     }
 
     #[tokio::test(start_paused = true)]
