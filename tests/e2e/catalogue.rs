@@ -230,6 +230,7 @@ async fn a_new_tool_that_only_a_star_matches_does_not_exist_until_it_is_approved
             r#"portcullis_catalogue_tools{backend="weather",state="quarantined"} 1"#,
             r#"portcullis_decisions_total{backend="weather",decision="deny",reason="drift"} 1"#,
             r#"portcullis_catalogue_age_seconds{backend="weather"}"#,
+            r#"portcullis_catalogue_refresh_seconds{backend="weather"}"#,
         ] {
             assert!(metrics.contains(series), "{series} is not in {metrics}");
         }
@@ -529,7 +530,11 @@ async fn what_is_not_kept_any_more_is_in_no_series() {
     });
     world.until_metric(applied).await;
     let metrics = world.probe("/metrics").await;
-    for gauge in ["\nportcullis_catalogue_tools{", "\nportcullis_catalogue_age_seconds{"] {
+    for gauge in [
+        "\nportcullis_catalogue_tools{",
+        "\nportcullis_catalogue_age_seconds{",
+        "\nportcullis_catalogue_refresh_seconds{",
+    ] {
         assert!(!metrics.contains(gauge), "an alert on it would never end: {metrics}");
     }
     // What was counted stays counted.

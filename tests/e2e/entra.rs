@@ -333,6 +333,14 @@ async fn a_certificate_is_a_credential_as_long_as_the_registration_has_it() {
         .await;
     let flow = Flow::register(&world).await;
     assert!(works(&world, &flow.tokens(&flow.code("rita").await).await).await);
+    // It is good for two days, and operators see when it ends.
+    world.until_metric("portcullis_entra_certificate_lifetime_seconds 172800").await;
+    let metrics = world.probe("/metrics").await;
+    let ends =
+        metrics.lines().find_map(|line| line.strip_prefix("portcullis_entra_certificate_expiry_timestamp_seconds "));
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let left = ends.unwrap().parse::<u64>().unwrap() - now;
+    assert!((172_800 - 600..=172_800).contains(&left), "{left}");
     put("other");
     assert_eq!(outcome(&flow, "rita", None).await.unwrap_err().0, "server_error");
     let said = world.gateway.said();

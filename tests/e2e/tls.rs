@@ -187,6 +187,8 @@ async fn a_renewed_certificate_counts_for_new_connections_and_a_bad_one_never() 
         let ends = line.strip_prefix("portcullis_tls_certificate_expiry_timestamp_seconds ");
         ends.is_some_and(|ends| ends.parse::<f64>().unwrap() > 1.9e9)
     }));
+    let lifetime = metrics.lines().find_map(|line| line.strip_prefix("portcullis_tls_certificate_lifetime_seconds "));
+    assert!(lifetime.is_some_and(|lifetime| lifetime.parse::<f64>().unwrap() > 86_400.0), "{metrics}");
     assert_eq!(world.probe("/readyz").await, "ready\n");
 
     // Refused for how it lies there; the rest of the configuration goes on changing, and the same bytes are taken later.

@@ -268,7 +268,8 @@ impl Catalogues {
             let of_this = told.iter().filter(|((backend, _), _)| backend == name).map(|(_, drift)| drift);
             let (quarantined, drifted) = count(of_this);
             let (age, failures, lock_refused) = (keeper.age(), keeper.failures(), known.lock_fault.is_some());
-            let figures = Figures { age, listed, quarantined, drifted, failures, lock_refused };
+            let refresh = keeper.every();
+            let figures = Figures { age, refresh, listed, quarantined, drifted, failures, lock_refused };
             metrics.catalogue.observe(name.as_ref(), &figures);
         }
     }

@@ -48,7 +48,7 @@ impl Certificates {
         let seen = Files::of(seen);
         let open = |files| Live::open(files, clock.now()).map(Arc::new).map_err(start("`server.tls`"));
         let live = files.map(open).transpose()?;
-        metrics.configuration.certificate_ends(live.as_ref().map_or(0, |live| live.ends()));
+        metrics.configuration.certificate_is_valid(live.as_ref().map_or((0, 0), |live| live.validity()));
         let auditor = Arc::clone(&lasting.auditor);
         Ok(Self { live, seen, auditor, metrics, clock, fault: Mutex::default() })
     }
@@ -92,7 +92,7 @@ impl Certificates {
         self.metrics.configuration.certificate_reloaded(outcome.is_ok());
         match &outcome {
             Ok(()) => {
-                self.metrics.configuration.certificate_ends(live.ends());
+                self.metrics.configuration.certificate_is_valid(live.validity());
                 tracing::info!(ends = live.ends(), "the certificate is read anew");
             }
             Err(error) => tracing::error!(%error, "the certificate is refused; the one before stays"),

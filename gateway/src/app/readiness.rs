@@ -12,9 +12,11 @@ use super::revocations::NOTABLE;
 use super::running::Running;
 use crate::admin::Readiness;
 use crate::backend::Replicas;
+use crate::config::settings::Credential;
 use crate::jose::key_set::KeySet;
 use crate::metrics::{KeySetFigures, Metrics};
 use crate::proxy::Stage;
+use crate::tls;
 
 /// A listener on this machine answers at once or not at all.
 const PROBE: Duration = Duration::from_millis(200);
@@ -113,7 +115,23 @@ impl Readiness for Ready {
         }
         metrics.trail.observe(lasting.auditor.waiting());
         self.disks.observe(metrics);
+        if let Some(config) = self.reloader.config() {
+            observe_credential(metrics, &config.entra.credential);
+        }
         metrics.observe_log(self.lost_lines.load(Ordering::Relaxed));
+    }
+}
+
+/// When the gateway's own certificate at the identity provider ends, after which nobody can sign in. It is renewed by its file.
+fn observe_credential(metrics: &Metrics, credential: &Credential) {
+    match credential {
+        // One that cannot be read now leaves the last good one in use.
+        Credential::Certificate { certificate_file, .. } => {
+            if let Some(validity) = tls::validity_of(certificate_file) {
+                metrics.configuration.credential_is_valid(validity);
+            }
+        }
+        Credential::Secret(_) | Credential::FederatedToken(_) => metrics.configuration.credential_is_valid((0, 0)),
     }
 }
 

@@ -82,6 +82,11 @@ impl Reloader {
         Self { running, source, current: Mutex::new(current), fault: Mutex::default() }
     }
 
+    /// The configuration that counts; nothing while it is being changed.
+    pub(super) fn config(&self) -> Option<Arc<Config>> {
+        self.current.try_lock().ok().map(|current| Arc::clone(&current.config))
+    }
+
     /// Why what is on the disk is not what runs, in words for the operator.
     pub(super) fn fault(&self) -> Option<String> {
         lock(&self.fault).clone()

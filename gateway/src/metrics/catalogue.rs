@@ -13,6 +13,7 @@ const CHANGES: [&str; 4] = ["new", "changed", "gone", "settled"];
 #[derive(Debug)]
 pub struct Catalogue {
     age: IntGaugeVec,
+    refresh: IntGaugeVec,
     tools: IntGaugeVec,
     failures: IntCounterVec,
     lock_refused: IntGaugeVec,
@@ -24,6 +25,8 @@ pub struct Catalogue {
 pub struct Figures {
     /// How old its catalogue is.
     pub age: Option<Duration>,
+    /// How often it is read at least.
+    pub refresh: Duration,
     /// Tools that it lists.
     pub listed: usize,
     /// Tools that do not exist for callers until they are approved.
@@ -42,6 +45,11 @@ impl Catalogue {
             age: registrar.gauges(
                 "portcullis_catalogue_age_seconds",
                 "Age of a backend's catalogue; absent until the first, and for backends that need none.",
+                &["backend"],
+            )?,
+            refresh: registrar.gauges(
+                "portcullis_catalogue_refresh_seconds",
+                "How often it is read at least (`catalogue_refresh`).",
                 &["backend"],
             )?,
             tools: registrar.gauges(
@@ -70,6 +78,7 @@ impl Catalogue {
     /// Takes what is known away: backends that are gone, or keep no catalogue any more, have no series.
     pub fn forget(&self) {
         self.age.reset();
+        self.refresh.reset();
         self.tools.reset();
         self.lock_refused.reset();
     }
@@ -79,6 +88,7 @@ impl Catalogue {
         if let Some(age) = figures.age {
             self.age.with_label_values(&[backend]).set(whole(age.as_secs()));
         }
+        self.refresh.with_label_values(&[backend]).set(whole(figures.refresh.as_secs()));
         let states = [("listed", figures.listed), ("quarantined", figures.quarantined), ("drifted", figures.drifted)];
         for (state, number) in states {
             self.tools.with_label_values(&[backend, state]).set(whole(number));

@@ -15,6 +15,9 @@ pub struct Configuration {
     certificates: IntCounterVec,
     certificate_refused: IntGauge,
     certificate_expiry: IntGauge,
+    certificate_lifetime: IntGauge,
+    credential_expiry: IntGauge,
+    credential_lifetime: IntGauge,
 }
 
 impl Configuration {
@@ -52,6 +55,19 @@ impl Configuration {
                 "portcullis_tls_certificate_expiry_timestamp_seconds",
                 "When the certificate that counts ends, in seconds since the Unix epoch; 0 without TLS.",
             )?,
+            certificate_lifetime: registrar.gauge(
+                "portcullis_tls_certificate_lifetime_seconds",
+                "How long it is valid in all; 0 without TLS.",
+            )?,
+            credential_expiry: registrar.gauge(
+                "portcullis_entra_certificate_expiry_timestamp_seconds",
+                "When the certificate ends by which the gateway signs in at the identity provider, in seconds since the Unix \
+                 epoch; 0 where it has a secret or a platform's token.",
+            )?,
+            credential_lifetime: registrar.gauge(
+                "portcullis_entra_certificate_lifetime_seconds",
+                "How long it is valid in all; 0 where it has a secret or a platform's token.",
+            )?,
         };
         series.build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         for result in ["applied", "refused"] {
@@ -80,9 +96,16 @@ impl Configuration {
         self.certificate_refused.set(i64::from(!applied));
     }
 
-    /// The certificate that counts ends then (seconds since the Unix epoch).
-    pub fn certificate_ends(&self, at: i64) {
-        self.certificate_expiry.set(at);
+    /// The certificate that counts is valid from then to then (seconds since the Unix epoch).
+    pub fn certificate_is_valid(&self, (from, until): (i64, i64)) {
+        self.certificate_expiry.set(until);
+        self.certificate_lifetime.set(until.saturating_sub(from));
+    }
+
+    /// The same of the gateway's own at the identity provider; zeros where it has none.
+    pub fn credential_is_valid(&self, (from, until): (i64, i64)) {
+        self.credential_expiry.set(until);
+        self.credential_lifetime.set(until.saturating_sub(from));
     }
 }
 

@@ -7,7 +7,7 @@
 mod certificate;
 pub mod dev;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -81,7 +81,9 @@ pub struct Setting {
     config: Arc<ServerConfig>,
     /// The SHA-256 of the certificate, in hexadecimal with colons.
     pub fingerprint: String,
-    /// When the certificate ends, in seconds since the Unix epoch.
+    /// From when the certificate is valid, in seconds since the Unix epoch.
+    pub begins: i64,
+    /// When it ends.
     pub ends: i64,
 }
 
@@ -119,6 +121,13 @@ impl Live {
     #[must_use]
     pub fn ends(&self) -> i64 {
         self.setting.load().ends
+    }
+
+    /// From when to when it is valid.
+    #[must_use]
+    pub fn validity(&self) -> (i64, i64) {
+        let setting = self.setting.load();
+        (setting.begins, setting.ends)
     }
 
     /// The SHA-256 of the certificate, in hexadecimal with colons.
@@ -179,22 +188,29 @@ pub fn load(files: &Files, now: Timestamp) -> Result<Setting, TlsError> {
     };
     let mut config = builder.with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(pair)));
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Setting { config: Arc::new(config), fingerprint, ends: until })
+    Ok(Setting { config: Arc::new(config), fingerprint, begins: from, ends: until })
+}
+
+/// From when to when the first certificate of a PEM file is valid, in seconds since the Unix epoch; nothing where none can be
+/// read.
+#[must_use]
+pub fn validity_of(file: &Path) -> Option<(i64, i64)> {
+    certificate::validity(certificates(file).ok()?.first()?)
 }
 
 fn is_mismatch(error: &rustls::Error) -> bool {
     matches!(error, rustls::Error::InconsistentKeys(_))
 }
 
-fn certificates(path: &PathBuf) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let unreadable = |why: String| TlsError::Unreadable { path: path.clone(), what: "certificate", why };
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let unreadable = |why: String| TlsError::Unreadable { path: path.to_owned(), what: "certificate", why };
     let found = CertificateDer::pem_file_iter(path).map_err(|why| unreadable(why.to_string()))?;
     let found = found.collect::<Result<Vec<_>, _>>().map_err(|why| unreadable(why.to_string()))?;
     if found.is_empty() { Err(unreadable("there is none in it".to_owned())) } else { Ok(found) }
 }
 
 fn clients(path: &PathBuf) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
-    let unreadable = |why: String| TlsError::Unreadable { path: path.clone(), what: "certificate authority", why };
+    let unreadable = |why: String| TlsError::Unreadable { path: path.to_owned(), what: "certificate authority", why };
     let mut roots = RootCertStore::empty();
     for authority in certificates(path)? {
         roots.add(authority).map_err(|why| unreadable(why.to_string()))?;

@@ -150,6 +150,12 @@ impl Keeper {
         self.lock().read_at.map(|at| self.clock.now().since(at))
     }
 
+    /// How often it is read at least.
+    #[must_use]
+    pub fn every(&self) -> Duration {
+        self.every
+    }
+
     /// How many fetches have failed since the start.
     #[must_use]
     pub fn failures(&self) -> u64 {
