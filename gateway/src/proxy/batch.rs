@@ -55,7 +55,7 @@ impl Visit<'_> {
                     answers.push((rejection.response(self.mount).into_body(), self.door.budgets.answer_body()));
                 }
                 Err(Failure::Rejected(_)) => {}
-                Err(Failure::Gone) => return Err(Failure::Gone),
+                Err(Failure::Gone | Failure::Outdated) => return Err(Failure::Gone),
             }
         }
         // The batch as a whole ends with the first thing that went wrong in it.
@@ -84,14 +84,17 @@ impl Visit<'_> {
         session: &Session,
     ) -> Result<Option<(Bytes, Held)>, Failure> {
         // What the policy of the batch's beginning opens is no reason to go on for as long as the batch takes.
+        let (id, method) = (message.id().cloned(), message.method().map_or("response", Method::as_str));
+        let over = || Rejection::Over { id: id.clone(), end: End::News };
         if self.door.is_over(&self.mount.name) {
-            let method = message.method().map_or("response", Method::as_str);
-            let rejection = Rejection::Over { id: message.id().cloned(), end: End::News };
-            return Err(self.refuse(Some(identity), method, rejection));
+            return Err(self.refuse(Some(identity), method, over()));
         }
-        let Some((permitted, answer)) = self.send(exchange, identity, message, session).await? else {
-            return Ok(None);
+        let sent = match self.send(exchange, identity, message, session).await {
+            // Of those before it something may have been carried out: the batch does not begin anew.
+            Err(Failure::Outdated) => return Err(self.refuse(Some(identity), method, over())),
+            sent => sent?,
         };
+        let Some((permitted, answer)) = sent else { return Ok(None) };
         let reader = Reader::of_message((self.door, self.mount), permitted.act(), identity, session);
         let reader = reader.answered_by(answer.upstream());
         let ended = End::of(self.door, self.mount, &reader, End::expiry(self.door, identity));

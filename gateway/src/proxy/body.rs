@@ -44,6 +44,15 @@ pub enum BodyFault {
     Ended,
 }
 
+impl From<Spent> for BodyFault {
+    fn from(spent: Spent) -> Self {
+        match spent {
+            Spent::Everybodys => Self::NoRoom,
+            Spent::Their => Self::OverShare,
+        }
+    }
+}
+
 /// Reads the whole body within `deadline`. Room is taken as it comes, since who only declares a body sends nothing; for
 /// all of a declared length once more has come than a small body has, so that who is let in can finish.
 pub(super) async fn read(
@@ -83,10 +92,7 @@ async fn collect(
             return Err(BodyFault::TooLarge);
         }
         let wanted = if total > SMALL_BODY { total.max(length.unwrap_or_default()) } else { total };
-        room.resize(wanted).map_err(|spent| match spent {
-            Spent::Everybodys => BodyFault::NoRoom,
-            Spent::Their => BodyFault::OverShare,
-        })?;
+        room.resize(wanted)?;
         match (only.take(), all.is_empty()) {
             (None, true) => only = Some(piece),
             (first, _) => {

@@ -1,6 +1,7 @@
-//! The door that counts now. A request takes it once, at its start, and goes all its way through that one: policy,
-//! backends and limits of one configuration, never a mix. What was open under a door before is told when its time is
-//! over; and what still comes in answer to a request goes by the rules of the door that counts by then.
+//! The door that counts now. A request goes all its way through one: policy, backends and limits of one configuration,
+//! never a mix. Where another counts by the time that its body has come, or its place at the backend, it begins anew at
+//! that one, with the body that is there. What was open under a door before is told when its time is over; and what
+//! still comes in answer to a request goes by the rules of the door that counts by then.
 
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -9,10 +10,11 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use portcullis_policy::BackendName;
 
-use super::Door;
 use super::exchange::{Exchange, Gone};
 use super::listener::Handler;
 use super::mount::Mount;
+use super::{Door, Unserved, named};
+use crate::audit::RequestId;
 
 /// The door that counts now; cheap to clone.
 #[derive(Clone)]
@@ -95,6 +97,11 @@ impl Door {
         latest.upgrade().map_or(Now::Same(self), Now::Another)
     }
 
+    /// Whether another counts by now.
+    pub(super) fn is_outdated(&self) -> bool {
+        matches!(self.now(), Now::Another(_))
+    }
+
     /// Lets this be the door that counts.
     fn counts(self: &Arc<Self>) {
         self.latest.store(Arc::new(Arc::downgrade(self)));
@@ -132,9 +139,20 @@ impl Over {
 #[async_trait]
 impl Handler for CurrentDoor {
     async fn handle(&self, exchange: &mut Exchange) -> Result<(), Gone> {
-        let door = self.get();
-        let _inside = door.lifecycle.enter();
-        door.handle(exchange).await
+        let id = RequestId::next();
+        exchange.carry(named(id));
+        let mut door = self.get();
+        let lifecycle = Arc::clone(&door.lifecycle);
+        let _inside = lifecycle.enter();
+        // Each time round a reload has come in between, and the body is there from the first time on.
+        loop {
+            match door.pass(exchange, id).await {
+                Ok(()) => return Ok(()),
+                Err(Unserved::Gone) => return Err(Gone),
+                Err(Unserved::Outdated) => exchange.begin_anew(),
+            }
+            door = self.get();
+        }
     }
 }
 

@@ -40,7 +40,11 @@ impl<'d> Visit<'d> {
     ) -> Result<BackendAnswer<'d>, Failure> {
         let mut candidates = self.candidates(errand)?;
         let mut slot = self.slot(exchange, errand).await?;
-        // The wait for a place may have been the longer one.
+        // The wait for a place may have been the longer one, or the one for a token before it.
+        if self.door.is_outdated() {
+            self.error = Some("superseded");
+            return Err(Failure::Outdated);
+        }
         if let Some(end) = End::of_rights(self.door, errand.identity) {
             self.error = Some(end.label());
             return Err(Rejection::Over { id: errand.id.clone(), end }.into());

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::{HeaderName, Method, StatusCode, header};
 use portcullis_policy::{Kind, Permitted};
 
-use super::Door;
+use super::{Door, Unserved};
 use super::began::Named;
 use super::budget::{self, Spent};
 use super::cors;
@@ -45,6 +45,8 @@ pub(super) enum Failure {
     Rejected(Rejection),
     /// There is nobody to answer.
     Gone,
+    /// Another configuration counts by now, and nothing was sent: it is to be decided by that one.
+    Outdated,
 }
 
 impl From<Rejection> for Failure {
@@ -93,17 +95,26 @@ pub(super) struct Visit<'d> {
 
 impl Door {
     /// Takes a request through every step, answers it, and records what came of it.
-    pub(super) async fn serve(&self, exchange: &mut Exchange, mount: &Arc<Mount>, id: RequestId) -> Result<(), Gone> {
+    pub(super) async fn serve(
+        &self,
+        exchange: &mut Exchange,
+        mount: &Arc<Mount>,
+        id: RequestId,
+    ) -> Result<(), Unserved> {
         let mut visit = Visit::new(self, mount, (id, self.source(exchange)));
         let result = visit.steps(exchange).await;
+        if matches!(result, Err(Failure::Outdated)) {
+            visit.put_aside();
+            return Err(Unserved::Outdated);
+        }
         visit.done(&result);
         let result = match result {
             Ok(()) => Ok(()),
-            Err(Failure::Gone) => Err(Gone),
+            Err(Failure::Gone | Failure::Outdated) => Err(Gone),
             Err(Failure::Rejected(rejection)) => exchange.answer(rejection.response(mount)).await,
         };
         visit.end(exchange, result.is_err());
-        result
+        Ok(result?)
     }
 }
 
@@ -202,7 +213,12 @@ impl<'d> Visit<'d> {
     }
 
     async fn post(&mut self, exchange: &mut Exchange, identity: &VerifiedIdentity) -> Result<(), Failure> {
-        let (message, given_by) = match self.read(exchange, identity).await? {
+        let body = self.read_body(exchange, identity).await?;
+        // It may have taken as long as it liked. What was found of its head is of the configuration of that time, too.
+        if self.door.is_outdated() {
+            return Err(Failure::Outdated);
+        }
+        let (message, given_by) = match self.read(exchange, identity, &body)? {
             Body::Batch(messages) => return self.batch(exchange, identity, messages).await,
             Body::Message(addressed) => *addressed,
         };
@@ -279,17 +295,21 @@ impl<'d> Visit<'d> {
         }
     }
 
-    /// The body, whole, as messages that can be decided.
-    async fn read(&mut self, exchange: &mut Exchange, identity: &VerifiedIdentity) -> Result<Body, Failure> {
-        let refuse = |rejection| self.refuse(Some(identity), "POST", rejection);
+    /// The body, whole.
+    async fn read_body(&self, exchange: &mut Exchange, identity: &VerifiedIdentity) -> Result<Bytes, Failure> {
+        let refuse = |rejection| Err(self.refuse(Some(identity), "POST", rejection));
         if !is_json(exchange) {
-            return Err(refuse(Rejection::UnsupportedMediaType));
+            return refuse(Rejection::UnsupportedMediaType);
         }
-        let body = match exchange.read_body(self.door.settings.request_body).await {
-            Ok(body) => body,
-            Err(BodyFault::Ended) => return Err(Failure::Gone),
-            Err(fault) => return Err(refuse(Rejection::Body(fault))),
-        };
+        match exchange.read_body(self.door.settings.request_body).await {
+            Ok(body) => Ok(body),
+            Err(BodyFault::Ended) => Err(Failure::Gone),
+            Err(fault) => refuse(Rejection::Body(fault)),
+        }
+    }
+
+    /// What it says, as messages that can be decided.
+    fn read(&self, exchange: &Exchange, identity: &VerifiedIdentity, body: &Bytes) -> Result<Body, Failure> {
         let headers = RequestMetadata {
             protocol_version: exchange.header(&VERSION),
             method: exchange.header(&METHOD),
@@ -305,12 +325,12 @@ impl<'d> Visit<'d> {
             let message = mcp::read_message_on(body, &headers, &self.mount.name, &terms)?;
             Ok((message, seals.given_by()))
         };
-        let body = match mcp::split_batch(&body, &headers) {
-            Ok(None) => read(&body).map(|addressed| Body::Message(Box::new(addressed))),
+        let body = match mcp::split_batch(body, &headers) {
+            Ok(None) => read(body).map(|addressed| Body::Message(Box::new(addressed))),
             Ok(Some(parts)) => parts.iter().map(read).collect::<Result<_, _>>().map(Body::Batch),
             Err(refusal) => Err(refusal),
         };
-        body.map_err(|refusal| refuse(Rejection::Unreadable(refusal)))
+        body.map_err(|refusal| self.refuse(Some(identity), "POST", Rejection::Unreadable(refusal)))
     }
 
     async fn stream(&mut self, exchange: &mut Exchange, identity: &VerifiedIdentity) -> Result<(), Failure> {
@@ -397,6 +417,16 @@ impl<'d> Visit<'d> {
         Session::open(&self.door.sealer, backend, subject, sealed)
             .filter(is_ours)
             .ok_or_else(|| self.refuse(Some(identity), method, Rejection::UnknownSession))
+    }
+
+    /// It begins anew elsewhere. Where it was decided here before, the trail is told that nothing came of that.
+    fn put_aside(&mut self) {
+        self.operation = None;
+        if self.error.is_some() {
+            let milliseconds = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+            let outcome = Outcome { status: 0, forwarded: false, error: self.error, bytes: 0, milliseconds };
+            self.emit(audit::Kind::Outcome(outcome));
+        }
     }
 
     fn end(&self, exchange: &Exchange, gone: bool) {

@@ -48,6 +48,8 @@ pub struct Exchange {
     progress: Progress,
     /// Whether nothing of the request is left unread.
     body_read: bool,
+    /// The body, once it was read.
+    body: Option<Bytes>,
     /// Whether the client sent on before it had its answer. One of its bytes is lost by then, and the connection
     /// with it.
     ahead: bool,
@@ -91,6 +93,7 @@ impl Exchange {
             session,
             progress: Progress::Unanswered,
             body_read,
+            body: None,
             ahead: false,
             status: 0,
             sent: 0,
@@ -217,14 +220,31 @@ impl Exchange {
         (self.status, self.sent)
     }
 
-    /// Reads the whole body, at most `limit` bytes.
+    /// Gives up what was taken to serve it at a door that does not count any more; its body is kept, if it was read.
+    pub(super) fn begin_anew(&mut self) {
+        self.place_at_backend = None;
+        match &mut self.of {
+            Of::Caller(place) => *place = None,
+            Of::Stranger { local, .. } => *local = None,
+        }
+    }
+
+    /// Reads the whole body, at most `limit` bytes; one that was read before is there still.
     ///
     /// # Errors
     ///
     /// Returns a [`BodyFault`]; it can be answered, and the connection ends with that.
     pub async fn read_body(&mut self, limit: usize) -> Result<Bytes, BodyFault> {
+        if let Some(body) = &self.body {
+            if body.len() > limit {
+                return Err(BodyFault::TooLarge);
+            }
+            self.room.resize(body.len())?;
+            return Ok(body.clone());
+        }
         let body = body::read(&mut self.session, limit, self.deadlines.body, &mut self.room).await?;
         self.body_read = true;
+        self.body = Some(body.clone());
         Ok(body)
     }
 

@@ -57,7 +57,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use async_trait::async_trait;
 use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
@@ -86,13 +85,26 @@ use budget::{Budgets, Spent};
 use current::Latest;
 use exchange::{BodyFault, Exchange, Gone};
 use list_cache::ListCache;
-use listener::Handler;
 use rate::Calls;
 use route::Route;
 use standing::{Current, Standing};
 
 /// Bodies and answers of local routes.
 const MAX_LOCAL: usize = 64 * 1024;
+
+/// Why a door has not answered a request.
+enum Unserved {
+    /// There is nobody to answer.
+    Gone,
+    /// Another door counts by now, and nothing was sent to a backend: it is for that one.
+    Outdated,
+}
+
+impl From<Gone> for Unserved {
+    fn from(_: Gone) -> Self {
+        Self::Gone
+    }
+}
 
 /// Everything that the steps need.
 pub struct Door {
@@ -249,16 +261,18 @@ impl Door {
     }
 
     /// Answers a local route in process.
-    async fn local(&self, exchange: &mut Exchange) -> Result<(), Gone> {
+    async fn local(&self, exchange: &mut Exchange) -> Result<(), Unserved> {
         let body = match exchange.read_body(MAX_LOCAL).await {
+            Ok(_) if self.is_outdated() => return Err(Unserved::Outdated),
             Ok(body) => body,
-            Err(BodyFault::Ended) => return Err(Gone),
-            Err(BodyFault::Broken) => return exchange.answer(status(StatusCode::BAD_REQUEST)).await,
-            Err(BodyFault::TooLarge) => return exchange.answer(status(StatusCode::PAYLOAD_TOO_LARGE)).await,
-            Err(BodyFault::TooSlow) => return exchange.answer(status(StatusCode::REQUEST_TIMEOUT)).await,
-            Err(BodyFault::NoRoom) => return exchange.answer(listener::put_off(Spent::Everybodys)).await,
-            Err(BodyFault::OverShare) => return exchange.answer(listener::put_off(Spent::Their)).await,
+            Err(BodyFault::Ended) => return Err(Unserved::Gone),
+            Err(fault) => return Ok(exchange.answer(unread(fault)).await?),
         };
+        Ok(self.route(exchange, body).await?)
+    }
+
+    /// What the router says.
+    async fn route(&self, exchange: &mut Exchange, body: Bytes) -> Result<(), Gone> {
         let mut request = Request::from_parts(exchange.parts(), Body::from(body));
         request.extensions_mut().insert(self.source(exchange).map_or_else(ClientAddress::unknown, ClientAddress::of));
         let response = match self.local.clone().oneshot(request).await {
@@ -277,28 +291,26 @@ impl Door {
     }
 }
 
-#[async_trait]
-impl Handler for Door {
-    async fn handle(&self, exchange: &mut Exchange) -> Result<(), Gone> {
-        let id = RequestId::next();
-        exchange.carry(named(id));
+impl Door {
+    /// Takes a request all its way, unless another door is to do so.
+    async fn pass(&self, exchange: &mut Exchange, id: RequestId) -> Result<(), Unserved> {
         let peer = exchange.peer().map(|peer| peer.ip());
         if self.settings.plain_network && !self.settings.trusted_proxies.may_be_plain(peer) {
             self.tell_of_plain(id, peer);
             self.metrics.turned_away("plain_http");
-            return exchange.answer(status(StatusCode::FORBIDDEN)).await;
+            return Ok(exchange.answer(status(StatusCode::FORBIDDEN)).await?);
         }
         match self.routes.find(exchange.host(), exchange.path()) {
             Route::Backend(mount) => self.serve(exchange, &Arc::clone(mount), id).await,
             // What is logged and recorded on the way says which request it was.
             Route::Local => {
                 if let Err(spent) = exchange.is_local(&self.budgets) {
-                    return exchange.refuse(listener::put_off(spent)).await;
+                    return Ok(exchange.refuse(listener::put_off(spent)).await?);
                 }
                 let source = self.source(exchange);
                 let answered = async {
                     match self.plain(exchange).await {
-                        Some(answer) => exchange.answer(answer).await,
+                        Some(answer) => Ok(exchange.answer(answer).await?),
                         None => self.local(exchange).await,
                     }
                 };
@@ -306,7 +318,7 @@ impl Handler for Door {
             }
             Route::Misdirected => {
                 self.metrics.turned_away("misdirected");
-                exchange.answer(status(StatusCode::MISDIRECTED_REQUEST)).await
+                Ok(exchange.answer(status(StatusCode::MISDIRECTED_REQUEST)).await?)
             }
         }
     }
@@ -319,6 +331,17 @@ fn named(id: RequestId) -> HeaderMap {
         fields.insert(headers::REQUEST_ID, value);
     }
     fields
+}
+
+/// What is said to a local request whose body cannot be read.
+fn unread(fault: BodyFault) -> Response<Bytes> {
+    match fault {
+        BodyFault::TooLarge => status(StatusCode::PAYLOAD_TOO_LARGE),
+        BodyFault::TooSlow => status(StatusCode::REQUEST_TIMEOUT),
+        BodyFault::NoRoom => listener::put_off(Spent::Everybodys),
+        BodyFault::OverShare => listener::put_off(Spent::Their),
+        BodyFault::Broken | BodyFault::Ended => status(StatusCode::BAD_REQUEST),
+    }
 }
 
 fn status(status: StatusCode) -> Response<Bytes> {

@@ -158,7 +158,7 @@ impl Visit<'_> {
             _ => None,
         };
         let failed = match result {
-            Err(Failure::Gone) => Some(self.error.unwrap_or("client_gone")),
+            Err(Failure::Gone | Failure::Outdated) => Some(self.error.unwrap_or("client_gone")),
             _ => self.error.or(self.fault.filter(|fault| !fault.is_callers).map(|fault| fault.label)),
         };
         let error = failed.or(refused.map(|rejection| rejection.reason().as_str()));

@@ -1,0 +1,136 @@
+//! What takes longer than the configuration under which it began: a body that comes late, a place that is waited for.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use portcullis_tests::backend::{Request, json_answer, mcp};
+use portcullis_tests::{Backend, World, WorldBuilder, raw};
+use serde_json::{Value, json};
+
+/// Of several backends, one can be taken out.
+const SEVERAL: &str = "
+  roles: { Task.Read: { opens: [read], on: ['*'] }, Task.All: { opens: [read, list], on: ['*'] } }
+  tools: { weather: { read: ['get_*'], list: ['list_*'] }, crm: { read: ['get_*'] } }
+";
+
+/// Who could get may list from here on.
+fn lists(text: &str) -> String {
+    text.replace("Task.Read: { opens: [read]", "Task.Read: { opens: [list]")
+}
+
+fn call(tool: &str) -> Value {
+    json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": { "name": tool, "arguments": {} } })
+}
+
+fn calls(backend: &Backend) -> usize {
+    backend.requests().iter().filter(|request| request.json()["method"] == "tools/call").count()
+}
+
+/// A call of which the last byte has not been sent.
+async fn begun(world: &World, token: &str, path: &str, tool: &str) -> raw::Connection {
+    let body = call(tool).to_string();
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: 127.0.0.1:{}\r\nauthorization: Bearer {token}\r\ncontent-type: application/json\r\n\
+         accept: application/json\r\ncontent-length: {}\r\n\r\n",
+        world.port,
+        body.len()
+    );
+    let mut connection = raw::Connection::open(world.port).await;
+    assert_eq!(connection.say(format!("{head}{}", &body[..body.len() - 1]).as_bytes()).await, "");
+    connection
+}
+
+async fn reloaded(world: &World, times: usize) {
+    world.until_metric(&format!("portcullis_config_reloads_total{{result=\"applied\"}} {times}")).await;
+}
+
+#[tokio::test]
+async fn a_call_is_decided_by_what_counts_once_its_body_is_there() {
+    let (weather, crm) = (Backend::plain().await, Backend::plain().await);
+    let world = WorldBuilder::new(&weather).backend("crm", &crm.url()).backend("other", &crm.url()).policy(SEVERAL);
+    let world = world.start().await;
+    let rita = world.identity.mint("rita", &Value::Null);
+    let begin = async |path, tool| begun(&world, &rita, path, tool).await;
+    let mut control = begin("/weather/mcp", "get_forecast").await;
+    let mut closed = begin("/weather/mcp", "get_forecast").await;
+    let mut opened = begin("/weather/mcp", "list_stations").await;
+    let mut gone = begin("/crm/mcp", "get_forecast").await;
+    let answer = control.say(b"}").await;
+    assert!(raw::status(&answer) == 200 && answer.contains("done"), "the control: {answer}");
+
+    world.configure(|text| {
+        let text = lists(text).replace(", crm: { read: ['get_*'] }", "");
+        text.lines().filter(|line| !line.starts_with("  crm:")).map(|line| format!("{line}\n")).collect()
+    });
+    reloaded(&world, 1).await;
+    let fresh = world.http().post(format!("{}/crm/mcp", world.url())).bearer_auth(&rita).json(&call("get_forecast"));
+    let fresh = fresh.send().await.unwrap().status().as_u16();
+    let answer = closed.say(b"}").await;
+    assert!(answer.contains("Unknown tool: get_forecast"), "{answer}");
+    let answer = opened.say(b"}").await;
+    assert!(raw::status(&answer) == 200 && answer.contains("done"), "what is open by now is not lost: {answer}");
+    assert_eq!(raw::status(&gone.say(b"}").await), fresh);
+    assert_eq!((calls(&weather), calls(&crm)), (2, 0));
+    let lines = world.audit(5).await;
+    let decided = lines.iter().filter(|line| line["type"] == "mcp.decision");
+    let decided: Vec<(&Value, &Value)> = decided.map(|line| (&line["decision"], &line["policy_hash"])).collect();
+    let by = &lines.iter().find(|line| line["event"] == "config_reloaded").unwrap()["policy_hash"];
+    assert_eq!(decided[1..], [(&json!("deny"), by), (&json!("allow"), by)], "{lines:?}");
+    assert_eq!(decided[0].0, "allow");
+
+    let mut late = begin("/weather/mcp", "list_stations").await;
+    world.configure(|text| text.replace("accept_entra_tokens: true", "accept_entra_tokens: false"));
+    reloaded(&world, 2).await;
+    assert_eq!(raw::status(&late.say(b"}").await), 401, "its token is not taken any more");
+    assert_eq!(calls(&weather), 2);
+}
+
+#[tokio::test]
+async fn who_waits_for_a_place_is_decided_anew_by_what_counts_when_it_is_free() {
+    let is_stuck = Arc::new(AtomicBool::new(true));
+    let stuck = Arc::clone(&is_stuck);
+    let script = move |request: &Request| {
+        if stuck.load(Ordering::Relaxed) { Vec::new() } else { json_answer(&mcp(&request.json())) }
+    };
+    let backend = Backend::start(Arc::new(script)).await;
+    let places = "max_concurrent: 1, max_queued: 4, connect_timeout: 30s";
+    let world = WorldBuilder::new(&backend).backend("crm", &backend.url()).backend_more(places).policy(SEVERAL).start().await;
+    let [inside, rita, alice] = ["walt", "rita", "alice"].map(|user| world.identity.mint(user, &Value::Null));
+    let url = format!("{}/weather/mcp", world.url());
+    let ask = |token: &str, tool: &str| {
+        let request = world.http().post(&url).bearer_auth(token).json(&call(tool));
+        tokio::spawn(request.header("accept", "application/json, text/event-stream").send())
+    };
+    let until_decided = async |number: usize| {
+        for _ in 0..400 {
+            let lines = world.audit(1).await;
+            if lines.iter().filter(|line| line["decision"] == "allow").count() == number {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("{number} are not decided");
+    };
+    let first = ask(&inside, "get_forecast");
+    until_decided(1).await;
+    let (late, control) = (ask(&rita, "get_forecast"), ask(&alice, "get_forecast"));
+    until_decided(3).await;
+    world.configure(lists);
+    reloaded(&world, 1).await;
+    is_stuck.store(false, Ordering::Relaxed);
+    first.abort();
+    let refused = late.await.unwrap().unwrap().text().await.unwrap();
+    assert!(refused.contains("Unknown tool: get_forecast"), "{refused}");
+    let answered = control.await.unwrap().unwrap().text().await.unwrap();
+    assert!(answered.contains("done"), "the control: {answered}");
+    assert_eq!(calls(&backend), 2, "the one inside, and the control");
+    let lines = world.audit(9).await;
+    let denied = lines.iter().find(|line| line["decision"] == "deny").unwrap();
+    let of_late: Vec<_> = lines.iter().filter(|line| line["request_id"] == denied["request_id"]).collect();
+    let told: Vec<_> = of_late.iter().map(|line| (&line["decision"], &line["error"])).collect();
+    let nothing = Value::Null;
+    let superseded = json!("superseded");
+    let (allow, deny) = (json!("allow"), json!("deny"));
+    assert_eq!(told[..3], [(&allow, &nothing), (&nothing, &superseded), (&deny, &nothing)], "{of_late:?}");
+}
