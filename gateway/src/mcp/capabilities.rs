@@ -4,9 +4,7 @@
 //!
 //! Revisions that the gateway does not speak go; so do experimental capabilities and extensions that need methods of
 //! their own, features that the backend is not given, kinds of which nothing opens to the caller, and instructions
-//! that name what is closed to them, in whatever spelling people write names in.
-
-use std::collections::BTreeSet;
+//! that name what is closed to them, in whatever spelling people write names in, or are longer than anybody writes them.
 
 use bytes::Bytes;
 
@@ -19,6 +17,9 @@ use crate::json::{MAX_DEPTH, check, resembles};
 
 const KNOWN: [&str; 4] = ["capabilities", "supportedVersions", "instructions", "cacheScope"];
 
+/// Bytes of instructions, as JSON. Every word of them is looked up, while others wait for the thread.
+const MAX_INSTRUCTIONS: usize = 32 << 10;
+
 /// What there is for the caller.
 #[derive(Clone, Copy)]
 pub struct Reach<'a> {
@@ -30,12 +31,21 @@ pub struct Reach<'a> {
     pub is_closed: &'a dyn Fn(&str) -> bool,
 }
 
+/// An introduction as the caller gets it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trimmed {
+    /// The answer.
+    pub body: Bytes,
+    /// Bytes of instructions that were too long to be read, and have gone.
+    pub unread: Option<usize>,
+}
+
 /// Trims the answer to the request `id`; an error answer passes as it is.
 ///
 /// # Errors
 ///
 /// Returns [`Unreadable`] for anything that is not this one answer, read in one way only.
-pub fn trim(body: &Bytes, id: &RequestId, reach: &Reach<'_>) -> Result<Bytes, Unreadable> {
+pub fn trim(body: &Bytes, id: &RequestId, reach: &Reach<'_>) -> Result<Trimmed, Unreadable> {
     let text = std::str::from_utf8(body).map_err(|_not_utf8| Unreadable)?;
     check(text, MAX_DEPTH).map_err(|_unsound| Unreadable)?;
     let message = members(text).ok_or(Unreadable)?;
@@ -44,12 +54,20 @@ pub fn trim(body: &Bytes, id: &RequestId, reach: &Reach<'_>) -> Result<Bytes, Un
     }
     let get = |name: &str| message.iter().find(|(known, _)| known == name).map(|(_, value)| value.get());
     match (get("id").and_then(RequestId::from_json), get("result"), get("error")) {
-        (_, None, Some(_)) => Ok(body.clone()),
+        (_, None, Some(_)) => Ok(Trimmed { body: body.clone(), unread: None }),
         (Some(answered), Some(result), None) if answered == *id => {
-            let edited = edit(result, &mut |name, value| member(name, value, reach));
+            let mut unread = None;
+            let edited = edit(result, &mut |name, value| match name {
+                "instructions" if value.len() > MAX_INSTRUCTIONS => {
+                    unread = Some(value.len());
+                    Ok(Edit::Drop)
+                }
+                name => member(name, value, reach),
+            });
             let edited = edited.map_err(|Uneditable| Unreadable)?;
             let result = edited.as_deref().unwrap_or(result);
-            Ok(format!(r#"{{"jsonrpc":"2.0","id":{},"result":{result}}}"#, id.as_json()).into())
+            let body = format!(r#"{{"jsonrpc":"2.0","id":{},"result":{result}}}"#, id.as_json()).into();
+            Ok(Trimmed { body, unread })
         }
         _ => Err(Unreadable),
     }
@@ -66,28 +84,39 @@ fn member(name: &str, value: &str, reach: &Reach<'_>) -> Result<Edit, Uneditable
         }
         "instructions" => {
             let text: String = serde_json::from_str(value).map_err(|_mistyped| Uneditable)?;
-            Ok(Edit::keep_if(!names(&text).iter().any(|name| (reach.is_closed)(name))))
+            Ok(Edit::keep_if(!names_any(&text, reach.is_closed)))
         }
         name if resembles(name, &KNOWN) => Err(Uneditable),
         _ => Ok(Edit::Keep),
     }
 }
 
-/// Everything in a text that could be a name, as it stands there and as it may be meant: `\_` is how Markdown writes
-/// `_`, which also marks what is stressed; clients call a tool `mcp__server__name`; a sentence begins with a capital.
-fn names(text: &str) -> BTreeSet<String> {
+/// Whether anything in a text could be the name of something that is closed. A word of it is looked up as it comes, and
+/// nothing is kept of it: `a.b` is one, and so are its parts.
+fn names_any(text: &str, is_closed: &dyn Fn(&str) -> bool) -> bool {
     let text = text.replace('\\', "");
-    let spellings = words(&text).flat_map(|word| std::iter::once(word).chain(word.split("__")));
-    let spellings = spellings.flat_map(|word| [word, word.trim_matches('_')]);
-    spellings.flat_map(|word| [word.to_owned(), word.to_lowercase()]).filter(|word| !word.is_empty()).collect()
+    let mut words = text.split(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '/' | ':')));
+    words.any(|word| {
+        let whole = word.trim_matches(['.', ':', '/', '-']);
+        let mut parts = word.split(['.', ':', '/']).filter(|part| *part != whole);
+        is_meant(whole, is_closed) || parts.any(|part| is_meant(part, is_closed))
+    })
 }
 
-/// The words of a text: `a.b` is one, and so are its parts.
-fn words(text: &str) -> impl Iterator<Item = &str> {
-    let whole = text.split(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '/' | ':')));
-    let whole = whole.map(|word| word.trim_matches(['.', ':', '/', '-']));
-    let parts = text.split(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '-')));
-    whole.chain(parts).filter(|word| !word.is_empty())
+/// Whether a word is the name of something that is closed, as it stands there or as it may be meant: `\_` is how Markdown
+/// writes `_`, which also marks what is stressed; clients call a tool `mcp__server__name`; a sentence begins with a
+/// capital.
+fn is_meant(word: &str, is_closed: &dyn Fn(&str) -> bool) -> bool {
+    let is_small = |word: &str| {
+        let small = word.to_lowercase();
+        small != word && is_closed(&small)
+    };
+    let is_closed = |word: &str| !word.is_empty() && (is_closed(word) || is_small(word));
+    let is_named = |word: &str| {
+        let bare = word.trim_matches('_');
+        is_closed(word) || (bare.len() < word.len() && is_closed(bare))
+    };
+    is_named(word) || (word.contains("__") && word.split("__").any(is_named))
 }
 
 fn capability(name: &str, value: &str, reach: &Reach<'_>) -> Result<Edit, Uneditable> {
@@ -126,7 +155,7 @@ mod tests {
         let body = format!(r#"{{"jsonrpc":"2.0","id":7,"result":{result}}}"#);
         let id = RequestId::from_json("7").unwrap();
         let trimmed = trim(&body.into(), &id, reach)?;
-        let text = String::from_utf8(trimmed.to_vec()).unwrap();
+        let text = String::from_utf8(trimmed.body.to_vec()).unwrap();
         Ok(text.strip_prefix(r#"{"jsonrpc":"2.0","id":7,"result":"#).unwrap().strip_suffix('}').unwrap().to_owned())
     }
 
@@ -171,10 +200,31 @@ mod tests {
     }
 
     #[test]
+    fn instructions_that_are_longer_than_anybody_writes_them_go_unread_and_that_is_said() {
+        let looked_up = std::cell::Cell::new(0_usize);
+        let counted = |_: &str| {
+            looked_up.set(looked_up.get() + 1);
+            false
+        };
+        let reach = Reach { is_closed: &counted, ..OPEN };
+        let introduce = |words: usize| {
+            let words: Vec<String> = (0..words).map(|number| format!("word_{number:05}")).collect();
+            let result = serde_json::json!({ "instructions": words.join(" ") });
+            let body = serde_json::json!({ "jsonrpc": "2.0", "id": 7, "result": result }).to_string();
+            let trimmed = trim(&body.into(), &RequestId::from_json("7").unwrap(), &reach).unwrap();
+            let kept = trimmed.body.windows(5).any(|window| window == b"word_");
+            (kept, trimmed.unread, looked_up.take())
+        };
+        assert_eq!(introduce(2_900), (true, None, 2_900), "the control: each word is looked up once");
+        assert_eq!(introduce(3_000), (false, Some(33_001), 0));
+        assert_eq!(introduce(99_999), (false, Some(1_099_990), 0));
+    }
+
+    #[test]
     fn an_error_passes_and_what_could_be_two_answers_does_not() {
         let id = RequestId::from_json("7").unwrap();
         let error = Bytes::from_static(br#"{"jsonrpc":"2.0","id":7,"error":{"code":1,"message":"x"}}"#);
-        assert_eq!(trim(&error, &id, &OPEN), Ok(error));
+        assert_eq!(trim(&error, &id, &OPEN).unwrap().body, error);
         assert!(trimmed(r#"{"capabilities":{}}"#, &OPEN).is_ok());
         for bad in [
             r#"{"capabilities":{},"capabilities":{"tasks":{}}}"#,

@@ -271,7 +271,12 @@ impl<'a> Reader<'a> {
         let view = self.view(&rules.standing);
         let opens = |kind| reaches(&view, kind);
         let is_closed = |name: &str| view.hides(name);
-        capabilities::trim(body, id, &Reach { features: rules.features, opens: &opens, is_closed: &is_closed })
+        let reach = Reach { features: rules.features, opens: &opens, is_closed: &is_closed };
+        let trimmed = capabilities::trim(body, id, &reach)?;
+        if let Some(bytes) = trimmed.unread {
+            tracing::warn!(backend = %self.mount.name, bytes, "instructions that are too long to be read are left out");
+        }
+        Ok(trimmed.body)
     }
 
     fn counted(&self, filtered: Filtered) -> Bytes {
