@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
 
+use memchr::memmem;
 pub(crate) use portcullis_policy::resembles;
 use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
@@ -131,9 +132,27 @@ impl<'de> Seen<'de> {
     }
 }
 
+/// Whether a member of this JSON could be taken for one of `names`, which are ASCII without capitals. A name that is
+/// written with escapes, or not in ASCII, could be any.
+pub(crate) fn could_have(json: &[u8], names: &[&str]) -> bool {
+    if !json.is_ascii() || memmem::find(json, b"\\u").is_some() {
+        return true;
+    }
+    let small = json.to_ascii_lowercase();
+    names.iter().any(|name| memmem::find(&small, name.as_bytes()).is_some())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_resembles_a_name_is_never_overlooked() {
+        for json in [r#"{"tools":1}"#, r#"{"TOOLS":1}"#, r#"{"t\u006fols":1}"#, "{\"\u{ff54}ools\":1}", "{\"tool\u{17f}\":1}"] {
+            assert!(could_have(json.as_bytes(), &["absent", "tools"]), "{json}");
+        }
+        assert!(!could_have(br#"{"tool":"s"}"#, &["absent", "tools"]), "the control");
+    }
 
     fn ok(json: &str) -> bool {
         check(json, MAX_DEPTH).is_ok()

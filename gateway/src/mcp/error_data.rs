@@ -3,12 +3,11 @@
 //! Elicitation Required Error).
 
 use bytes::Bytes;
-use memchr::memmem;
 
 use super::edit::{Edit, Uneditable, edit};
 use super::features::Features;
 use super::list_filter::Unreadable;
-use crate::json::{MAX_DEPTH, check, resembles};
+use crate::json::{MAX_DEPTH, check, could_have, resembles};
 
 /// What the protocol itself says of an error (2026-07-28, versioning and capabilities).
 const OF_PROTOCOL: [&str; 3] = ["supported", "requested", "requiredCapabilities"];
@@ -21,7 +20,7 @@ const ADDRESSES: &str = "elicitations";
 ///
 /// Returns [`Unreadable`] when it could hold such a thing and can be read in more than one way.
 pub fn settle_error(body: &Bytes, features: Features) -> Result<Bytes, Unreadable> {
-    if features.url_elicitation || !could_have(body, ADDRESSES) {
+    if features.url_elicitation || !could_have(body, &[ADDRESSES]) {
         return Ok(body.clone());
     }
     with_data(body, &mut |data| {
@@ -35,7 +34,7 @@ pub fn settle_error(body: &Bytes, features: Features) -> Result<Bytes, Unreadabl
 
 /// The error that answers for a list, with what the protocol says of it and nothing else.
 pub(super) fn error_of_list(body: &Bytes) -> Result<Bytes, Unreadable> {
-    if !could_have(body, "data") {
+    if !could_have(body, &["data"]) {
         return Ok(body.clone());
     }
     with_data(body, &mut |data| {
@@ -44,12 +43,6 @@ pub(super) fn error_of_list(body: &Bytes) -> Result<Bytes, Unreadable> {
         }
         edit(data, &mut |name, _| Ok(Edit::keep_if(OF_PROTOCOL.contains(&name)))).map(Edit::to)
     })
-}
-
-/// Whether a member could be taken for this one. A name that is written with escapes, or not in ASCII, could be any.
-fn could_have(body: &[u8], name: &str) -> bool {
-    let is_plain = body.is_ascii() && memmem::find(body, b"\\u").is_none();
-    !is_plain || memmem::find(&body.to_ascii_lowercase(), name.as_bytes()).is_some()
 }
 
 fn with_data(body: &Bytes, change: &mut dyn FnMut(&str) -> Result<Edit, Uneditable>) -> Result<Bytes, Unreadable> {

@@ -3,6 +3,7 @@
 //! as it was.
 
 use bytes::Bytes;
+use memchr::memmem;
 
 use super::caching::{self, PRIVATE, SCOPE, TTL};
 use super::edit::{Edit, Uneditable, edit, quoted, text};
@@ -14,7 +15,7 @@ use super::settle::{RELATED_TASK, has_rounds};
 use super::target::Target;
 use super::terms::{Place, Task, Terms};
 use super::version::Era;
-use crate::json::{MAX_DEPTH, check, resembles};
+use crate::json::{MAX_DEPTH, check, could_have, resembles};
 
 /// Members that something is decided by.
 const KNOWN: [&str; 6] = ["resultType", "requestState", "inputRequests", "task", "taskId", "_meta"];
@@ -52,15 +53,14 @@ pub fn settle_answer(body: &Bytes, question: &Question<'_>, terms: &Terms<'_>) -
     Ok(edited.map_err(|Uneditable| Unreadable)?.map_or_else(|| body.clone(), Bytes::from))
 }
 
-/// Whether the answer could hold more than content. A name that is written with escapes could be any.
+/// Whether the answer could hold more than content, in whatever spelling.
 fn has_more(body: &[u8], question: &Question<'_>, terms: &Terms<'_>) -> bool {
-    let has = |needle: &str| memchr::memmem::find(body, needle.as_bytes()).is_some();
-    let tasks = terms.features.tasks && (has("task") || has("Task"));
+    let of_tasks: &[&str] = if terms.features.tasks { &["task"] } else { &[] };
     if question.era == Era::Modern {
-        let known = ["requestState", "inputRequests", "resultType", SCOPE];
-        return tasks || is_kept(question.method) || known.into_iter().any(has) || has("\\u");
+        let known = ["requeststate", "inputrequests", "resulttype", "cachescope"];
+        return is_kept(question.method) || could_have(body, &[&known, of_tasks].concat());
     }
-    tasks || has("\\u")
+    if of_tasks.is_empty() { memmem::find(body, b"\\u").is_some() } else { could_have(body, of_tasks) }
 }
 
 /// Whether clients may keep a result of this method that is no list.

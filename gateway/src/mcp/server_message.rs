@@ -1,7 +1,6 @@
 //! What a server asks or tells of its own accord, as the client gets to hold it: its task under the client's own handle,
 //! and of the tools that a model may use none that is closed to the caller.
 
-use memchr::memmem;
 use serde_json::value::RawValue;
 
 use super::edit::{Edit, Uneditable, edit, quoted, text};
@@ -10,7 +9,7 @@ use super::list_filter::Unreadable;
 use super::settle::RELATED_TASK;
 use super::target::Target;
 use super::terms::Terms;
-use crate::json::{MAX_DEPTH, check, resembles};
+use crate::json::{MAX_DEPTH, check, could_have, resembles};
 
 /// Has the client's model say something, and may give it tools (client/sampling).
 const SAMPLING: &str = "sampling/createMessage";
@@ -25,8 +24,7 @@ pub fn settle_server_message(
     target: Option<&Target>,
     terms: &Terms<'_>,
 ) -> Result<Option<String>, Unreadable> {
-    let could_have = |part: &str| memmem::find(json.as_bytes(), part.as_bytes()).is_some();
-    if !["related-task", "tools", "\\u"].into_iter().any(could_have) {
+    if !could_have(json.as_bytes(), &["related-task", "tools"]) {
         return Ok(None);
     }
     check(json, MAX_DEPTH).map_err(|_unsound| Unreadable)?;
@@ -128,6 +126,9 @@ mod tests {
         for bad in [format!("{},{}", of("raw"), of("raw").replace(r#""x":1,"#, "")), format!("{respelt},{}", of("a"))] {
             assert_eq!(settled(&ask(&bad), Some(&task)), Err(Unreadable), "{bad}");
         }
+        for alone in [respelt.as_str(), &of("raw").replace("related-task", "RELATED-TASK")] {
+            assert_eq!(settled(&ask(alone), Some(&task)), Err(Unreadable), "{alone}");
+        }
     }
 
     #[test]
@@ -145,6 +146,10 @@ mod tests {
         }
         let respelt = ask(both).replace(r#""tools""#, r#""Tools":[],"tools""#);
         assert_eq!(settled(&respelt, None), Err(Unreadable));
+        for other in ["Tools", "TOOLS", "\u{ff54}ools", "tool\u{17f}"] {
+            let respelt = ask(both).replace(r#""tools""#, &format!("\"{other}\""));
+            assert_eq!(settled(&respelt, None), Err(Unreadable), "{other}");
+        }
         let note = r#"{"method":"notifications/message","params":{"data":{"tools":["delete_y"]}}}"#;
         assert_eq!(settled(note, None), Ok(None));
     }

@@ -92,6 +92,23 @@ fn a_round_asks_what_the_features_cover() {
     for bad in [r#"{"method":"tools/call","params":{}}"#, r#"{"Method":"roots/list"}"#, "1", r#"{"method":"ping"}"#] {
         assert!(!ask(bad, all()), "{bad}");
     }
+    let in_other_case = [
+        format!(r#"{{"content":[],"InputRequests":{{"a":{url}}}}}"#),
+        format!(r#"{{"ResultType":"input_required","inputrequests":{{"a":{url}}}}}"#),
+        r#"{"content":[],"REQUESTSTATE":"raw"}"#.to_owned(),
+        "{\"content\":[],\"input\u{200b}Requests\":{}}".to_owned(),
+        "{\"content\":[],\"inputReque\u{17f}ts\":{}}".to_owned(),
+        r#"{"resultType":"complete","TASK":{"TASKID":"raw"}}"#.to_owned(),
+    ];
+    for bad in in_other_case {
+        for features in [Features::default(), all()] {
+            let settled = settled(&bad, Method::ToolsCall, Era::Modern, &tool, &terms(&notes, features));
+            let of_tasks = bad.contains("TASK") && !features.tasks;
+            assert!(of_tasks || settled == Err(Unreadable), "{bad}");
+        }
+    }
+    let tasks = r#"{"TASK":{"TASKID":"raw"}}"#;
+    assert_eq!(settled(tasks, Method::ToolsCall, Era::Legacy, &tool, &terms(&notes, all())), Err(Unreadable));
 }
 
 #[test]
