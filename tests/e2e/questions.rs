@@ -1,8 +1,9 @@
 //! What a server may ask of a client, in whatever form it asks, and the tasks that it gives.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use portcullis_tests::backend::{Request, answer, json_answer};
+use portcullis_tests::backend::{Request, answer, json_answer, mcp};
 use portcullis_tests::{Backend, World, WorldBuilder};
 use serde_json::{Value, json};
 
@@ -192,12 +193,15 @@ async fn a_clients_model_is_given_no_tool_that_is_closed_to_the_caller() {
         let tools = json!([{ "name": "get_forecast" }, { "name": "delete_station" }, { "name": "the_servers_own" }]);
         let params = json!({ "messages": [], "maxTokens": 1, "tools": tools });
         if message["params"]["_meta"].is_object() {
-            let ask = json!({ "method": "sampling/createMessage", "params": params });
-            return result(request, &json!({ "resultType": "input_required", "inputRequests": { "a": ask } }));
+            let ask = json!({ "a": { "method": "sampling/createMessage", "params": params } });
+            let is_respelt = message["params"]["arguments"]["respelt"].is_boolean();
+            let name = if is_respelt { "InputRequests" } else { "inputRequests" };
+            return result(request, &json!({ "resultType": "input_required", name: ask }));
         }
         let ask = json!({ "jsonrpc": "2.0", "id": 5, "method": "sampling/createMessage", "params": params });
+        let respelt = ask.to_string().replace("\"tools\"", "\"Tools\"").replace(":5", ":6");
         let end = json!({ "jsonrpc": "2.0", "id": message["id"], "result": { "content": [] } });
-        events(&[format!("data: {ask}\n\n"), format!("data: {end}\n\n")])
+        events(&[format!("data: {respelt}\n\n"), format!("data: {ask}\n\n"), format!("data: {end}\n\n")])
     };
     let backend = Backend::start(Arc::new(script)).await;
     let world = WorldBuilder::new(&backend).start().await;
@@ -206,6 +210,61 @@ async fn a_clients_model_is_given_no_tool_that_is_closed_to_the_caller() {
     let call = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params });
     let stream = world.post(&rita(&world), &call).await.text().await.unwrap();
     assert_eq!(messages(&stream)[0]["params"]["tools"], open, "{stream}");
+    assert!(messages(&stream).len() == 2 && !stream.contains("delete_station"), "{stream}");
     let modern = world.ask_modern(&rita(&world), "tools/call", Some("get_forecast"), params).await;
     assert_eq!(modern["result"]["inputRequests"]["a"]["params"]["tools"], open, "{modern}");
+    let params = json!({ "name": "get_forecast", "arguments": { "respelt": true } });
+    let respelt = world.ask_modern(&rita(&world), "tools/call", Some("get_forecast"), params).await;
+    assert!(respelt["error"].is_object() && !respelt.to_string().contains("delete_station"), "{respelt}");
+}
+
+#[tokio::test]
+async fn a_question_is_answered_however_few_places_there_are_and_open_until_its_answer_has_arrived() {
+    let is_busy = Arc::new(AtomicBool::new(true));
+    let busy = Arc::clone(&is_busy);
+    let script = move |request: &Request| {
+        let message = request.json();
+        match message["method"].as_str() {
+            Some("initialize") => {
+                let body = mcp(&message).to_string();
+                let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nmcp-session-id: s";
+                format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes()
+            }
+            Some("tools/call") => {
+                let params = json!({ "message": "sure?", "requestedSchema": { "type": "object" } });
+                let ask = json!({ "jsonrpc": "2.0", "id": 71, "method": "elicitation/create", "params": params });
+                let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nx-held: 1\r\n\r\n";
+                format!("{head}data: {ask}\n\n").into_bytes()
+            }
+            None if message["result"].is_object() && busy.swap(false, Ordering::Relaxed) => {
+                answer("503 Service Unavailable", "text/plain", "")
+            }
+            _ => answer("202 Accepted", "text/plain", ""),
+        }
+    };
+    let backend = Backend::start(Arc::new(script)).await;
+    let world = WorldBuilder::new(&backend).backend_more("max_concurrent: 1, max_queued: 0").start().await;
+    let rita = rita(&world);
+    let hello = json!({ "protocolVersion": "2025-11-25", "capabilities": { "elicitation": {} }, "clientInfo": { "name": "t", "version": "1" } });
+    let hello = json!({ "jsonrpc": "2.0", "id": 0, "method": "initialize", "params": hello });
+    let session = world.post(&rita, &hello).await.headers()["mcp-session-id"].to_str().unwrap().to_owned();
+    let headers = [("mcp-session-id", session.as_str()), ("mcp-protocol-version", "2025-11-25")];
+    let say = async |message: Value| world.post_with(&rita, &message, &headers).await.status().as_u16();
+    let call = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": { "name": "get_forecast" } });
+    let mut stream = world.post_with(&rita, &call, &headers).await;
+    let asked = stream.chunk().await.unwrap().unwrap();
+    assert!(String::from_utf8_lossy(&asked).contains("sure?"), "{asked:?}");
+    assert_eq!(say(json!({ "jsonrpc": "2.0", "id": 2, "method": "tools/list" })).await, 503, "the only place is taken");
+
+    let accept = json!({ "jsonrpc": "2.0", "id": 71, "result": { "action": "accept", "content": {} } });
+    assert_eq!(say(accept.clone()).await, 502, "its server does not take it");
+    assert_eq!(say(accept.clone()).await, 202, "so it is open still");
+    let heard = || backend.requests().iter().filter(|request| request.json()["id"] == 71).count();
+    assert_eq!((say(accept).await, heard()), (400, 2), "it is answered, and the session goes on");
+    let cancel = json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": { "requestId": 1 } });
+    assert_eq!(say(cancel).await, 202);
+    assert_eq!(backend.requests().last().unwrap().json()["method"], "notifications/cancelled");
+    let end = world.http().delete(world.mcp()).bearer_auth(&rita).header("mcp-session-id", &session);
+    assert!(end.send().await.unwrap().status().is_success());
+    assert!(backend.requests().last().unwrap().head.starts_with("DELETE "));
 }

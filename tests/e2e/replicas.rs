@@ -145,7 +145,7 @@ async fn an_answer_goes_to_the_server_that_asked_and_to_nobody_else() {
         assert_eq!(world.post(&alice, &of("alice")).await.status(), 202);
         assert_eq!(world.post(&rita, &of("rita")).await.status(), 202);
         for (token, who) in [(&alice, "alice"), (&rita, "rita")] {
-            assert_eq!(world.post(token, &of(who)).await.status(), 404, "once");
+            assert_eq!(world.post(token, &of(who)).await.status(), 400, "once, and no session has ended");
         }
         let got = |name: &str| answers(if name == "one" { &one } else { &other });
         assert_eq!(got(&asks_alice).last().unwrap()["content"]["of"], "alice");
@@ -163,7 +163,7 @@ async fn an_answer_goes_to_the_server_that_asked_and_to_nobody_else() {
         assert_ne!(asks, gone);
     }
     let before = answers(left).len();
-    assert_eq!(world.post(&alice, &of("alice")).await.status(), 404);
+    assert_eq!(world.post(&alice, &of("alice")).await.status(), 503);
     assert_eq!(answers(left).len(), before);
     assert_eq!(world.post(&rita, &of("rita")).await.status(), 202, "the control");
     assert_eq!(answers(left).len(), before + 1);

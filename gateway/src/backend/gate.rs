@@ -19,7 +19,7 @@ const COME_AGAIN: Duration = Duration::from_secs(1);
 
 /// Lets a bounded number in.
 #[derive(Debug)]
-pub(super) struct Gate {
+pub struct Gate {
     places: Arc<Places>,
     size: usize,
     max_queued: usize,
@@ -82,7 +82,11 @@ impl Gate {
     }
 
     /// A place inside for this caller, at once or after a short wait.
-    pub(super) async fn enter(&self, caller: &impl Hash) -> Result<Slot, Full> {
+    ///
+    /// # Errors
+    ///
+    /// Returns [`Full`], at once when too many wait already, or after a short wait in vain.
+    pub async fn enter(&self, caller: &impl Hash) -> Result<Slot, Full> {
         let caller = self.hasher.hash_one(caller);
         let (number, told) = {
             let mut state = self.places.lock();

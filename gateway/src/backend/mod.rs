@@ -40,7 +40,7 @@ use care::Care;
 use catalogue::FetchError;
 use circuit::Circuit;
 pub use circuit::Passage;
-pub use gate::{Full, Slot};
+pub use gate::{Full, Gate, Slot};
 use health::Health;
 pub use pool::Pool;
 pub use probe::probe_forever;

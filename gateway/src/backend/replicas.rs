@@ -8,10 +8,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::Upstream;
-use super::gate::{Full, Gate, Slot};
+use super::gate::Gate;
 
 /// A request tries at most so many servers.
 const TRIES: usize = 3;
+/// Places of answers and of words on other requests, at least; each is held for as long as a server takes to say that it
+/// has got it.
+const ASIDES: usize = 16;
 
 /// The servers of one backend, at least one.
 #[derive(Debug)]
@@ -19,7 +22,8 @@ pub struct Replicas {
     first: Arc<Upstream>,
     others: Vec<Arc<Upstream>>,
     turn: AtomicUsize,
-    gate: Gate,
+    calls: Gate,
+    asides: Gate,
 }
 
 impl Replicas {
@@ -27,23 +31,30 @@ impl Replicas {
     #[must_use]
     pub fn new(first: Arc<Upstream>, others: Vec<Arc<Upstream>>) -> Self {
         let settings = first.settings();
-        let gate = Gate::new(settings.care.max_concurrent, settings.care.max_queued, settings.connect_timeout);
-        Self { first, others, turn: AtomicUsize::new(0), gate }
+        let care = &settings.care;
+        let gate = |size, queue| Gate::new(size, queue, settings.connect_timeout);
+        let calls = gate(care.max_concurrent, care.max_queued);
+        let asides = gate(care.max_concurrent.max(ASIDES), care.max_queued.max(ASIDES));
+        Self { first, others, turn: AtomicUsize::new(0), calls, asides }
     }
 
-    /// A place among the requests that wait for this backend, for this caller: directory and object.
-    ///
-    /// # Errors
-    ///
-    /// Returns [`Full`], at once when too many wait already, or after a short wait in vain.
-    pub async fn slot(&self, caller: (&str, &str)) -> Result<Slot, Full> {
-        self.gate.enter(&caller).await
+    /// The places of the requests that wait for this backend.
+    #[must_use]
+    pub fn calls(&self) -> &Gate {
+        &self.calls
+    }
+
+    /// The places of what such a request may wait for itself: the answer to what the server asks while it works on it,
+    /// a word on it, its end.
+    #[must_use]
+    pub fn asides(&self) -> &Gate {
+        &self.asides
     }
 
     /// How many requests wait for this backend.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        self.gate.inside()
+        self.calls.inside()
     }
 
     /// One of them, for what is the same of all: name and deadlines.

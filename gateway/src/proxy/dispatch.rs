@@ -23,8 +23,30 @@ pub(super) struct Errand<'a> {
     pub(super) id: Option<mcp::RequestId>,
     /// The server that gave the state or task which it names, or asked what it answers (see `Replicas::mark`).
     pub(super) given_by: Option<Box<str>>,
-    /// Whether it only waits for news, for as long as that takes.
-    pub(super) news: bool,
+    /// Where it waits for its answer.
+    pub(super) among: Among,
+}
+
+/// Among which requests one waits for its backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Among {
+    /// Those that have it do something.
+    Calls,
+    /// Those that such a one may wait for, or that end it: the answer to a question of the server, a word on another
+    /// request, the end of a session. They have places of their own, or the calls would hold the ones that they need.
+    Asides,
+    /// It only waits for news, for as long as that takes, and needs no place.
+    News,
+}
+
+impl Among {
+    pub(super) fn of(message: &mcp::ClientMessage) -> Self {
+        match message.method() {
+            Some(mcp::Method::SubscriptionsListen) => Self::News,
+            _ if message.kind() == mcp::Kind::Response || message.is_of_session() => Self::Asides,
+            _ => Self::Calls,
+        }
+    }
 }
 
 impl<'d> Visit<'d> {
@@ -110,13 +132,16 @@ impl<'d> Visit<'d> {
 
     /// A place among those that wait for the backend; what waits for news needs none.
     async fn slot(&mut self, exchange: &mut Exchange, errand: &Errand<'_>) -> Result<Option<Slot>, Failure> {
-        if errand.news {
-            return Ok(None);
-        }
-        let subject = errand.identity.subject();
+        let (subject, replicas) = (errand.identity.subject(), &self.mount.replicas);
+        let caller = (subject.tenant(), subject.object());
+        let gate = match errand.among {
+            Among::Calls => replicas.calls(),
+            Among::Asides => replicas.asides(),
+            Among::News => return Ok(None),
+        };
         let slot = tokio::select! {
             biased;
-            slot = self.mount.replicas.slot((subject.tenant(), subject.object())) => slot,
+            slot = gate.enter(&caller) => slot,
             gone = exchange.gone() => return Err(gone.into()),
         };
         slot.map(Some).map_err(|full| {

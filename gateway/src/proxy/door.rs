@@ -10,10 +10,11 @@ use http::{HeaderName, Method, StatusCode, header};
 use portcullis_policy::{Kind, Permitted};
 
 use super::{Door, Unserved};
+use super::asked::{Answering, Whom};
 use super::began::Named;
 use super::budget::{self, Spent};
 use super::cors;
-use super::dispatch::Errand;
+use super::dispatch::{Among, Errand};
 use super::exchange::{BodyFault, Exchange, Gone};
 use super::forward::{BackendAnswer, Sent, UpstreamRequest};
 use super::mount::Mount;
@@ -260,7 +261,8 @@ impl<'d> Visit<'d> {
         message: ClientMessage,
         session: &Session,
     ) -> Result<Option<(Permitted<ClientMessage>, BackendAnswer<'d>)>, Failure> {
-        let given_by = self.addressee(identity, &message, session)?;
+        let question = self.question(identity, &message, session)?;
+        let given_by = question.as_ref().map_or(self.given_by.as_deref(), Answering::server).map(Box::from);
         let permitted = self.authorize(identity, message).await?;
         self.opened(permitted.act());
         if session.raw.is_none() && permitted.act().is_of_session() {
@@ -270,28 +272,33 @@ impl<'d> Visit<'d> {
         let request = |upstream: &Upstream, sent: Sent<'_>| {
             UpstreamRequest::message(upstream, &permitted, sent, session.raw.as_deref()).with_fields(&fields)
         };
-        let news = permitted.act().method() == Some(mcp::Method::SubscriptionsListen);
-        let errand = Errand { identity, session, id: permitted.act().id().cloned(), given_by, news };
-        let answer = self.forward(exchange, &errand, request).await?;
+        let (id, among) = (permitted.act().id().cloned(), Among::of(permitted.act()));
+        let answer = self.forward(exchange, &Errand { identity, session, id, given_by, among }, request).await?;
+        if let Some(question) = question.filter(|_| answer.status().is_success()) {
+            question.arrived();
+        }
         Ok(Some((permitted, answer)))
     }
 
-    /// The server that a message without a session is for, if it is for one: that gave the state or task which it
-    /// names, or asked what it answers.
-    fn addressee(
+    /// The question that a client's own answer is to; nothing else is one.
+    fn question(
         &self,
         identity: &VerifiedIdentity,
         message: &ClientMessage,
         session: &Session,
-    ) -> Result<Option<Box<str>>, Failure> {
+    ) -> Result<Option<Answering>, Failure> {
         if message.kind() != mcp::Kind::Response {
-            return Ok(self.given_by.as_deref().map(Box::from));
+            return Ok(None);
         }
-        let question = message.id().and_then(|id| self.door.asked.answer(&session.key, id));
-        let is_there = |server: Option<&str>| session.raw.is_some() || self.mount.replicas.of_session(server).is_some();
-        match question.filter(|question| is_there(question.server.as_deref())) {
-            Some(question) => Ok(question.server),
-            None => Err(self.refuse(Some(identity), "response", Rejection::UnknownSession)),
+        let whom = Whom { backend: &self.mount.name, caller: identity.subject(), session: &session.key };
+        let question = message.id().and_then(|id| self.door.asked.answer(whom, id));
+        // Who asked while there was one server only is not known among several.
+        let is_known = |server: Option<&str>| {
+            session.raw.is_some() || server.is_some() || self.mount.replicas.of_session(None).is_some()
+        };
+        match question.filter(|question| is_known(question.server())) {
+            Some(question) => Ok(Some(question)),
+            None => Err(self.refuse(Some(identity), "response", Rejection::NotAsked)),
         }
     }
 
@@ -345,7 +352,7 @@ impl<'d> Visit<'d> {
         let request = |upstream: &Upstream, sent: Sent<'_>| {
             UpstreamRequest::stream(upstream, &permitted, sent, raw, last_event).with_fields(&fields)
         };
-        let errand = Errand { identity, session: &session, id: None, given_by: None, news: true };
+        let errand = Errand { identity, session: &session, id: None, given_by: None, among: Among::News };
         let answer = self.forward(exchange, &errand, request).await?;
         let reader = Reader::of_stream((self.door, self.mount), identity, &session, origin.as_ref());
         let reader = reader.answered_by(answer.upstream());
@@ -378,7 +385,7 @@ impl<'d> Visit<'d> {
         let request = |upstream: &Upstream, sent: Sent<'_>| {
             UpstreamRequest::end(upstream, &permitted, sent, raw).with_fields(&fields)
         };
-        let errand = Errand { identity, session: &session, id: None, given_by: None, news: false };
+        let errand = Errand { identity, session: &session, id: None, given_by: None, among: Among::Asides };
         let answer = self.forward(exchange, &errand, request).await?;
         let reader = Reader::of_end((self.door, self.mount), identity, &session);
         self.deliver(exchange, answer, &reader).await

@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 
 use super::Door;
+use super::asked::Whom;
 use super::current::Now;
 use super::mount::Mount;
 use super::operation::Told;
@@ -329,7 +330,8 @@ impl<'a> Reader<'a> {
 
     /// Notes what the server asks; whether it may.
     fn ask(&self, id: &RequestId) -> bool {
-        self.door.asked.ask(&self.key, id.clone(), self.server, self.stream.get_or_init(Arc::default))
+        let whom = Whom { backend: &self.mount.name, caller: self.identity.subject(), session: &self.key };
+        self.door.asked.ask(whom, id.clone(), self.server, self.stream.get_or_init(Arc::default))
     }
 
     fn rewrite_notification(

@@ -100,6 +100,8 @@ pub(super) enum Rejection {
     },
     /// The session does not exist, for this caller.
     UnknownSession,
+    /// It answers what nobody has asked, or what is answered already.
+    NotAsked,
     /// `Last-Event-ID` was not sent in this session.
     UnknownEvent,
     /// The gateway cannot decide or record at the moment.
@@ -200,7 +202,7 @@ impl Rejection {
             | Self::Refused { .. }
             | Self::Over { end: End::Closed, .. } => Reason::Policy,
             Self::InsufficientScope { .. } => Reason::Scope,
-            Self::UnknownSession | Self::UnknownEvent => Reason::Session,
+            Self::UnknownSession | Self::NotAsked | Self::UnknownEvent => Reason::Session,
             Self::BadGateway { .. }
             | Self::GatewayTimeout { .. }
             | Self::NoServer { .. }
@@ -235,7 +237,8 @@ impl Rejection {
             Self::TooManyAtOnce => {
                 "the caller has too many requests at once; see `limits.requests_per_caller`".to_owned()
             }
-            Self::UnknownSession => "the session is not this caller's, or was not asked this".to_owned(),
+            Self::UnknownSession => "the session is not this caller's".to_owned(),
+            Self::NotAsked => "it answers what was not asked in this session, or is answered already".to_owned(),
             Self::UnknownEvent => "`Last-Event-ID` was not sent in this session".to_owned(),
             Self::Unknown { .. } | Self::NotOpen { .. } | Self::Refused { .. } | Self::InsufficientScope { .. } => {
                 "the policy says no".to_owned()
@@ -297,6 +300,8 @@ impl Rejection {
                 "Your account may not use the service behind this server; sign in again or ask your administrator",
             ),
             Self::UnknownSession => error(StatusCode::NOT_FOUND, None, INVALID_REQUEST, "Session not found"),
+            // No 404: a client would begin a new session (2025-11-25, Streamable HTTP section Session Management).
+            Self::NotAsked => error(StatusCode::BAD_REQUEST, None, INVALID_REQUEST, "Nothing was asked that this answers"),
             Self::UnknownEvent => error(StatusCode::BAD_REQUEST, None, INVALID_REQUEST, "Unknown Last-Event-ID"),
             Self::Unavailable { id } => unavailable(id.as_ref()),
             Self::BadGateway { id } => error(
