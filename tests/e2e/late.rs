@@ -1,10 +1,11 @@
 //! What takes longer than the configuration under which it began: a body that comes late, a place that is waited for.
+//! And what is not waited for: the rest of an answer that says everything in its head.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use portcullis_tests::backend::{Request, json_answer, mcp};
+use portcullis_tests::backend::{Request, answer, json_answer, mcp};
 use portcullis_tests::{Backend, World, WorldBuilder, raw};
 use serde_json::{Value, json};
 
@@ -133,4 +134,42 @@ async fn who_waits_for_a_place_is_decided_anew_by_what_counts_when_it_is_free() 
     let superseded = json!("superseded");
     let (allow, deny) = (json!("allow"), json!("deny"));
     assert_eq!(told[..3], [(&allow, &nothing), (&nothing, &superseded), (&deny, &nothing)], "{of_late:?}");
+}
+
+#[tokio::test]
+async fn who_tells_a_server_something_does_not_wait_for_what_it_says_beside_having_got_it() {
+    // Of a body that was promised, a byte comes and no more; the head alone is what counts.
+    let script = |request: &Request| match request.json()["method"].as_str() {
+        Some("initialize") => {
+            let body = mcp(&request.json()).to_string();
+            let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nmcp-session-id: s";
+            format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes()
+        }
+        Some("notifications/initialized") => answer("202 Accepted", "text/plain", ""),
+        _ => b"HTTP/1.1 202 Accepted\r\ncontent-type: text/plain\r\ncontent-length: 100000\r\n\r\nx".to_vec(),
+    };
+    let backend = Backend::start(Arc::new(script)).await;
+    let world = WorldBuilder::new(&backend).start().await;
+    let rita = world.identity.mint("rita", &Value::Null);
+    let hello = json!({ "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": { "name": "t", "version": "1" } });
+    let hello = json!({ "jsonrpc": "2.0", "id": 0, "method": "initialize", "params": hello });
+    let session = world.post(&rita, &hello).await.headers()["mcp-session-id"].to_str().unwrap().to_owned();
+    let headers = [("mcp-session-id", session.as_str()), ("mcp-protocol-version", "2025-11-25")];
+    let note = |method: &str| json!({ "jsonrpc": "2.0", "method": method, "params": { "requestId": 1 } });
+    for (method, closes) in [("notifications/initialized", 0), ("notifications/cancelled", 1)] {
+        let before = backend.closed();
+        let note = note(method);
+        let told = tokio::time::timeout(Duration::from_secs(20), world.post_with(&rita, &note, &headers)).await;
+        assert_eq!(told.expect("the rest is waited for").status(), 202, "{method}");
+        while backend.closed() < before + closes {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+    let before = backend.closed();
+    let end = world.http().delete(world.mcp()).bearer_auth(&rita).header("mcp-session-id", &session).send();
+    let ended = tokio::time::timeout(Duration::from_secs(20), end).await.expect("the rest is waited for");
+    assert_eq!(ended.unwrap().status(), 202);
+    while backend.closed() == before {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }

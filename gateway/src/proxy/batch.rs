@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
 use super::budget::Held;
-use super::deliver::{Usable, response};
+use super::deliver::{Usable, conclude, response};
 use super::door::{Addressed, Failure, VERSION, Visit};
 use super::ending::End;
 use super::exchange::Exchange;
@@ -126,7 +126,7 @@ impl Visit<'_> {
         })?;
         let found = match usable {
             Usable::Status => {
-                let _ = answer.whole(limit, &mut room).await;
+                conclude(answer).await;
                 return Ok(None);
             }
             Usable::Json => match answer.whole(limit, &mut room).await {

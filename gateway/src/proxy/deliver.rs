@@ -52,19 +52,17 @@ impl Visit<'_> {
     pub(super) async fn deliver(
         &mut self,
         exchange: &mut Exchange,
-        mut answer: BackendAnswer<'_>,
+        answer: BackendAnswer<'_>,
         reader: &Reader<'_>,
     ) -> Result<(), Failure> {
         match self.usable(&answer, reader)? {
             Usable::Events => self.events(exchange, answer, reader).await,
             Usable::Json => self.json(exchange, answer, reader).await,
             Usable::Status => {
-                let (status, headers) = (answer.status(), answer.fields_for_client());
-                if !answer.is(EVENTS) {
-                    let limit = self.door.settings.answer_body;
-                    let _ = answer.whole(limit, &mut self.door.budgets.answer_body()).await;
-                }
-                Ok(exchange.answer(response(status, headers, Bytes::new())).await?)
+                let headers = answer.fields_for_client();
+                let sent = exchange.answer(response(answer.status(), headers, Bytes::new())).await;
+                conclude(answer).await;
+                Ok(sent?)
             }
         }
     }
@@ -287,6 +285,13 @@ impl Visit<'_> {
 
     fn unusable(&mut self, reader: &Reader<'_>, why: &str) -> Rejection {
         self.failed(&ForwardError::Broken(why.to_owned()), reader.id.clone())
+    }
+}
+
+/// Is done with an answer of which the head says everything: its body is not waited for.
+pub(super) async fn conclude(answer: BackendAnswer<'_>) {
+    if !answer.is(EVENTS) {
+        answer.conclude().await;
     }
 }
 

@@ -159,6 +159,7 @@ impl<'u> BackendAnswer<'u> {
 
     /// Waits a moment for the end of a body of which nothing more is wanted, so that the connection can be kept.
     pub async fn conclude(mut self) {
+        self.went_well();
         let deadline = Instant::now() + CONCLUSION;
         // Another piece means that the backend goes on; dropping the answer tells it to stop.
         let _ = self.next_piece_until(deadline).await;
