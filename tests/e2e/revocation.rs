@@ -191,6 +191,39 @@ async fn who_waits_for_a_place_gets_none_once_their_token_has_ended() {
 }
 
 #[tokio::test]
+async fn an_answer_that_comes_after_its_token_was_revoked_is_not_delivered() {
+    let body = json!({ "jsonrpc": "2.0", "id": 7, "result": { "content": [{ "type": "text", "text": "late" }] } });
+    let body = body.to_string();
+    let head = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nx-held: 1\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    let script = move |request: &Request| {
+        let message = request.json();
+        if message["id"] == 7 { head.clone().into_bytes() } else { json_answer(&mcp(&message)) }
+    };
+    let backend = Backend::start(Arc::new(script)).await;
+    let world = WorldBuilder::new(&backend).start().await;
+    let (rita, walt) = (world.sign_in("rita").await, world.sign_in("walt").await);
+    let revoked = async {
+        while backend.requests().len() < 2 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let ended = world.command(&["sessions", "revoke", "--user", &user(&rita.access)]).await;
+        assert!(ended.status.success(), "{ended:?}");
+        until_refused(&world, &rita.access).await;
+        backend.push(&body);
+    };
+    let (message, other) = (call(7), call(7));
+    let (late, control, ()) =
+        tokio::join!(world.post(&rita.access, &message), world.post(&walt.access, &other), revoked);
+    assert!(control.text().await.unwrap().contains("late"), "the control");
+    assert_eq!(late.status(), 401);
+    let told = late.text().await.unwrap();
+    assert!(told.contains("-31402") && !told.contains("late"), "{told}");
+}
+
+#[tokio::test]
 async fn a_token_that_is_given_back_is_refused_and_stays_so_after_a_restart() {
     let backend = Backend::plain().await;
     let mut world = WorldBuilder::new(&backend).start().await;

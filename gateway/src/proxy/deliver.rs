@@ -101,6 +101,10 @@ impl Visit<'_> {
             gone = exchange.gone() => return Err(gone.into()),
         };
         let body = body.map_err(|error| self.failed(&error, reader.id.clone()))?;
+        if let Some(end) = End::of_answer(self.door, reader.identity) {
+            self.error = Some(end.label());
+            return Err(Rejection::Over { id: reader.id.clone(), end }.into());
+        }
         let rewritten = reader.rewrite_answer(&body);
         self.note(&reader.told);
         let Ok(body) = rewritten else {

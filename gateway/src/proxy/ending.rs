@@ -48,6 +48,16 @@ impl End {
         }
     }
 
+    /// What forbids to pass on an answer that is there at last: the token was revoked meanwhile. One that has expired
+    /// since was good for the call, and so were the rules that it was decided by.
+    pub(super) fn of_answer(door: &Door, identity: &VerifiedIdentity) -> Option<Self> {
+        match door.authenticator.standing(identity) {
+            Standing::Good => None,
+            Standing::Ended => Some(Self::Revoked),
+            Standing::Unknown => Some(Self::Unknown),
+        }
+    }
+
     /// When the caller's token expires; whoever brought none has none that does.
     pub(super) fn expiry(door: &Door, identity: &VerifiedIdentity) -> Option<Instant> {
         let good_for = identity.expires_at().since(door.clock.now());
