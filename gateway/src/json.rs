@@ -148,7 +148,9 @@ mod tests {
 
     #[test]
     fn what_resembles_a_name_is_never_overlooked() {
-        for json in [r#"{"tools":1}"#, r#"{"TOOLS":1}"#, r#"{"t\u006fols":1}"#, "{\"\u{ff54}ools\":1}", "{\"tool\u{17f}\":1}"] {
+        for json in
+            [r#"{"tools":1}"#, r#"{"TOOLS":1}"#, r#"{"t\u006fols":1}"#, "{\"\u{ff54}ools\":1}", "{\"tool\u{17f}\":1}"]
+        {
             assert!(could_have(json.as_bytes(), &["absent", "tools"]), "{json}");
         }
         assert!(!could_have(br#"{"tool":"s"}"#, &["absent", "tools"]), "the control");

@@ -117,7 +117,7 @@ fn a_registration_of_the_same_name_is_not_taken_over() {
 #[test]
 fn what_somebody_has_added_stays() {
     let theirs = another(APP, "https://mcp.example.com/auth/callback");
-    let directory = directory_of(&[theirs.clone()]);
+    let directory = directory_of(std::slice::from_ref(&theirs));
     let again = setup(directory.path(), &CREATE);
     assert!(again.status.success(), "{}", String::from_utf8_lossy(&again.stderr));
     let now = &asked(directory.path())["applications"][0];

@@ -96,7 +96,8 @@ async fn who_waits_for_a_place_is_decided_anew_by_what_counts_when_it_is_free() 
     };
     let backend = Backend::start(Arc::new(script)).await;
     let places = "max_concurrent: 1, max_queued: 4, connect_timeout: 30s";
-    let world = WorldBuilder::new(&backend).backend("crm", &backend.url()).backend_more(places).policy(SEVERAL).start().await;
+    let world =
+        WorldBuilder::new(&backend).backend("crm", &backend.url()).backend_more(places).policy(SEVERAL).start().await;
     let [inside, rita, alice] = ["walt", "rita", "alice"].map(|user| world.identity.mint(user, &Value::Null));
     let url = format!("{}/weather/mcp", world.url());
     let ask = |token: &str, tool: &str| {
@@ -151,7 +152,8 @@ async fn who_tells_a_server_something_does_not_wait_for_what_it_says_beside_havi
     let backend = Backend::start(Arc::new(script)).await;
     let world = WorldBuilder::new(&backend).start().await;
     let rita = world.identity.mint("rita", &Value::Null);
-    let hello = json!({ "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": { "name": "t", "version": "1" } });
+    let hello =
+        json!({ "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": { "name": "t", "version": "1" } });
     let hello = json!({ "jsonrpc": "2.0", "id": 0, "method": "initialize", "params": hello });
     let session = world.post(&rita, &hello).await.headers()["mcp-session-id"].to_str().unwrap().to_owned();
     let headers = [("mcp-session-id", session.as_str()), ("mcp-protocol-version", "2025-11-25")];

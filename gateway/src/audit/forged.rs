@@ -272,11 +272,12 @@ fn lines_that_only_a_later_start_has_found_are_no_intact_trail() {
     let one = chained("ab12ab12ab12ab12", [call]);
     assert!(!restarted(&path, &key, &[run.as_slice(), &one].concat()).is_intact());
     // A line that is whole was not cut short, and behind the end of a run none was.
-    for text in [call, &call[..40]] {
+    let piece = call.get(..40).unwrap();
+    for text in [call, piece] {
         let report = restarted(&path, &key, &[run.as_slice(), &[text.to_owned()]].concat());
         assert!(!report.is_intact(), "{text}");
     }
-    let cut = [&run[..4], &[call[..40].to_owned()]].concat();
+    let cut = [&run[..4], &[piece.to_owned()]].concat();
     let report = restarted(&path, &key, &cut);
     assert!(report.is_intact() && report.cut_short == 1 && !report.is_closed(), "the control: {report:?}");
 }

@@ -154,6 +154,40 @@ fn told(report: &Report, checked: bool, question: &Question) -> String {
             "{head} is not there: the trail was cut off before it, or changed, or the run was taken out"
         );
     }
+    text.push_str(&stands(report, question));
+    if report.cut_short > 0 {
+        let _ = writeln!(
+            text,
+            "{} line(s) cut short where a run ended: killed, or without power; what stood there is not known",
+            report.cut_short
+        );
+    }
+    if report.unchecked > 0 {
+        let _ = writeln!(text, "{} checkpoint(s) not checked: pass the gateway's keys with --jwks", report.unchecked);
+    }
+    for (kid, checkpoints) in &report.unknown_keys {
+        let kid: String = kid.chars().take(LONGEST_NAME).collect();
+        let _ = writeln!(
+            text,
+            "{checkpoints} checkpoint(s) are signed by the key {kid:?}, which is in no --jwks: pass the /jwks that was saved \
+             when the gateway had that key, with another --jwks; if none of your gateways ever had it, somebody else has \
+             signed these lines"
+        );
+    }
+    if checked {
+        text.push_str(&vouched(report, question));
+    }
+    if question.ends {
+        for end in &report.ends {
+            let _ = writeln!(text, "end {end}");
+        }
+    }
+    text
+}
+
+/// How it stands to what came before it, and in which order.
+fn stands(report: &Report, question: &Question) -> String {
+    let mut text = String::new();
     if report.begins_inside > 0 && question.after.is_empty() {
         let _ = writeln!(
             text,
@@ -184,33 +218,6 @@ fn told(report: &Report, checked: bool, question: &Question) -> String {
             "line {line}: it is older than one before it by more than clocks differ: runs were put in another order, or a clock \
              was set back"
         );
-    }
-    if report.cut_short > 0 {
-        let _ = writeln!(
-            text,
-            "{} line(s) cut short where a run ended: killed, or without power; what stood there is not known",
-            report.cut_short
-        );
-    }
-    if report.unchecked > 0 {
-        let _ = writeln!(text, "{} checkpoint(s) not checked: pass the gateway's keys with --jwks", report.unchecked);
-    }
-    for (kid, checkpoints) in &report.unknown_keys {
-        let kid: String = kid.chars().take(LONGEST_NAME).collect();
-        let _ = writeln!(
-            text,
-            "{checkpoints} checkpoint(s) are signed by the key {kid:?}, which is in no --jwks: pass the /jwks that was saved \
-             when the gateway had that key, with another --jwks; if none of your gateways ever had it, somebody else has \
-             signed these lines"
-        );
-    }
-    if checked {
-        text.push_str(&vouched(report, question));
-    }
-    if question.ends {
-        for end in &report.ends {
-            let _ = writeln!(text, "end {end}");
-        }
     }
     text
 }

@@ -114,11 +114,10 @@ impl Asked {
 }
 
 fn table() -> Table {
-    let weight = |caller: &Box<[u8]>, open: &Questions| {
+    let table = Table::builder().max_capacity(OF_BACKEND).time_to_idle(PATIENCE).weigher(|caller, open| {
         let bytes = open.iter().map(|one| one.session.len() + one.id.as_json().len() + OVERHEAD).sum::<usize>();
         u32::try_from(caller.len() + bytes).unwrap_or(u32::MAX)
-    };
-    let table = Cache::builder().max_capacity(OF_BACKEND).weigher(weight).time_to_idle(PATIENCE);
+    });
     table.eviction_policy(EvictionPolicy::lru()).build()
 }
 

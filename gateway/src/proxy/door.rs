@@ -9,7 +9,6 @@ use bytes::Bytes;
 use http::{HeaderName, Method, StatusCode, header};
 use portcullis_policy::{Kind, Permitted};
 
-use super::{Door, Unserved};
 use super::asked::{Answering, Whom};
 use super::began::Named;
 use super::budget::{self, Spent};
@@ -22,6 +21,7 @@ use super::operation::Operation;
 use super::reader::Reader;
 use super::rejection::Rejection;
 use super::session::Session;
+use super::{Door, Unserved};
 use crate::audit::{self, Outcome, RequestId};
 use crate::authn::VerifiedIdentity;
 use crate::backend::Upstream;

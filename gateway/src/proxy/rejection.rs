@@ -301,7 +301,9 @@ impl Rejection {
             ),
             Self::UnknownSession => error(StatusCode::NOT_FOUND, None, INVALID_REQUEST, "Session not found"),
             // No 404: a client would begin a new session (2025-11-25, Streamable HTTP section Session Management).
-            Self::NotAsked => error(StatusCode::BAD_REQUEST, None, INVALID_REQUEST, "Nothing was asked that this answers"),
+            Self::NotAsked => {
+                error(StatusCode::BAD_REQUEST, None, INVALID_REQUEST, "Nothing was asked that this answers")
+            }
             Self::UnknownEvent => error(StatusCode::BAD_REQUEST, None, INVALID_REQUEST, "Unknown Last-Event-ID"),
             Self::Unavailable { id } => unavailable(id.as_ref()),
             Self::BadGateway { id } => error(

@@ -10,7 +10,7 @@ use super::door::{Failure, Visit};
 use super::ending::End;
 use super::rejection::{Rejection, Unknown};
 use super::standing::Refused;
-use crate::audit::{Actor, Decision, Event, Kept, Kind, NotRecorded, Reason, Target, Verdict};
+use crate::audit::{Actor, Admitted, Decision, Event, Kind, NotRecorded, Reason, Target, Verdict};
 use crate::authn::VerifiedIdentity;
 use crate::mcp::{self, ClientMessage, EndSession, OpenStream};
 use crate::metrics;
@@ -127,7 +127,7 @@ impl Visit<'_> {
         if actor.as_ref().is_none_or(is_anybody) {
             let kept =
                 self.door.auditor.refused(self.decided(Verdict::Deny, why, actor, method.to_owned(), None, None));
-            self.counted.fetch_or(kept == Ok(Kept::Counted), Ordering::Relaxed);
+            self.counted.fetch_or(kept == Ok(Admitted::Counted), Ordering::Relaxed);
             self.taken(kept.map(|_| ()));
         } else {
             self.record(Verdict::Deny, why, actor, method.to_owned(), None, None);
