@@ -92,3 +92,24 @@ fn room(wanted: u64, into: &Path) -> io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_backup_that_cannot_be_made_leaves_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        assert!(room(0, directory.path()).is_ok(), "the control");
+        let full = room(1 << 60, directory.path()).unwrap_err().to_string();
+        assert!(full.contains("another disk"), "{full}");
+        let (state, into) = (directory.path().join("s"), directory.path().join("b"));
+        let state = State { directory: state, redis: None, seal_keys: Vec::new() };
+        let fault = backup(&state, &[], &into).await.unwrap_err().to_string();
+        assert!(fault.contains("portcullis.db") && !into.exists(), "{fault}");
+        std::fs::create_dir(&state.directory).unwrap();
+        std::fs::write(state.directory.join("portcullis.db"), "no database at all").unwrap();
+        assert!(backup(&state, &[], &into).await.is_err());
+        assert_eq!(std::fs::read_dir(&into).unwrap().count(), 0);
+    }
+}
