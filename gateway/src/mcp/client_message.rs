@@ -169,9 +169,7 @@ fn response(envelope: Envelope, era: Era, backend: &BackendName, terms: &Terms<'
         return Err(Refusal::request("A response has an `id` and no `params`", envelope.id));
     }
     let mut outcome = envelope.outcome;
-    if terms.features.tasks
-        && let Some(("result", json)) = &outcome
-    {
+    if let Some(("result", json)) = &outcome {
         let json = std::str::from_utf8(json).unwrap_or_default();
         let settled = settle_outcome(json, terms);
         let settled = settled.map_err(|_foreign| Refusal::unknown("Task not found", envelope.id.clone()))?;

@@ -10,6 +10,7 @@ use super::refusal::Refusal;
 use super::terms::{Place, Task, Terms};
 use super::trace::{PARENT, STATE, context};
 use super::version::Era;
+use crate::json::resembles;
 
 const CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
 const LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
@@ -76,7 +77,7 @@ fn meta(object: &str, terms: &Terms<'_>) -> Result<Option<String>, Uneditable> {
 
 /// What a client listens for, without what is not open to it; the acknowledgement says what is left
 /// (2026-07-28, basic/patterns/subscriptions).
-fn subscriptions(value: &str, terms: &Terms<'_>) -> Result<Option<String>, Uneditable> {
+pub(super) fn subscriptions(value: &str, terms: &Terms<'_>) -> Result<Option<String>, Uneditable> {
     edit(value, &mut |name, value| match name {
         "toolsListChanged" | "promptsListChanged" | "resourcesListChanged" => Ok(Edit::Keep),
         "resourceSubscriptions" => {
@@ -90,10 +91,17 @@ fn subscriptions(value: &str, terms: &Terms<'_>) -> Result<Option<String>, Unedi
     })
 }
 
-/// The result of a client's own answer, with the task it is tied to as the backend knows it.
+/// The result of a client's own answer, with the task it is tied to as the backend knows it; where there are no tasks,
+/// without it. What else names one, in another spelling, goes.
 pub(super) fn settle_outcome(json: &str, terms: &Terms<'_>) -> Result<Option<String>, Uneditable> {
+    if !json.starts_with('{') {
+        return Ok(None);
+    }
     edit(json, &mut |name, value| match name {
+        name if resembles(name, &["_meta"]) => Ok(Edit::Drop),
         "_meta" => edit(value, &mut |name, value| match name {
+            name if resembles(name, &[RELATED_TASK]) => Ok(Edit::Drop),
+            RELATED_TASK if !terms.features.tasks => Ok(Edit::Drop),
             RELATED_TASK => edit(value, &mut |name, value| match name {
                 "taskId" => {
                     let task = text(value).and_then(|handle| Task::open(terms.seals, &handle)).ok_or(Uneditable)?;

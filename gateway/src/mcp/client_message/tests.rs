@@ -175,3 +175,14 @@ fn a_legacy_client_answers_and_a_modern_one_does_not() {
     assert_eq!(message.encode(), answer);
     assert!(read_with(answer, "2026-07-28", None, None).is_err());
 }
+
+#[test]
+fn a_clients_answer_names_no_task_that_it_was_not_given() {
+    let answer = |meta: &str| format!(r#"{{"jsonrpc":"2.0","id":"s1","result":{{"action":"accept"{meta}}}}}"#);
+    let related = r#""io.modelcontextprotocol/related-task":{"taskId":"raw"}"#;
+    let told = |meta: &str| read(&answer(meta)).unwrap().encode();
+    assert_eq!(told(&format!(r#","_meta":{{"x":1,{related}}}"#)), answer(r#","_meta":{"x":1}"#));
+    assert_eq!(told(&format!(r#","_meta":{{{}}}"#, related.replace("task\"", "Task\""))), answer(r#","_meta":{}"#));
+    assert_eq!(told(&format!(r#","_Meta":{{{related}}}"#)), answer(""));
+    assert_eq!(told(r#","_meta":{"x":1.0}"#), answer(r#","_meta":{"x":1.0}"#), "the control");
+}
