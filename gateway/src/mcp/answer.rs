@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 use super::features::Features;
 use super::jsonrpc::{RequestId, members};
 use super::list_filter::ListKind;
+use super::server_message::ACKNOWLEDGED;
 use super::version::Era;
 use crate::json::{Key, MAX_DEPTH, Seen, check, resembles};
 
@@ -31,7 +32,7 @@ const NOTIFICATIONS: [&str; 9] = [
     "notifications/resources/list_changed",
     RESOURCE_UPDATED,
     "notifications/elicitation/complete",
-    "notifications/subscriptions/acknowledged",
+    ACKNOWLEDGED,
 ];
 
 /// A message of a backend.

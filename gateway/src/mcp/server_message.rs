@@ -1,18 +1,21 @@
 //! What a server asks or tells of its own accord, as the client gets to hold it: its task under the client's own handle,
-//! and of the tools that a model may use none that is closed to the caller.
+//! and of the tools that a model may use, and of what it says that it listens for, nothing that is closed to the caller.
 
 use serde_json::value::RawValue;
 
 use super::edit::{Edit, Uneditable, edit, quoted, text};
 use super::jsonrpc::members;
 use super::list_filter::Unreadable;
-use super::settle::RELATED_TASK;
+use super::settle::{RELATED_TASK, subscriptions};
 use super::target::Target;
 use super::terms::Terms;
 use crate::json::{MAX_DEPTH, check, could_have, resembles};
 
 /// Has the client's model say something, and may give it tools (client/sampling).
 const SAMPLING: &str = "sampling/createMessage";
+
+/// Says what of a subscription counts (2026-07-28, basic/patterns/subscriptions).
+pub(super) const ACKNOWLEDGED: &str = "notifications/subscriptions/acknowledged";
 
 /// The question or note `json`, on the stream that was opened for `target`; `None` when it stays as it is.
 ///
@@ -24,7 +27,7 @@ pub fn settle_server_message(
     target: Option<&Target>,
     terms: &Terms<'_>,
 ) -> Result<Option<String>, Unreadable> {
-    if !could_have(json.as_bytes(), &["related-task", "tools"]) {
+    if !could_have(json.as_bytes(), &["related-task", "tools", ACKNOWLEDGED]) {
         return Ok(None);
     }
     check(json, MAX_DEPTH).map_err(|_unsound| Unreadable)?;
@@ -39,8 +42,8 @@ pub fn settle_server_message(
 }
 
 fn params(method: &str, json: &str, target: Option<&Target>, terms: &Terms<'_>) -> Result<Option<String>, Uneditable> {
-    let sampled = asked(method, json, terms)?;
-    let json = sampled.as_deref().unwrap_or(json);
+    let own = if method == ACKNOWLEDGED { acknowledged(json, terms)? } else { asked(method, json, terms)? };
+    let json = own.as_deref().unwrap_or(json);
     let edited = edit(json, &mut |name, value| match name {
         "_meta" => edit(value, &mut |name, value| match name {
             RELATED_TASK => Ok(related(value, target)),
@@ -51,7 +54,15 @@ fn params(method: &str, json: &str, target: Option<&Target>, terms: &Terms<'_>) 
         name if resembles(name, &["_meta"]) => Err(Uneditable),
         _ => Ok(Edit::Keep),
     })?;
-    Ok(edited.or(sampled))
+    Ok(edited.or(own))
+}
+
+fn acknowledged(params: &str, terms: &Terms<'_>) -> Result<Option<String>, Uneditable> {
+    edit(params, &mut |name, value| match name {
+        "notifications" => subscriptions(value, terms).map(Edit::to),
+        "_meta" => Ok(Edit::Keep),
+        _ => Ok(Edit::Drop),
+    })
 }
 
 /// The task as the client showed it; of another one the client knows nothing that it could show.
@@ -129,6 +140,27 @@ mod tests {
         for alone in [respelt.as_str(), &of("raw").replace("related-task", "RELATED-TASK")] {
             assert_eq!(settled(&ask(alone), Some(&task)), Err(Unreadable), "{alone}");
         }
+    }
+
+    #[test]
+    fn what_is_acknowledged_is_what_is_open() {
+        let told = |params: &str| {
+            format!(
+                r#"{{"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged","params":{{"_meta":{{"x":1.0}}{params}}}}}"#
+            )
+        };
+        let terms = Terms { resource: &|uri| uri == "x://open", ..Terms::default() };
+        let settled = |params: &str| settle_server_message(&told(params), None, &terms);
+        let open = r#","notifications":{"toolsListChanged":true,"resourceSubscriptions":["x://open"]}"#;
+        assert_eq!(settled(open), Ok(None), "the control");
+        let want = Ok(Some(told(open)));
+        assert_eq!(settled(&open.replace(r#""x://open""#, r#""x://closed","x://open""#)), want);
+        assert_eq!(
+            settled(&open.replace("true,", r#"true,"taskIds":["raw"],"ResourceSubscriptions":["x://closed"],"#)),
+            want
+        );
+        assert_eq!(settled(&format!(r#"{open},"Notifications":{{"resourceSubscriptions":["x://closed"]}}"#)), want);
+        assert_eq!(settled(r#","notifications":["x://closed"]"#), Err(Unreadable));
     }
 
     #[test]

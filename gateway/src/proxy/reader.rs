@@ -264,7 +264,8 @@ impl<'a> Reader<'a> {
     fn on_terms<T>(&self, rules: &Rules<'_>, settle: impl FnOnce(&Terms<'_>) -> T) -> T {
         let seals = self.door.seals(self.mount, self.identity).of_server(self.server);
         let hides = |name: &str| self.view(&rules.standing).hides(name);
-        settle(&Terms { features: rules.features, seals: &seals, resource: &|_| false, hides: &hides })
+        let resource = |uri: &str| self.view(&rules.standing).resource(uri);
+        settle(&Terms { features: rules.features, seals: &seals, resource: &resource, hides: &hides })
     }
 
     fn introduce(&self, body: &Bytes, id: &RequestId) -> Result<Bytes, Unreadable> {
