@@ -246,15 +246,36 @@ async fn a_client_answers_only_what_it_was_asked() {
     let answer = |id: &str| json!({ "jsonrpc": "2.0", "id": id, "result": { "roots": [] } });
     let send =
         async |id: &str| world.post_with(&token, &answer(id), &[("mcp-session-id", &session)]).await.status().as_u16();
-    assert_eq!(send("s1").await, 404);
+    assert_eq!(send("s1").await, 400);
     let before = backend.requests().len();
     let stream =
         world.http().get(world.mcp()).bearer_auth(&token).header("mcp-session-id", &session).send().await.unwrap();
     stream.text().await.unwrap();
-    assert_eq!(send("other").await, 404);
+    assert_eq!(send("other").await, 400);
     assert_eq!(send("s1").await, 202);
-    assert_eq!(send("s1").await, 404);
+    assert_eq!(send("s1").await, 400);
     assert_eq!(backend.requests().len(), before + 2);
+}
+
+#[tokio::test]
+async fn a_revision_that_is_not_spoken_opens_no_stream_and_ends_no_session() {
+    let (world, backend) = world().await;
+    let token = world.identity.mint("rita", &Value::Null);
+    let session = initialize(&world, &token).await;
+    let before = backend.requests().len();
+    let ask = async |method: reqwest::Method, version: &str| {
+        let request = world.http().request(method, world.mcp()).bearer_auth(&token).header("mcp-session-id", &session);
+        request.header("mcp-protocol-version", version).send().await.unwrap()
+    };
+    for method in [reqwest::Method::GET, reqwest::Method::DELETE] {
+        let refused = ask(method, "1999-01-01").await;
+        assert_eq!(refused.status(), 400);
+        assert!(refused.text().await.unwrap().contains("Unsupported protocol version"));
+    }
+    assert_eq!(backend.requests().len(), before);
+    for (method, status) in [(reqwest::Method::GET, 200), (reqwest::Method::DELETE, 204)] {
+        assert_eq!(ask(method, "2025-11-25").await.status(), status, "the control");
+    }
 }
 
 #[tokio::test]

@@ -57,7 +57,8 @@ impl Refusal {
     }
 
     /// The revision is not spoken. A message that names its revision itself can name those of its era only.
-    pub(super) fn version(requested: &str, era: Era, id: Option<RequestId>) -> Self {
+    #[must_use]
+    pub fn version(requested: &str, era: Era, id: Option<RequestId>) -> Self {
         let of_era = |version: &ProtocolVersion| era == Era::Legacy || version.era() == era;
         let supported: Vec<_> = ProtocolVersion::ALL.into_iter().filter(of_era).map(ProtocolVersion::as_str).collect();
         // It is said again, as the protocol wants it; what is longer than any revision's name may be anything else.

@@ -408,7 +408,12 @@ impl<'d> Visit<'d> {
         identity: &VerifiedIdentity,
         method: &str,
     ) -> Result<Session, Failure> {
-        let modern = exchange.header(&VERSION) == Some(mcp::ProtocolVersion::V2026_07_28.as_str());
+        let version = exchange.header(&VERSION);
+        if let Some(version) = version.filter(|version| mcp::ProtocolVersion::parse(version.trim()).is_none()) {
+            let refusal = mcp::Refusal::version(version, mcp::Era::Legacy, None);
+            return Err(self.refuse(Some(identity), method, Rejection::Unreadable(refusal)));
+        }
+        let modern = version == Some(mcp::ProtocolVersion::V2026_07_28.as_str());
         match exchange.header(&SESSION) {
             Some(sealed) if !modern => self.session(identity, method, Some(sealed)),
             _ => Err(self.refuse(Some(identity), method, Rejection::MethodNotAllowed)),
