@@ -62,7 +62,7 @@ async fn a_call_is_decided_by_what_counts_once_its_body_is_there() {
 
     world.configure(|text| {
         let text = lists(text).replace(", crm: { read: ['get_*'] }", "");
-        text.lines().filter(|line| !line.starts_with("  crm:")).map(|line| format!("{line}\n")).collect()
+        text.split_inclusive('\n').filter(|line| !line.starts_with("  crm:")).collect()
     });
     reloaded(&world, 1).await;
     let fresh = world.http().post(format!("{}/crm/mcp", world.url())).bearer_auth(&rita).json(&call("get_forecast"));

@@ -33,7 +33,7 @@ const OVERHEAD: usize = 128;
 pub(super) struct Asked(RwLock<HashMap<BackendName, Table>>);
 
 /// The questions of one backend, by caller and in the order in which they were asked.
-type Table = Cache<Box<[u8]>, Questions>;
+type Table = Cache<Arc<[u8]>, Questions>;
 type Questions = Arc<Vec<Arc<Question>>>;
 
 /// Whose session it is that something is asked in.
@@ -61,7 +61,7 @@ struct Question {
 #[derive(Debug)]
 pub(super) struct Answering {
     of: Table,
-    caller: Box<[u8]>,
+    caller: Arc<[u8]>,
     question: Option<Arc<Question>>,
 }
 
@@ -78,7 +78,7 @@ impl Asked {
             stream: Arc::downgrade(stream),
             since: Stopwatch::start(),
         };
-        let caller = binding(whom.backend, whom.caller).into_boxed_slice();
+        let caller: Arc<[u8]> = Arc::from(binding(whom.backend, whom.caller));
         let noted = self.table(whom.backend).entry(caller).and_compute_with(|open| {
             let open = open.map(moka::Entry::into_value).unwrap_or_default();
             match open.iter().find(|other| other.is_as(&question)) {
@@ -91,7 +91,7 @@ impl Asked {
 
     /// The question that is answered; `None` when there is none, or an answer is on its way already.
     pub(super) fn answer(&self, whom: Whom<'_>, id: &RequestId) -> Option<Answering> {
-        let caller = binding(whom.backend, whom.caller).into_boxed_slice();
+        let caller: Arc<[u8]> = Arc::from(binding(whom.backend, whom.caller));
         let (of, mut found) = (self.table(whom.backend), None);
         of.entry_by_ref(&caller).and_compute_with(|open| {
             let Some(open) = open.map(moka::Entry::into_value) else { return Op::Nop };
@@ -114,10 +114,11 @@ impl Asked {
 }
 
 fn table() -> Table {
-    let table = Table::builder().max_capacity(OF_BACKEND).time_to_idle(PATIENCE).weigher(|caller, open| {
+    let weight = |caller: &Arc<[u8]>, open: &Questions| {
         let bytes = open.iter().map(|one| one.session.len() + one.id.as_json().len() + OVERHEAD).sum::<usize>();
         u32::try_from(caller.len() + bytes).unwrap_or(u32::MAX)
-    });
+    };
+    let table = Cache::builder().max_capacity(OF_BACKEND).weigher(weight).time_to_idle(PATIENCE);
     table.eviction_policy(EvictionPolicy::lru()).build()
 }
 
