@@ -51,7 +51,7 @@ others() {
   for value in "$@"; do
     terms+="${terms:+ && }$key!='$value'"
   done
-  found=$(az ad app show --id "$app_id" --query "$list[?$terms]" --output json) || exit 1
+  found=$(az ad app show --id "$app_id" --query "${list}[?$terms]" --output json) || exit 1
   found=${found#\[} found=${found%\]}
   [[ ! $found =~ [^[:space:]] || $found == null ]] || printf ',%s' "$found"
 }

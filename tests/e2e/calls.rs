@@ -1,4 +1,5 @@
-//! What a caller sees and reaches, and what a backend gets to see of it.
+//! What a caller sees and reaches, and what a backend gets to see of it. Longer than other files here because that is most of
+//! what there is.
 
 use std::sync::Arc;
 

@@ -10,6 +10,7 @@ mod chain;
 mod digest;
 mod encode;
 mod event;
+mod place;
 mod sink;
 mod tally;
 pub mod verify;

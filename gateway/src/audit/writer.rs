@@ -21,7 +21,8 @@ use tokio::sync::oneshot;
 use super::chain::{CHECKPOINT, Chain, Head, Signed};
 use super::digest::Digester;
 use super::event::{Checkpoint, Gap, Started};
-use super::sink::{Destination, Entry, Sink};
+use super::place::{Place, RETRY};
+use super::sink::{Destination, Entry};
 use super::{Event, Kind, OnFailure, Options, Shared};
 use crate::clock::{Clock, Stopwatch, Timestamp};
 use crate::jose::signing_key::SigningKey;
@@ -33,11 +34,6 @@ const BATCH: Duration = Duration::from_millis(2);
 /// taken them.
 const BATCH_LINES: usize = 4096;
 const BATCH_BYTES: usize = 8 << 20;
-/// A sink that failed is tried again after so long.
-const RETRY: Duration = Duration::from_millis(250);
-/// Where lines are lost meanwhile, twice as long after each failure, and no longer than this: each try is a line in the
-/// places that work.
-const LONGEST_RETRY: Duration = Duration::from_secs(8);
 /// At the end of the process, sinks that fail are tried again for so long.
 const LAST_TRIES: Duration = Duration::from_secs(5);
 /// A checkpoint comes after so many lines, or so much time, whichever is first.
@@ -61,30 +57,9 @@ pub struct Signer {
     pub clock: Arc<dyn Clock>,
 }
 
-/// A sink that is open, and what it has missed.
-struct Open {
-    label: &'static str,
-    sink: Box<dyn Sink>,
-    failing: bool,
-    /// Lines that it has missed since it last took some.
-    lost: u64,
-    /// Events that the queue had not taken, as those lines said.
-    unheard: u64,
-    /// It failed then, and is tried again after so long.
-    retry: Option<(Stopwatch, Duration)>,
-    /// Whether it is tried with the lines that are in hand.
-    is_tried: bool,
-}
-
-impl Open {
-    fn new(label: &'static str, sink: Box<dyn Sink>) -> Self {
-        Self { label, sink, failing: false, lost: 0, unheard: 0, retry: None, is_tried: true }
-    }
-}
-
 /// Writes a trail.
 pub(super) struct Writer {
-    sinks: Vec<Open>,
+    sinks: Vec<Place>,
     instance: String,
     chain: Chain,
     signer: Signer,
@@ -123,7 +98,7 @@ impl Writer {
             if let Some(metrics) = &options.metrics {
                 metrics.trail.has(label);
             }
-            sinks.push(Open::new(label, sink));
+            sinks.push(Place::new(label, sink));
         }
         let instance = format!("{:016x}", rand::random::<u64>());
         let mut writer = Self {
@@ -325,20 +300,13 @@ impl Writer {
             }
             _ => {}
         }
-        open.failing = outcome == "failed";
-        if !open.failing {
-            (open.lost, open.unheard, open.retry) = (0, 0, None);
-        } else if self.on_failure == OnFailure::Continue {
-            let after = open.retry.map_or(RETRY, |(_, after)| LONGEST_RETRY.min(after * 2));
-            open.retry = Some((Stopwatch::start(), after));
-        }
-        !open.failing
+        open.tried(outcome == "written", self.on_failure);
+        outcome == "written"
     }
 
     fn lose(&mut self, at: usize, lines: u64, told: u64) {
         let Some(open) = self.sinks.get_mut(at) else { return };
-        open.lost += lines;
-        open.unheard += told;
+        open.missed(lines, told);
         let label = open.label;
         self.count(label, "lost", lines);
         tracing::error!(sink = label, lines, "audit lines are lost");
@@ -356,10 +324,7 @@ impl Writer {
         let is_ending = self.shared.stopping.load(Ordering::Acquire);
         let mut missed = Vec::new();
         for open in &mut self.sinks {
-            open.is_tried = is_ending || open.retry.is_none_or(|(since, after)| since.elapsed() >= after);
-            if open.is_tried && open.lost > 0 {
-                missed.push(Gap { sink: open.label, lost: open.lost, queue: open.unheard });
-            }
+            missed.extend(open.is_next(is_ending));
         }
         let overflowed = self.shared.overflowed.swap(0, Ordering::Relaxed);
         if overflowed > 0 {

@@ -2,7 +2,8 @@
 //!
 //! A body is read whole or not at all. An answer has a true length, or is a stream that ends or is visibly cut. What
 //! is refused before its body was read is answered in a way that the client gets to see, and its connection is closed
-//! rather than left out of step. Only heads that passed `head_gate` get here; what is answered is the caller's affair.
+//! rather than left out of step. Only heads that passed `head_gate` get here; what is answered is the caller's affair. One
+//! type all through, and a little longer than other files for that.
 
 use std::net::SocketAddr;
 use std::time::Duration;
