@@ -216,11 +216,8 @@ fn decode_loosely(uri: &str) -> Result<String, UriError> {
     }
     let decoded = String::from_utf8(bytes).map_err(|_error| UriError::Escape)?;
     // A second decoding, somewhere behind us, would find another URI.
-    let twice = decoded.split('%').skip(1).any(|after| {
-        let mut digits = after.bytes().take(2);
-        digits.next().is_some_and(|byte| byte.is_ascii_hexdigit())
-            && digits.next().is_some_and(|b| b.is_ascii_hexdigit())
-    });
+    let is_escape = |after: &str| after.len() > 1 && after.bytes().take(2).all(|byte| byte.is_ascii_hexdigit());
+    let twice = decoded.split('%').skip(1).any(is_escape);
     if twice { Err(UriError::EncodedDelimiter) } else { Ok(decoded) }
 }
 

@@ -401,6 +401,8 @@ impl Store for SqliteStore {
     }
 
     async fn purge(&self, now: Timestamp) -> Result<u64, StoreError> {
+        // By one connection, and not by whichever is idle: each would keep the pages of all tables.
+        let mut connection = self.pool.acquire().await?;
         let mut gone = 0;
         let expired = [
             "DELETE FROM login WHERE expires <= ?",
@@ -413,7 +415,7 @@ impl Store for SqliteStore {
             "UPDATE refresh SET sealed = NULL WHERE sealed IS NOT NULL AND spent + 10 <= ?",
         ];
         for statement in expired {
-            gone += sqlx::query(statement).bind(seconds(now)).execute(&self.pool).await?.rows_affected();
+            gone += sqlx::query(statement).bind(seconds(now)).execute(&mut *connection).await?.rows_affected();
         }
         let before = |age: Duration| i64::try_from(now.as_secs().saturating_sub(age.as_secs())).unwrap_or(i64::MAX);
         let query = sqlx::query(
@@ -421,7 +423,9 @@ impl Store for SqliteStore {
              AND NOT EXISTS (SELECT 1 FROM consent WHERE consent.client = client.id)",
         );
         let query = query.bind(before(UNUSED_CLIENT)).bind(before(IDLE_CLIENT));
-        Ok(gone + query.execute(&self.pool).await?.rows_affected())
+        gone += query.execute(&mut *connection).await?.rows_affected();
+        sqlx::query("PRAGMA shrink_memory").execute(&mut *connection).await?;
+        Ok(gone)
     }
 }
 
