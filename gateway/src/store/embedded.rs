@@ -25,6 +25,8 @@ use crate::clock::Timestamp;
 #[derive(Clone, Debug)]
 pub struct SqliteStore {
     pool: SqlitePool,
+    /// One connection, for what reads all tables: it keeps their pages, and the others would, too.
+    sweeper: SqlitePool,
     max_logins: i64,
     max_unused_clients: i64,
 }
@@ -51,13 +53,8 @@ impl SqliteStore {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(Duration::from_secs(10));
-        // A connection to a file does not age: each has a thread and two megabytes of pages, and stays.
-        let pool = SqlitePoolOptions::new()
-            .max_connections(4)
-            .idle_timeout(None)
-            .max_lifetime(None)
-            .after_release(|connection, _| Box::pin(usable(connection)));
-        let pool = pool.connect_with(options).await.map_err(|error| {
+        let sweeper = connections(1).connect_lazy_with(options.clone().create_if_missing(false));
+        let pool = connections(4).connect_with(options).await.map_err(|error| {
             unusable(&format!(
                 "is not a database that can be opened ({error}); restore it from a backup, or move it away"
             ))
@@ -71,7 +68,7 @@ impl SqliteStore {
         // have it open, in an upgrade or with a command, the identity provider may be asked twice; a token has one successor
         // still.
         sqlx::query("DELETE FROM lease").execute(&pool).await?;
-        Ok(Self { pool, max_logins: MAX_LOGINS, max_unused_clients: MAX_UNUSED_CLIENTS })
+        Ok(Self { pool, sweeper, max_logins: MAX_LOGINS, max_unused_clients: MAX_UNUSED_CLIENTS })
     }
 
     /// The same store with room for fewer.
@@ -84,11 +81,18 @@ impl SqliteStore {
     #[cfg(test)]
     pub(super) async fn close(self) {
         self.pool.close().await;
+        self.sweeper.close().await;
     }
 
     async fn write(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
         Ok(self.pool.begin_with("BEGIN IMMEDIATE").await?)
     }
+}
+
+/// So many connections to a file. They do not age: each has a thread and two megabytes of pages, and stays.
+fn connections(most: u32) -> SqlitePoolOptions {
+    let pool = SqlitePoolOptions::new().max_connections(most).idle_timeout(None).max_lifetime(None);
+    pool.after_release(|connection, _| Box::pin(usable(connection)))
 }
 
 /// Whether a connection can be used again. After a COMMIT that found the disk full, which SQLite rolls back by itself, sqlx
@@ -401,8 +405,6 @@ impl Store for SqliteStore {
     }
 
     async fn purge(&self, now: Timestamp) -> Result<u64, StoreError> {
-        // By one connection, and not by whichever is idle: each would keep the pages of all tables.
-        let mut connection = self.pool.acquire().await?;
         let mut gone = 0;
         let expired = [
             "DELETE FROM login WHERE expires <= ?",
@@ -415,7 +417,7 @@ impl Store for SqliteStore {
             "UPDATE refresh SET sealed = NULL WHERE sealed IS NOT NULL AND spent + 10 <= ?",
         ];
         for statement in expired {
-            gone += sqlx::query(statement).bind(seconds(now)).execute(&mut *connection).await?.rows_affected();
+            gone += sqlx::query(statement).bind(seconds(now)).execute(&self.sweeper).await?.rows_affected();
         }
         let before = |age: Duration| i64::try_from(now.as_secs().saturating_sub(age.as_secs())).unwrap_or(i64::MAX);
         let query = sqlx::query(
@@ -423,9 +425,7 @@ impl Store for SqliteStore {
              AND NOT EXISTS (SELECT 1 FROM consent WHERE consent.client = client.id)",
         );
         let query = query.bind(before(UNUSED_CLIENT)).bind(before(IDLE_CLIENT));
-        gone += query.execute(&mut *connection).await?.rows_affected();
-        sqlx::query("PRAGMA shrink_memory").execute(&mut *connection).await?;
-        Ok(gone)
+        Ok(gone + query.execute(&self.sweeper).await?.rows_affected())
     }
 }
 
