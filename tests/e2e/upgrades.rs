@@ -80,7 +80,9 @@ async fn whatever_changes_at_once_what_was_carried_out_was_answered() {
     world.gateway.terminate().await;
     assert!(is_intact(&world).await);
     let text = std::fs::read_to_string(world.directory().join("audit.jsonl")).unwrap();
-    assert_eq!(text.matches("\"decision\":\"allow\"").count(), ledger.answered.len(), "the trail has each of them");
+    // One that was let through, and had to wait until another configuration counted, was decided again by that.
+    let allowed = text.matches("\"decision\":\"allow\"").count() - text.matches("\"error\":\"superseded\"").count();
+    assert_eq!(allowed, ledger.answered.len(), "the trail has each of them");
 }
 
 /// A token that another key signed than this one.
