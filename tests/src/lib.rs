@@ -28,3 +28,10 @@ pub use process::{Process, free_port, tool};
 pub use redis::Redis;
 pub use reliability::{fault, measured};
 pub use world::{World, WorldBuilder};
+
+/// How many calls a trail says to have been let through. One that had to wait until another configuration counted was
+/// decided again by that, and is counted once.
+#[must_use]
+pub fn allowed(trail: &str) -> usize {
+    trail.matches("\"decision\":\"allow\"").count() - trail.matches("\"error\":\"superseded\"").count()
+}
