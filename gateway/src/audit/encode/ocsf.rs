@@ -1,6 +1,6 @@
 //! OCSF 1.6: decisions and outcomes are API Activity (6003), what happens to sign-ins and tokens, and counts of refused
-//! strangers, Authentication (3002), changes of what is registered, agreed to or configured Entity Management (3004), tools that are others than approved
-//! Detection Finding (2004), the trail's own lines Application Lifecycle (6002).
+//! strangers, Authentication (3002), changes of what is registered, agreed to or configured Entity Management (3004), tools
+//! that are others than approved Detection Finding (2004), the trail's own lines Application Lifecycle (6002).
 //!
 //! Each class requires some members; what a line does not know of them is called unknown rather than left out.
 

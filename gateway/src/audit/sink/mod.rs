@@ -5,6 +5,7 @@
 mod file;
 mod kept;
 mod otlp;
+mod paged;
 mod postgres;
 mod rows;
 mod sqlite;

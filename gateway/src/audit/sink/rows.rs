@@ -3,7 +3,7 @@
 //! What is verified is the line of a row. The other columns are there to be searched and swept by, so that they are held
 //! against it: a row whose time was set back would be deleted by the gateway itself.
 
-use std::io::{self, Cursor, Read};
+use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,6 +15,7 @@ use tokio::runtime::Runtime;
 
 use super::super::chain::Line;
 use super::kept::Bounds;
+use super::paged::{Page, Paged};
 use super::{runtime, wait};
 use crate::sqlite::Reading;
 
@@ -36,8 +37,7 @@ pub struct Rows {
     bounds: Option<Bounds>,
     /// The last row that was read.
     last: i64,
-    page: Cursor<Vec<u8>>,
-    is_ended: bool,
+    page: Page,
     differing: Arc<AtomicU64>,
 }
 
@@ -60,8 +60,8 @@ impl Rows {
         let runtime = runtime()?;
         let reading = Reading::of(path)?;
         let connection = wait(&runtime, SqliteConnection::connect_with(&reading.options))?;
-        let (page, differing) = (Cursor::new(Vec::new()), Arc::default());
-        Ok(Self { runtime, connection, reading, bounds, last: i64::MIN, page, is_ended: false, differing })
+        let (page, differing) = (Page::default(), Arc::default());
+        Ok(Self { runtime, connection, reading, bounds, last: i64::MIN, page, differing })
     }
 
     /// Whether it lies there without its log: nobody has it open, or it is a copy that lacks the newest lines.
@@ -73,6 +73,12 @@ impl Rows {
     #[must_use]
     pub fn differing(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.differing)
+    }
+}
+
+impl Paged for Rows {
+    fn page(&mut self) -> &mut Page {
+        &mut self.page
     }
 
     fn turn(&mut self) -> io::Result<()> {
@@ -95,24 +101,17 @@ impl Rows {
                 self.differing.fetch_add(1, Ordering::Relaxed);
             }
         }
-        self.is_ended = rows.is_empty();
-        if self.is_ended {
+        if rows.is_empty() {
             self.reading.check()?;
         }
-        self.page = Cursor::new(page);
+        self.page = Page::new(page, rows.is_empty());
         Ok(())
     }
 }
 
 impl Read for Rows {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        loop {
-            let count = self.page.read(buffer)?;
-            if count > 0 || self.is_ended || buffer.is_empty() {
-                return Ok(count);
-            }
-            self.turn()?;
-        }
+        self.read_on(buffer)
     }
 }
 

@@ -1,6 +1,6 @@
 //! The rows of a trail in PostgreSQL, read back a page at a time. A role that may SELECT is enough.
 
-use std::io::{self, Cursor, Read};
+use std::io::{self, Read};
 use std::str::FromStr;
 
 use sqlx::postgres::PgConnectOptions;
@@ -8,6 +8,7 @@ use sqlx::{Connection, PgConnection, Row};
 use tokio::runtime::Runtime;
 
 use super::kept::Bounds;
+use super::paged::{Page, Paged};
 use super::{runtime, wait};
 use crate::config::Secret;
 
@@ -22,8 +23,7 @@ pub(super) struct Table {
     bounds: Bounds,
     /// The last row that was read.
     last: i64,
-    page: Cursor<Vec<u8>>,
-    is_ended: bool,
+    page: Page,
 }
 
 impl Table {
@@ -33,7 +33,13 @@ impl Table {
         let options = PgConnectOptions::from_str(url.expose()).map_err(unusable)?.application_name("portcullis");
         let runtime = runtime()?;
         let connection = wait(&runtime, PgConnection::connect_with(&options))?;
-        Ok(Self { runtime, connection, bounds, last: i64::MIN, page: Cursor::default(), is_ended: false })
+        Ok(Self { runtime, connection, bounds, last: i64::MIN, page: Page::default() })
+    }
+}
+
+impl Paged for Table {
+    fn page(&mut self) -> &mut Page {
+        &mut self.page
     }
 
     fn turn(&mut self) -> io::Result<()> {
@@ -47,8 +53,7 @@ impl Table {
             page.extend_from_slice(row.try_get::<&str, _>("line").map_err(io::Error::other)?.as_bytes());
             page.push(b'\n');
         }
-        self.is_ended = rows.is_empty();
-        self.page = Cursor::new(page);
+        self.page = Page::new(page, rows.is_empty());
         Ok(())
     }
 }
@@ -64,12 +69,6 @@ fn whole(seconds: i64) -> f64 {
 
 impl Read for Table {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        loop {
-            let count = self.page.read(buffer)?;
-            if count > 0 || self.is_ended || buffer.is_empty() {
-                return Ok(count);
-            }
-            self.turn()?;
-        }
+        self.read_on(buffer)
     }
 }
