@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use portcullis_tests::backend::{Request, answer, json_answer, mcp};
+use portcullis_tests::backend::{Request, answer, mcp};
 use portcullis_tests::{Backend, World, WorldBuilder, raw};
 use serde_json::{Value, json};
 
@@ -90,11 +90,7 @@ async fn a_call_is_decided_by_what_counts_once_its_body_is_there() {
 #[tokio::test]
 async fn who_waits_for_a_place_is_decided_anew_by_what_counts_when_it_is_free() {
     let is_stuck = Arc::new(AtomicBool::new(true));
-    let stuck = Arc::clone(&is_stuck);
-    let script = move |request: &Request| {
-        if stuck.load(Ordering::Relaxed) { Vec::new() } else { json_answer(&mcp(&request.json())) }
-    };
-    let backend = Backend::start(Arc::new(script)).await;
+    let backend = Backend::stuck_while(&is_stuck).await;
     let places = "max_concurrent: 1, max_queued: 4, connect_timeout: 30s";
     let world =
         WorldBuilder::new(&backend).backend("crm", &backend.url()).backend_more(places).policy(SEVERAL).start().await;
@@ -104,20 +100,10 @@ async fn who_waits_for_a_place_is_decided_anew_by_what_counts_when_it_is_free() 
         let request = world.http().post(&url).bearer_auth(token).json(&call(tool));
         tokio::spawn(request.header("accept", "application/json, text/event-stream").send())
     };
-    let until_decided = async |number: usize| {
-        for _ in 0..400 {
-            let lines = world.audit(1).await;
-            if lines.iter().filter(|line| line["decision"] == "allow").count() == number {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        panic!("{number} are not decided");
-    };
     let first = ask(&inside, "get_forecast");
-    until_decided(1).await;
+    world.until_allowed(1).await;
     let (late, control) = (ask(&rita, "get_forecast"), ask(&alice, "get_forecast"));
-    until_decided(3).await;
+    world.until_allowed(3).await;
     world.configure(lists);
     reloaded(&world, 1).await;
     is_stuck.store(false, Ordering::Relaxed);

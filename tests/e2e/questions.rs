@@ -225,11 +225,7 @@ async fn a_question_is_answered_however_few_places_there_are_and_open_until_its_
     let script = move |request: &Request| {
         let message = request.json();
         match message["method"].as_str() {
-            Some("initialize") => {
-                let body = mcp(&message).to_string();
-                let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nmcp-session-id: s";
-                format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes()
-            }
+            Some("initialize") => answer("200 OK", "application/json\r\nmcp-session-id: s", &mcp(&message).to_string()),
             Some("tools/call") => {
                 let params = json!({ "message": "sure?", "requestedSchema": { "type": "object" } });
                 let ask = json!({ "jsonrpc": "2.0", "id": 71, "method": "elicitation/create", "params": params });

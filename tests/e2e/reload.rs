@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use portcullis_tests::backend::{Request, json_answer, mcp};
+use portcullis_tests::backend::{Request, answer, json_answer, mcp};
 use portcullis_tests::{Backend, World, WorldBuilder};
 use serde_json::{Value, json};
 
@@ -133,11 +133,7 @@ async fn world_of_streams() -> (World, Backend, String) {
         let stream = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nx-held: 1\r\n\r\n";
         let message = request.json();
         match message["method"].as_str() {
-            Some("initialize") => {
-                let body = mcp(&message).to_string();
-                let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nmcp-session-id: s";
-                format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len()).into_bytes()
-            }
+            Some("initialize") => answer("200 OK", "application/json\r\nmcp-session-id: s", &mcp(&message).to_string()),
             None | Some("tools/call") => stream.into(),
             Some(_) => json_answer(&mcp(&message)),
         }

@@ -152,31 +152,17 @@ async fn a_body_that_takes_longer_than_its_token_is_not_sent_on() {
 #[tokio::test]
 async fn who_waits_for_a_place_gets_none_once_their_token_has_ended() {
     let is_stuck = Arc::new(AtomicBool::new(true));
-    let stuck = Arc::clone(&is_stuck);
-    let script = move |request: &Request| {
-        if stuck.load(Ordering::Relaxed) { Vec::new() } else { json_answer(&mcp(&request.json())) }
-    };
-    let backend = Backend::start(Arc::new(script)).await;
+    let backend = Backend::stuck_while(&is_stuck).await;
     let world = WorldBuilder::new(&backend).backend_more("max_concurrent: 1, max_queued: 2").start().await;
     let [first, rita, walt] = [world.sign_in("alice").await, world.sign_in("rita").await, world.sign_in("walt").await];
     let ask = |token: &str| {
         let request = world.http().post(world.mcp()).bearer_auth(token).json(&call(1));
         tokio::spawn(request.header("accept", "application/json, text/event-stream").send())
     };
-    let until_decided = async |number: usize| {
-        for _ in 0..400 {
-            let lines = world.audit(1).await;
-            if lines.iter().filter(|line| line["decision"] == "allow").count() == number {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        panic!("{number} are not decided");
-    };
     let inside = ask(&first.access);
-    until_decided(1).await;
+    world.until_allowed(1).await;
     let (late, control) = (ask(&rita.access), ask(&walt.access));
-    until_decided(3).await;
+    world.until_allowed(3).await;
     let ended = world.command(&["sessions", "revoke", "--user", &user(&rita.access)]).await;
     assert!(ended.status.success(), "{ended:?}");
     until_refused(&world, &rita.access).await;

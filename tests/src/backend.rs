@@ -1,6 +1,7 @@
 //! A scripted MCP server that keeps every byte it gets: what it did not get, nobody forwarded.
 
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
@@ -79,6 +80,15 @@ impl Backend {
     /// A backend that answers as a small MCP server would.
     pub async fn plain() -> Self {
         Self::start(Arc::new(|request: &Request| json_answer(&mcp(&request.json())))).await
+    }
+
+    /// As [`Backend::plain`], but nothing gets an answer while this holds.
+    pub async fn stuck_while(is_stuck: &Arc<AtomicBool>) -> Self {
+        let stuck = Arc::clone(is_stuck);
+        let answer = move |request: &Request| {
+            if stuck.load(Ordering::Relaxed) { Vec::new() } else { json_answer(&mcp(&request.json())) }
+        };
+        Self::start(Arc::new(answer)).await
     }
 
     /// As [`Backend::plain`], with these tools instead of its own.

@@ -436,6 +436,17 @@ impl World {
         panic!("`{line}` does not come; there is:\n{}", self.probe("/metrics").await);
     }
 
+    /// Waits until the trail says of so many requests that they are let through.
+    pub async fn until_allowed(&self, number: usize) {
+        for _ in 0..400 {
+            if self.audit(1).await.iter().filter(|line| line["decision"] == "allow").count() == number {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("{number} are not let through");
+    }
+
     /// Sends a JSON-RPC message with a token, in the way of the revisions up to 2025-11-25.
     pub async fn post(&self, token: &str, message: &Value) -> Response {
         self.post_with(token, message, &[]).await
