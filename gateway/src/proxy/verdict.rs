@@ -59,7 +59,13 @@ impl Visit<'_> {
                     }
                 };
                 self.count(Verdict::Deny, label);
-                self.record(Verdict::Deny, Reason::Text(why), Some(Actor::of(identity)), method, name, None);
+                self.record(self.decided(
+                    Verdict::Deny,
+                    Reason::Text(why),
+                    Some(Actor::of(identity)),
+                    (method, name),
+                    None,
+                ));
                 Err(rejection.into())
             }
         }
@@ -79,20 +85,9 @@ impl Visit<'_> {
             Some(changed) => Some(format!("{{\"arguments\":{changed}}}").into_bytes().into_boxed_slice()),
             None => params.map(|params| Box::from(&*params)),
         };
-        let policy_hash = Some(Arc::clone(permit.policy_hash()));
-        let target = Target { backend: self.mount.name.to_string(), method, name };
-        let (actor, reason) = (Some(Actor::of(identity)), Reason::Permit(permit));
-        let decision = Decision {
-            decision: Verdict::Allow,
-            reason,
-            actor,
-            source: self.source,
-            target,
-            policy_hash,
-            params,
-            arguments: None,
-        };
-        let event = self.event(Kind::Decision(Box::new(decision)));
+        let (actor, hash) = (Some(Actor::of(identity)), Some(Arc::clone(permit.policy_hash())));
+        let decision = self.decided(Verdict::Allow, Reason::Permit(permit), actor, (method, name), hash);
+        let event = self.event(Kind::Decision(Box::new(Decision { params, ..decision })));
         self.taken(self.door.auditor.record_first(event).await)
     }
 
@@ -109,7 +104,7 @@ impl Visit<'_> {
         self.count(verdict, rejection.reason());
         self.count_shadow(denial.shadow());
         let hash = Some(Arc::clone(denial.policy_hash()));
-        self.record(verdict, Reason::Denial(denial), Some(Actor::of(identity)), method, name, hash);
+        self.record(self.decided(verdict, Reason::Denial(denial), Some(Actor::of(identity)), (method, name), hash));
     }
 
     /// A refusal before the policy was asked.
@@ -124,13 +119,14 @@ impl Visit<'_> {
         // Whom nobody knows, or anybody can be, has no end of lines.
         let is_anybody =
             |actor: &Actor| actor.unbelieved.is_some() || actor.kind == portcullis_policy::Kind::Public.as_str();
-        if actor.as_ref().is_none_or(is_anybody) {
-            let kept =
-                self.door.auditor.refused(self.decided(Verdict::Deny, why, actor, method.to_owned(), None, None));
+        let is_counted = actor.as_ref().is_none_or(is_anybody);
+        let decided = self.decided(Verdict::Deny, why, actor, (method.to_owned(), None), None);
+        if is_counted {
+            let kept = self.door.auditor.refused(self.event(Kind::Decision(Box::new(decided))));
             self.counted.fetch_or(kept == Ok(Admitted::Counted), Ordering::Relaxed);
             self.taken(kept.map(|_| ()));
         } else {
-            self.record(Verdict::Deny, why, actor, method.to_owned(), None, None);
+            self.record(decided);
         }
         rejection.into()
     }
@@ -150,32 +146,21 @@ impl Visit<'_> {
         }
     }
 
-    fn record(
-        &self,
-        decision: Verdict,
-        reason: Reason,
-        actor: Option<Actor>,
-        method: String,
-        name: Option<String>,
-        policy_hash: Option<Arc<str>>,
-    ) {
-        let event = self.decided(decision, reason, actor, method, name, policy_hash);
-        self.taken(self.door.auditor.record(event));
-    }
-
     fn decided(
         &self,
         decision: Verdict,
         reason: Reason,
         actor: Option<Actor>,
-        method: String,
-        name: Option<String>,
+        (method, name): (String, Option<String>),
         policy_hash: Option<Arc<str>>,
-    ) -> Event {
+    ) -> Decision {
         let target = Target { backend: self.mount.name.to_string(), method, name };
         let source = self.source;
-        let decision = Decision { decision, reason, actor, source, target, policy_hash, params: None, arguments: None };
-        self.event(Kind::Decision(Box::new(decision)))
+        Decision { decision, reason, actor, source, target, policy_hash, params: None, arguments: None }
+    }
+
+    fn record(&self, decision: Decision) {
+        self.emit(Kind::Decision(Box::new(decision)));
     }
 
     pub(super) fn emit(&self, kind: Kind) {
