@@ -1,13 +1,17 @@
-//! What takes longer than the configuration under which it began: a body that comes late, a place that is waited for.
+//! What takes longer than the configuration under which it began: a body that comes late, a place that is waited for, a
+//! connection that is.
 //! And what is not waited for: the rest of an answer that says everything in its head.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use portcullis_tests::backend::{Request, answer, mcp};
+use portcullis_tests::flow::user;
 use portcullis_tests::{Backend, World, WorldBuilder, raw};
 use serde_json::{Value, json};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 /// Of several backends, one can be taken out.
 const SEVERAL: &str = "
@@ -40,6 +44,41 @@ async fn begun(world: &World, token: &str, path: &str, tool: &str) -> raw::Conne
     let mut connection = raw::Connection::open(world.port).await;
     assert_eq!(connection.say(format!("{head}{}", &body[..body.len() - 1]).as_bytes()).await, "");
     connection
+}
+
+/// A server whose queue of connections is full: to connect takes until there is room in it.
+struct Queue {
+    listener: TcpListener,
+    waiting: Vec<TcpStream>,
+    server: String,
+}
+
+impl Queue {
+    async fn before(server: &Backend) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let (listener, mut waiting) = (socket.listen(1).unwrap(), Vec::new());
+        let connect = async || TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        while let Ok(stream) = tokio::time::timeout(Duration::from_millis(200), connect()).await {
+            waiting.push(stream);
+        }
+        Self { listener, waiting, server: server.url().replace("http://", "").replace("/mcp", "") }
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}/mcp", self.listener.local_addr().unwrap())
+    }
+
+    /// The server takes whoever comes.
+    fn open(self) {
+        drop(self.waiting);
+        tokio::spawn(async move {
+            while let Ok((mut client, _)) = self.listener.accept().await {
+                let mut server = TcpStream::connect(&self.server).await.unwrap();
+                tokio::spawn(async move { tokio::io::copy_bidirectional(&mut client, &mut server).await });
+            }
+        });
+    }
 }
 
 async fn reloaded(world: &World, times: usize) {
@@ -92,8 +131,10 @@ async fn who_waits_for_a_place_is_decided_anew_by_what_counts_when_it_is_free() 
     let is_stuck = Arc::new(AtomicBool::new(true));
     let backend = Backend::stuck_while(&is_stuck).await;
     let places = "max_concurrent: 1, max_queued: 4, connect_timeout: 30s";
+    // What is decided twice has been asked once.
+    let once = SEVERAL.replace("[read, list], on", "[read, list], rate: { calls: 1, per: hour, burst: 1 }, on");
     let world =
-        WorldBuilder::new(&backend).backend("crm", &backend.url()).backend_more(places).policy(SEVERAL).start().await;
+        WorldBuilder::new(&backend).backend("crm", &backend.url()).backend_more(places).policy(&once).start().await;
     let [inside, rita, alice] = ["walt", "rita", "alice"].map(|user| world.identity.mint(user, &Value::Null));
     let url = format!("{}/weather/mcp", world.url());
     let ask = |token: &str, tool: &str| {
@@ -112,6 +153,7 @@ async fn who_waits_for_a_place_is_decided_anew_by_what_counts_when_it_is_free() 
     assert!(refused.contains("Unknown tool: get_forecast"), "{refused}");
     let answered = control.await.unwrap().unwrap().text().await.unwrap();
     assert!(answered.contains("done"), "the control: {answered}");
+    assert_eq!(ask(&alice, "get_forecast").await.unwrap().unwrap().status(), 429, "the control: there is a rate");
     assert_eq!(calls(&backend), 2, "the one inside, and the control");
     let lines = world.audit(9).await;
     let denied = lines.iter().find(|line| line["decision"] == "deny").unwrap();
@@ -121,6 +163,52 @@ async fn who_waits_for_a_place_is_decided_anew_by_what_counts_when_it_is_free() 
     let superseded = json!("superseded");
     let (allow, deny) = (json!("allow"), json!("deny"));
     assert_eq!(told[..3], [(&allow, &nothing), (&nothing, &superseded), (&deny, &nothing)], "{of_late:?}");
+}
+
+#[tokio::test]
+async fn who_waits_for_a_connection_is_decided_anew_by_what_counts_when_it_is_there() {
+    let backend = Backend::plain().await;
+    let queue = Queue::before(&backend).await;
+    let world = WorldBuilder::with_url(&queue.url()).backend_more("connect_timeout: 30s").start().await;
+    let [rita, alice] = ["rita", "alice"].map(|user| world.identity.mint(user, &Value::Null));
+    let call = call("get_forecast");
+    let (late, control, ()) = tokio::join!(world.post(&rita, &call), world.post(&alice, &call), async {
+        world.until_allowed(2).await;
+        world.configure(|text| text.replace("Task.Read: { opens: [read] }", "Task.Read: { opens: [write] }"));
+        reloaded(&world, 1).await;
+        queue.open();
+    });
+    let (refused, answered) = (late.text().await.unwrap(), control.text().await.unwrap());
+    assert!(refused.contains("Unknown tool: get_forecast"), "{refused}");
+    assert!(answered.contains("done"), "the control: {answered}");
+    assert_eq!(calls(&backend), 1);
+    let lines = world.audit(7).await;
+    let denied = lines.iter().find(|line| line["decision"] == "deny").unwrap();
+    let of_late: Vec<_> = lines.iter().filter(|line| line["request_id"] == denied["request_id"]).collect();
+    let told: Vec<_> = of_late.iter().filter(|line| line["type"] == "mcp.outcome").collect();
+    let told: Vec<_> = told.iter().map(|line| (&line["forwarded"], &line["error"])).collect();
+    assert_eq!(told[0], (&json!(false), &json!("superseded")), "{of_late:?}");
+    assert!(told.iter().all(|(forwarded, _)| **forwarded == false), "{of_late:?}");
+}
+
+#[tokio::test]
+async fn who_is_signed_out_while_a_connection_is_waited_for_is_not_sent_on() {
+    let backend = Backend::plain().await;
+    let queue = Queue::before(&backend).await;
+    let world = WorldBuilder::with_url(&queue.url()).backend_more("connect_timeout: 30s").start().await;
+    let (rita, walt) = (world.sign_in("rita").await.access, world.sign_in("walt").await.access);
+    let call = call("get_forecast");
+    let (late, control, ()) = tokio::join!(world.post(&rita, &call), world.post(&walt, &call), async {
+        world.until_allowed(2).await;
+        let ended = world.command(&["sessions", "revoke", "--user", &user(&rita)]).await;
+        assert!(ended.status.success(), "{ended:?}");
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        queue.open();
+    });
+    let (refused, answered) = (late.text().await.unwrap(), control.text().await.unwrap());
+    assert!(refused.contains("-31402"), "{refused}");
+    assert!(answered.contains("done"), "the control: {answered}");
+    assert_eq!(calls(&backend), 1);
 }
 
 #[tokio::test]

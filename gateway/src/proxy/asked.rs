@@ -19,10 +19,10 @@ use crate::mcp::session::binding;
 
 /// A person who is asked something may take this long.
 const PATIENCE: Duration = Duration::from_secs(1800);
-/// Open questions in one session.
-const OF_SESSION: usize = 64;
+/// Open questions in one session; a caller without sessions has one of them, and as many calls that may ask.
+const OF_SESSION: usize = 256;
 /// Those of one caller, in all sessions at one backend.
-const OF_CALLER: usize = 256;
+const OF_CALLER: usize = 1024;
 /// Bytes of one backend's questions; who was asked nothing for the longest time goes first.
 const OF_BACKEND: u64 = 8 << 20;
 /// What a question takes beside its texts, about.
@@ -285,7 +285,7 @@ mod tests {
         }
         for table in asked.0.read().unwrap().values() {
             table.run_pending_tasks();
-            assert!(table.weighted_size() < 64 * 1024, "{}", table.weighted_size());
+            assert!(table.weighted_size() < 128 * 1024, "{}", table.weighted_size());
         }
         assert!(others.into_iter().all(|whom| is_answered(&asked, whom, &id("\"kept\""))));
         let left = (0..20_000).filter(|number| is_answered(&asked, flooded, &numbered(*number)));

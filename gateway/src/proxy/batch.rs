@@ -29,7 +29,7 @@ impl Visit<'_> {
     ) -> Result<(), Failure> {
         let (messages, givers): (Vec<_>, Vec<_>) = addressed.into_iter().unzip();
         self.check_batch(identity, &messages)?;
-        self.check_rate(identity, &messages)?;
+        exchange.count(|| self.check_rate(identity, &messages))?;
         let session = self.session_of(exchange, identity, "batch", true)?;
         // Without the header it is a client of 2025-03-26 (2025-06-18, basic/transports), unless its session says not.
         if !session.may_batch && exchange.header(&VERSION).is_none() {
@@ -38,7 +38,7 @@ impl Visit<'_> {
         let mut answers = Vec::with_capacity(messages.len());
         let mut first = None;
         for (message, given_by) in messages.into_iter().zip(givers) {
-            let wants = message.kind() == Kind::Request;
+            let id = message.id().filter(|_| message.kind() == Kind::Request).cloned();
             self.given_by = given_by;
             self.error = None;
             self.begin(exchange, &message, Stopwatch::start());
@@ -46,21 +46,27 @@ impl Visit<'_> {
             self.done(&result);
             first = first.or(self.error).or(self.fault.map(|fault| fault.label));
             match result {
-                Ok(answer) => answers.extend(answer.filter(|_| wants)),
+                Ok(answer) => answers.extend(id.zip(answer)),
                 // It is over for all of them.
-                Err(Failure::Rejected(Rejection::UnknownSession)) if wants => {
+                Err(Failure::Rejected(Rejection::UnknownSession)) if id.is_some() => {
                     return Err(Rejection::UnknownSession.into());
                 }
-                Err(Failure::Rejected(rejection)) if wants => {
-                    answers.push((rejection.response(self.mount).into_body(), self.door.budgets.answer_body()));
-                }
-                Err(Failure::Rejected(_)) => {}
-                Err(Failure::Gone | Failure::Outdated) => return Err(Failure::Gone),
+                Err(Failure::Rejected(rejection)) => answers.extend(id.map(|id| {
+                    let body = rejection.response(self.mount).into_body();
+                    (id, (body, self.door.budgets.answer_body()))
+                })),
+                Err(failure @ (Failure::Gone | Failure::Outdated)) => return Err(failure),
             }
         }
         // The batch as a whole ends with the first thing that went wrong in it.
         self.error = first;
-        let (response, _room) = joined(answers);
+        if let Some(end) = End::of_answer(self.door, identity) {
+            self.error = Some(end.label());
+            for (id, (answer, _room)) in &mut answers {
+                *answer = end.error(Some(id));
+            }
+        }
+        let (response, _room) = joined(answers.into_iter().map(|(_id, answer)| answer).collect());
         Ok(exchange.answer(response).await?)
     }
 
@@ -91,7 +97,10 @@ impl Visit<'_> {
         }
         let sent = match self.send(exchange, identity, message, session).await {
             // Of those before it something may have been carried out: the batch does not begin anew.
-            Err(Failure::Outdated) => return Err(self.refuse(Some(identity), method, over())),
+            Err(Failure::Outdated) if self.forwarded => {
+                self.error = None;
+                return Err(self.refuse(Some(identity), method, over()));
+            }
             sent => sent?,
         };
         let Some((permitted, answer)) = sent else { return Ok(None) };

@@ -63,15 +63,11 @@ impl<'d> Visit<'d> {
         let mut candidates = self.candidates(errand)?;
         let mut slot = self.slot(exchange, errand).await?;
         // The wait for a place may have been the longer one, or the one for a token before it.
-        if self.door.is_outdated() {
-            self.error = Some("superseded");
-            return Err(Failure::Outdated);
+        if let Some(failure) = self.overtaken(errand) {
+            return Err(failure);
         }
-        if let Some(end) = End::of_rights(self.door, errand.identity) {
-            self.error = Some(end.label());
-            return Err(Rejection::Over { id: errand.id.clone(), end }.into());
-        }
-        let subject = errand.identity.subject();
+        let (door, subject) = (self.door, errand.identity.subject());
+        let still = || !door.is_outdated() && End::of_rights(door, errand.identity).is_none();
         let mut rejection = self.no_server(errand, COME_AGAIN);
         while let Some(upstream) = candidates.next() {
             let passage = match upstream.enter((subject.tenant(), subject.object())) {
@@ -82,12 +78,12 @@ impl<'d> Visit<'d> {
                     continue;
                 }
             };
-            self.forwarded = true;
+            let before = std::mem::replace(&mut self.forwarded, true);
             let trace = self.sent(upstream);
             let request = request(upstream, Sent::from(exchange.headers()).from_span(trace.as_ref()));
             let answer = tokio::select! {
                 biased;
-                answer = forward(upstream, request) => answer,
+                answer = forward(upstream, request, &still) => answer,
                 gone = exchange.gone() => return Err(gone.into()),
                 () = self.door.lifecycle.reached(Stage::LastCall) => {
                     self.error = Some("closing");
@@ -103,6 +99,11 @@ impl<'d> Visit<'d> {
                     rejection = self.failed(&error, errand.id.clone());
                     self.heard();
                 }
+                Err(error @ ForwardError::Overtaken) => {
+                    self.forwarded = before;
+                    let failure = self.overtaken(errand);
+                    return Err(failure.unwrap_or_else(|| self.failed(&error, errand.id.clone()).into()));
+                }
                 Err(error) => {
                     passage.failed();
                     return Err(self.failed(&error, errand.id.clone()).into());
@@ -113,6 +114,17 @@ impl<'d> Visit<'d> {
             self.count_error("no_server");
         }
         Err(rejection.into())
+    }
+
+    /// What has happened since it was permitted that keeps it from being sent by that.
+    fn overtaken(&mut self, errand: &Errand<'_>) -> Option<Failure> {
+        if self.door.is_outdated() {
+            self.error = Some("superseded");
+            return Some(Failure::Outdated);
+        }
+        let end = End::of_rights(self.door, errand.identity)?;
+        self.error = Some(end.label());
+        Some(Rejection::Over { id: errand.id.clone(), end }.into())
     }
 
     /// The servers that may get it, in order.
@@ -170,9 +182,10 @@ impl<'d> Visit<'d> {
         match error {
             ForwardError::Timeout => Rejection::GatewayTimeout { id },
             ForwardError::NoRoom => Rejection::Unavailable { id },
-            ForwardError::Connect(_) | ForwardError::Broken(_) | ForwardError::WrongBackend => {
-                Rejection::BadGateway { id }
-            }
+            ForwardError::Connect(_)
+            | ForwardError::Broken(_)
+            | ForwardError::WrongBackend
+            | ForwardError::Overtaken => Rejection::BadGateway { id },
         }
     }
 

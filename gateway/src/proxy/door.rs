@@ -225,7 +225,7 @@ impl<'d> Visit<'d> {
         };
         self.given_by = given_by;
         self.begin(exchange, &message, self.started);
-        self.check_rate(identity, std::slice::from_ref(&message))?;
+        exchange.count(|| self.check_rate(identity, std::slice::from_ref(&message)))?;
         let method = message.method().map_or("response", mcp::Method::as_str);
         let session = self.session_of(exchange, identity, method, message.era() == mcp::Era::Legacy)?;
         let _place = match message.method() {
@@ -341,7 +341,7 @@ impl<'d> Visit<'d> {
     }
 
     async fn stream(&mut self, exchange: &mut Exchange, identity: &VerifiedIdentity) -> Result<(), Failure> {
-        self.count_one(identity, "GET", None)?;
+        exchange.count(|| self.count_one(identity, "GET", None))?;
         let session = self.legacy_session(exchange, identity, "GET")?;
         let _place = self.place_of_stream(exchange, identity, "GET", None)?;
         let permitted = self.authorize(identity, OpenStream(self.mount.name.clone())).await?;
@@ -377,7 +377,7 @@ impl<'d> Visit<'d> {
     }
 
     async fn end_session(&mut self, exchange: &mut Exchange, identity: &VerifiedIdentity) -> Result<(), Failure> {
-        self.count_one(identity, "DELETE", None)?;
+        exchange.count(|| self.count_one(identity, "DELETE", None))?;
         let session = self.legacy_session(exchange, identity, "DELETE")?;
         let permitted = self.authorize(identity, EndSession(self.mount.name.clone())).await?;
         let raw = session.raw.as_deref().unwrap_or_default();

@@ -65,6 +65,8 @@ pub struct Exchange {
     place_at_backend: Option<AtBackend>,
     /// Whose it is.
     of: Of,
+    /// Whether it counts among what its caller may ask in a while.
+    counted: bool,
     /// The room that its body takes, until its end: what was read of it lives as long.
     room: Room,
 }
@@ -103,6 +105,7 @@ impl Exchange {
             place: None,
             place_at_backend: None,
             of: Of::Stranger { address, share: budgets.share_of(address), local: None },
+            counted: false,
             room: budgets.request_body(),
         }
     }
@@ -219,6 +222,15 @@ impl Exchange {
     #[must_use]
     pub fn answered(&self) -> (u16, u64) {
         (self.status, self.sent)
+    }
+
+    /// Has it counted among what its caller may ask in a while: once, however often it begins anew.
+    pub(super) fn count<E>(&mut self, count: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
+        if !self.counted {
+            count()?;
+            self.counted = true;
+        }
+        Ok(())
     }
 
     /// Gives up what was taken to serve it at a door that does not count any more; its body is kept, if it was read.

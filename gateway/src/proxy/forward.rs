@@ -44,6 +44,9 @@ pub enum ForwardError {
     /// The permit is for another backend; a bug.
     #[error("the request was permitted for another backend")]
     WrongBackend,
+    /// Once there was a connection, it was not to go any more; nothing of it was written.
+    #[error("what permitted the request is over")]
+    Overtaken,
 }
 
 impl ForwardError {
@@ -56,6 +59,7 @@ impl ForwardError {
             Self::Timeout => "timeout",
             Self::NoRoom => "no_room",
             Self::WrongBackend => "wrong_backend",
+            Self::Overtaken => "overtaken",
         }
     }
 
@@ -67,21 +71,31 @@ impl ForwardError {
 /// Sends a request and waits for the head of its answer. Dropping the future, or the answer before its end, closes
 /// the connection, which is how a backend learns that nobody waits any more.
 ///
+/// `still` is asked last of all, with a connection at hand, for that may have taken a while: whether it may go yet.
+///
 /// # Errors
 ///
 /// Returns a [`ForwardError`] when there is no answer that can be used.
-pub async fn forward(upstream: &Upstream, request: UpstreamRequest) -> Result<BackendAnswer<'_>, ForwardError> {
+pub async fn forward<'u>(
+    upstream: &'u Upstream,
+    request: UpstreamRequest,
+    still: &(dyn Fn() -> bool + Sync),
+) -> Result<BackendAnswer<'u>, ForwardError> {
     if request.backend() != upstream.name() {
         return Err(ForwardError::WrongBackend);
     }
     let deadline = tokio::time::Instant::now() + upstream.settings().timeout;
-    let session = tokio::time::timeout_at(deadline, exchange(upstream, &request)).await;
+    let session = tokio::time::timeout_at(deadline, exchange(upstream, &request, still)).await;
     BackendAnswer::new(upstream, session.map_err(|_elapsed| ForwardError::Timeout)??, deadline).await
 }
 
-async fn exchange(upstream: &Upstream, request: &UpstreamRequest) -> Result<HttpSession, ForwardError> {
+async fn exchange(
+    upstream: &Upstream,
+    request: &UpstreamRequest,
+    still: &(dyn Fn() -> bool + Sync),
+) -> Result<HttpSession, ForwardError> {
     if let Some(idle) = upstream.pooled() {
-        match attempt(idle, request).await {
+        match attempt(idle, request, still).await {
             Ok(session) => return Ok(session),
             // Over TLS, bytes that were taken may be a whole record or none; that is not looked into.
             Err(Failure { untaken: true, .. }) if !upstream.is_tls() => {}
@@ -89,7 +103,7 @@ async fn exchange(upstream: &Upstream, request: &UpstreamRequest) -> Result<Http
             Err(failure) => return Err(failure.error),
         }
     }
-    attempt(upstream.connect().await?, request).await.map_err(|failure| failure.error)
+    attempt(upstream.connect().await?, request, still).await.map_err(|failure| failure.error)
 }
 
 /// A try on one connection that failed.
@@ -101,7 +115,14 @@ struct Failure {
     silent: bool,
 }
 
-async fn attempt(mut stream: Stream, request: &UpstreamRequest) -> Result<HttpSession, Failure> {
+async fn attempt(
+    mut stream: Stream,
+    request: &UpstreamRequest,
+    still: &(dyn Fn() -> bool + Sync),
+) -> Result<HttpSession, Failure> {
+    if !still() {
+        return Err(Failure { error: ForwardError::Overtaken, untaken: false, silent: false });
+    }
     write(&mut stream, request).await?;
     let mut session = HttpSession::new(stream);
     read_head(&mut session).await.map(|()| session)

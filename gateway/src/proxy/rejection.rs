@@ -221,7 +221,7 @@ impl Rejection {
             Self::UnsupportedMediaType => "the body is not plain application/json".to_owned(),
             Self::Unauthenticated(failure) => failure.to_string(),
             Self::Over { end: End::News, .. } => {
-                "the rest of a batch is not sent: a reload has changed what its backend is served by".to_owned()
+                "the rest of a batch is not sent: a reload came in between, and something of the batch was".to_owned()
             }
             Self::Over { end, .. } => {
                 format!("the token was good when the request began, and is no more: {}", end.label())

@@ -170,7 +170,7 @@ impl Handler for Gateway {
         };
         let answer = tokio::select! {
             biased;
-            answer = forward(&self.upstream, request) => answer,
+            answer = forward(&self.upstream, request, &|| true) => answer,
             gone = exchange.gone() => return Err(gone),
         };
         match answer {
