@@ -8,6 +8,7 @@ use std::collections::HashSet;
 use std::fmt;
 
 use memchr::memmem;
+use portcullis_policy::is_literal;
 pub(crate) use portcullis_policy::resembles;
 use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
@@ -132,10 +133,10 @@ impl<'de> Seen<'de> {
     }
 }
 
-/// Whether a member of this JSON could be taken for one of `names`, which are ASCII without capitals. A name that is
-/// written with escapes, or not in ASCII, could be any.
+/// Whether a member of this JSON could be taken for one of `names`, which are letters and hyphens of ASCII without
+/// capitals. A name that is written with escapes, or with letters that fold into those of ASCII, could be any.
 pub(crate) fn could_have(json: &[u8], names: &[&str]) -> bool {
-    if !json.is_ascii() || memmem::find(json, b"\\u").is_some() {
+    if !std::str::from_utf8(json).is_ok_and(is_literal) || memmem::find(json, b"\\u").is_some() {
         return true;
     }
     let small = json.to_ascii_lowercase();
@@ -153,7 +154,9 @@ mod tests {
         {
             assert!(could_have(json.as_bytes(), &["absent", "tools"]), "{json}");
         }
-        assert!(!could_have(br#"{"tool":"s"}"#, &["absent", "tools"]), "the control");
+        for json in [r#"{"tool":"s"}"#, "{\"t\u{f6}ols\":\"\u{5929}\u{6c17}\"}"] {
+            assert!(!could_have(json.as_bytes(), &["absent", "tools"]), "the control: {json}");
+        }
     }
 
     fn ok(json: &str) -> bool {

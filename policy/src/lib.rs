@@ -81,7 +81,7 @@ pub use names::{BackendName, NameError, Role, Tag};
 pub use policy::{Policy, Setting, TagInfo};
 pub use rate::Rate;
 pub use reach::Mask;
-pub use spelling::{is_ignorable, resembles};
+pub use spelling::{is_ignorable, is_literal, resembles};
 pub use step_up::StepUp;
 pub use subject::{Kind, Scopes, Subject};
 pub use universe::{Item, Kind as ItemKind, Universe};

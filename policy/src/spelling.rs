@@ -36,6 +36,12 @@ pub fn resembles(key: &str, known: &[&str]) -> bool {
     known.iter().any(|known| known.eq_ignore_ascii_case(&folded))
 }
 
+/// Whether every character of `text` that is not ASCII stands for itself where [`resembles`] looks.
+#[must_use]
+pub fn is_literal(text: &str) -> bool {
+    text.is_ascii() || text.chars().all(|c| c.is_ascii() || seen(c) == Some(c))
+}
+
 /// Whether a lenient reader of arguments could take `key` for the argument `name`, although it is not the same text: as
 /// [`resembles`], whatever the letters, and `tenantId` for `tenant_id`.
 pub(crate) fn is_respelled(key: &str, name: &str) -> bool {

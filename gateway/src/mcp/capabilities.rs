@@ -8,7 +8,7 @@
 
 use bytes::Bytes;
 
-use super::edit::{Edit, Uneditable, edit};
+use super::edit::{Edit, Uneditable, edit, text};
 use super::features::Features;
 use super::jsonrpc::{RequestId, members};
 use super::list_filter::{ListKind, Unreadable};
@@ -17,7 +17,7 @@ use crate::json::{MAX_DEPTH, check, resembles};
 
 const KNOWN: [&str; 4] = ["capabilities", "supportedVersions", "instructions", "cacheScope"];
 
-/// Bytes of instructions, as JSON. Every word of them is looked up, while others wait for the thread.
+/// Bytes of instructions. Every word of them is looked up, while others wait for the thread.
 const MAX_INSTRUCTIONS: usize = 32 << 10;
 
 /// What there is for the caller.
@@ -58,7 +58,7 @@ pub fn trim(body: &Bytes, id: &RequestId, reach: &Reach<'_>) -> Result<Trimmed, 
         (Some(answered), Some(result), None) if answered == *id => {
             let mut unread = None;
             let edited = edit(result, &mut |name, value| match name {
-                "instructions" if value.len() > MAX_INSTRUCTIONS => {
+                "instructions" if value.len() > MAX_INSTRUCTIONS && is_long(value) => {
                     unread = Some(value.len());
                     Ok(Edit::Drop)
                 }
@@ -71,6 +71,12 @@ pub fn trim(body: &Bytes, id: &RequestId, reach: &Reach<'_>) -> Result<Trimmed, 
         }
         _ => Err(Unreadable),
     }
+}
+
+/// Whether a text is longer than what is read, however it is written.
+fn is_long(value: &str) -> bool {
+    // No character takes more than six times as much for being escaped.
+    value.len() > 6 * MAX_INSTRUCTIONS || text(value).is_none_or(|text| text.len() > MAX_INSTRUCTIONS)
 }
 
 /// A member of the result.
@@ -218,6 +224,8 @@ mod tests {
         assert_eq!(introduce(2_900), (true, None, 2_900), "the control: each word is looked up once");
         assert_eq!(introduce(3_000), (false, Some(33_001), 0));
         assert_eq!(introduce(99_999), (false, Some(1_099_990), 0));
+        let escaped = format!(r#"{{"instructions":"{}"}}"#, r"\u5929".repeat(6_000));
+        assert!(trimmed(&escaped, &OPEN).unwrap().contains("instructions"), "however it is written");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::jsonrpc::{Envelope, RequestId, members};
 use super::method::{Governance, Method};
 use super::refusal::Refusal;
 use super::request_metadata::{RequestMetadata, encode_header, trim};
-use super::settle::{RELATED_TASK, Settled, settle, settle_outcome};
+use super::settle::{RELATED_TASK, Settled, is_meta_respelled, settle, settle_outcome};
 use super::target::{Target, get, target, text};
 use super::terms::Terms;
 use super::trace::TraceContext;
@@ -194,8 +194,7 @@ fn is_respelled(name: &str) -> bool {
         return false;
     }
     let flat: String = name.chars().filter(|c| !matches!(c, '_' | '-')).collect();
-    flat.eq_ignore_ascii_case("meta")
-        || (flat.len() < name.len() && KNOWN.iter().any(|known| known.eq_ignore_ascii_case(&flat)))
+    is_meta_respelled(name) || (flat.len() < name.len() && KNOWN.iter().any(|known| known.eq_ignore_ascii_case(&flat)))
 }
 
 fn object(json: &Bytes) -> Option<Vec<(String, &RawValue)>> {

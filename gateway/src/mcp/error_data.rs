@@ -122,6 +122,8 @@ mod tests {
         assert_eq!(settle_error(&outside, usual), Ok(error("")));
         let large = error(&format!(r#","data":{{"a":"{}","elicitations":[]}}"#, "x".repeat(MAX_DATA)));
         assert_eq!(settle_error(&large, usual), Ok(error("")));
+        let large = error(&format!(r#","data":{{"a":"{}"}}"#, "\u{fc}".repeat(MAX_DATA)));
+        assert_eq!(settle_error(&large, usual), Ok(large.clone()), "whatever language it is in");
         for plain in ["", r#","data":["elicitations"]"#, r#","data":"elicitations""#, r#","data":{"more":1}"#] {
             assert_eq!(settle_error(&error(plain), usual), Ok(error(plain)), "{plain}");
         }

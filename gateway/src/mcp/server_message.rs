@@ -27,7 +27,8 @@ pub fn settle_server_message(
     target: Option<&Target>,
     terms: &Terms<'_>,
 ) -> Result<Option<String>, Unreadable> {
-    if !could_have(json.as_bytes(), &["related-task", "tools", ACKNOWLEDGED]) {
+    // A slash may be escaped, so that the one word has to do.
+    if !could_have(json.as_bytes(), &["related-task", "tools", "acknowledged"]) {
         return Ok(None);
     }
     check(json, MAX_DEPTH).map_err(|_unsound| Unreadable)?;
@@ -154,6 +155,10 @@ mod tests {
         let open = r#","notifications":{"toolsListChanged":true,"resourceSubscriptions":["x://open"]}"#;
         assert_eq!(settled(open), Ok(None), "the control");
         let want = Ok(Some(told(open)));
+        let escaped = told(r#","notifications":{"resourceSubscriptions":["x:\/\/closed"]}"#)
+            .replace("notifications/subscriptions/", "notifications\\/subscriptions\\/");
+        let read = settle_server_message(&escaped, None, &terms).unwrap().unwrap();
+        assert!(!read.contains("closed"), "{read}");
         assert_eq!(settled(&open.replace(r#""x://open""#, r#""x://closed","x://open""#)), want);
         assert_eq!(
             settled(&open.replace("true,", r#"true,"taskIds":["raw"],"ResourceSubscriptions":["x://closed"],"#)),

@@ -50,6 +50,10 @@ pub(super) fn settle(
             Ok(Edit::to(opened.map(|raw| quoted(&raw))))
         }
         ("requestState", _) => Ok(Edit::Drop),
+        // What the client was asked on the round before.
+        ("inputResponses", method) if has_rounds(method, message.era) => {
+            edit(value, &mut |_, outcome| settle_outcome(outcome, terms).map(Edit::to)).map(Edit::to)
+        }
         ("task", Method::ToolsCall) => Ok(Edit::keep_if(terms.features.tasks)),
         ("taskId", _) => Ok(Edit::to(message.task.map(|task| quoted(&task.raw)))),
         ("notifications", Method::SubscriptionsListen) => subscriptions(value, terms).map(Edit::to),
@@ -98,7 +102,7 @@ pub(super) fn settle_outcome(json: &str, terms: &Terms<'_>) -> Result<Option<Str
         return Ok(None);
     }
     edit(json, &mut |name, value| match name {
-        name if resembles(name, &["_meta"]) => Ok(Edit::Drop),
+        name if is_meta_respelled(name) => Ok(Edit::Drop),
         "_meta" => edit(value, &mut |name, value| match name {
             name if resembles(name, &[RELATED_TASK]) => Ok(Edit::Drop),
             RELATED_TASK if !terms.features.tasks => Ok(Edit::Drop),
@@ -107,7 +111,7 @@ pub(super) fn settle_outcome(json: &str, terms: &Terms<'_>) -> Result<Option<Str
                     let task = text(value).and_then(|handle| Task::open(terms.seals, &handle)).ok_or(Uneditable)?;
                     Ok(Edit::Replace(quoted(&task.raw)))
                 }
-                _ => Ok(Edit::Keep),
+                _ => Ok(Edit::Drop),
             })
             .map(Edit::to),
             _ => Ok(Edit::Keep),
@@ -115,4 +119,10 @@ pub(super) fn settle_outcome(json: &str, terms: &Terms<'_>) -> Result<Option<Str
         .map(Edit::to),
         _ => Ok(Edit::Keep),
     })
+}
+
+/// Whether a reader that takes `snake_case` for `camelCase`, or a field's name for its alias, sees a `_meta`.
+pub(super) fn is_meta_respelled(name: &str) -> bool {
+    let flat = || name.chars().filter(|c| !matches!(c, '_' | '-')).collect::<String>();
+    name != "_meta" && (resembles(name, &["_meta", "meta"]) || flat().eq_ignore_ascii_case("meta"))
 }

@@ -183,6 +183,17 @@ fn a_clients_answer_names_no_task_that_it_was_not_given() {
     let told = |meta: &str| read(&answer(meta)).unwrap().encode();
     assert_eq!(told(&format!(r#","_meta":{{"x":1,{related}}}"#)), answer(r#","_meta":{"x":1}"#));
     assert_eq!(told(&format!(r#","_meta":{{{}}}"#, related.replace("task\"", "Task\""))), answer(r#","_meta":{}"#));
-    assert_eq!(told(&format!(r#","_Meta":{{{related}}}"#)), answer(""));
+    for name in ["_Meta", "meta", "META", "me\u{200b}ta"] {
+        assert_eq!(told(&format!(r#","{name}":{{{related}}}"#)), answer(""), "{name}");
+    }
     assert_eq!(told(r#","_meta":{"x":1.0}"#), answer(r#","_meta":{"x":1.0}"#), "the control");
+    // In the modern era answers come with the next round.
+    let round = |meta: &str| {
+        let answers = format!(r#""inputResponses":{{"a":{{"action":"accept"{meta}}}}},"_meta""#);
+        MODERN.replace("\"_meta\"", &answers)
+    };
+    let told = |meta: &str| read_with(&round(meta), "2026-07-28", Some("tools/call"), Some("x")).unwrap().encode();
+    assert_eq!(told(&format!(r#","_meta":{{{related}}}"#)), round(r#","_meta":{}"#));
+    assert_eq!(told(&format!(r#","meta":{{{related}}}"#)), round(""));
+    assert_eq!(told(r#","content":{"n":1.0}"#), round(r#","content":{"n":1.0}"#), "the control");
 }
