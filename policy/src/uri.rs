@@ -11,6 +11,7 @@ use url::Url;
 
 pub(crate) use self::readings::readings;
 use crate::glob::{Step, UriGlob};
+use crate::spelling::{is_literal, is_plain};
 
 /// Why a URI names no resource that a policy can open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -41,7 +42,7 @@ pub(crate) enum UriError {
     Fragment,
     /// A URL parser writes it as another URI, or takes it for none.
     #[error(
-        "URL parsers read it as another, or as none; leave out an empty user, an empty or default port and `localhost` of a file, write `//`, and a host of the web in plain ASCII"
+        "URL parsers read it as another, or as none; leave out an empty user, an empty or default port, a dot behind the host and `localhost` of a file, write `//`, a host in small letters that can be seen, and one of the web in plain ASCII"
     )]
     Unsettled,
 }
@@ -63,7 +64,7 @@ pub(crate) fn canonical(uri: &str) -> Result<String, UriError> {
         return Err(UriError::Character);
     }
     let form = form(uri)?;
-    if is_settled(uri, &form) { Ok(form) } else { Err(UriError::Unsettled) }
+    if is_settled(uri, &form) && has_plain_host(&form) { Ok(form) } else { Err(UriError::Unsettled) }
 }
 
 /// The same for a text in which [`WITHIN`] and the like stand for what is not known.
@@ -75,14 +76,14 @@ pub(crate) fn canonical_with_marks(text: &str) -> Result<String, UriError> {
     // An expansion that a parser takes: a port is a number, and anything else may be a letter.
     let mut expansion = String::with_capacity(text.len());
     for character in text.chars() {
-        let digit = expansion.ends_with(':');
-        expansion.push(if !matches!(character, WITHIN | ACROSS) {
-            character
-        } else if digit {
-            '1'
-        } else {
-            'a'
-        });
+        let digits = expansion.trim_end_matches(|last: char| last.is_ascii_digit());
+        let in_port = digits.ends_with(':');
+        match character {
+            // What is behind a port is no more of it.
+            ACROSS if in_port && digits.len() < expansion.len() => expansion.push_str("/a"),
+            WITHIN | ACROSS => expansion.push(if in_port { '1' } else { 'a' }),
+            _ => expansion.push(character),
+        }
     }
     canonical(&expansion)?;
     form(text)
@@ -103,6 +104,15 @@ fn is_settled(uri: &str, form: &str) -> bool {
     }
     self::form(parsed.as_str())
         .is_ok_and(|read| read == form || readings::with_slash(form).is_some_and(|form| read == form))
+}
+
+/// Whether every server that folds a host in its own way finds this very host, and no other that is locked.
+fn has_plain_host(form: &str) -> bool {
+    let Some((_, rest)) = form.split_once("://") else { return true };
+    let authority = rest.split(['/', '?']).next().unwrap_or_default();
+    let host = readings::without_port(readings::without_user(authority));
+    let lower = authority.is_ascii() || authority.to_lowercase() == authority;
+    lower && is_plain(authority) && is_literal(authority) && !host.ends_with('.')
 }
 
 /// A template in the form in which URIs are compared, its variables as marks.
@@ -352,6 +362,25 @@ mod tests {
         assert_eq!(canonical(&format!("w://{}", "a".repeat(3000))), Err(TooLong));
     }
 
+    #[test]
+    fn a_host_that_a_server_could_fold_into_another_is_refused() {
+        for uri in [
+            "weather://\u{212a}eys/a",
+            "weather://%E2%84%AAeys/a",
+            "weather://\u{ff4b}eys/a",
+            "weather://H%C3%89/a",
+            "weather://ke\u{200b}ys/a",
+            "weather://keys%20/a",
+            "weather://keys./a",
+            "https://u@keys.example.:8/a",
+        ] {
+            assert_eq!(canonical(uri), Err(UriError::Unsettled), "{uri}");
+        }
+        for uri in ["weather://keys/\u{212a}", "weather://h%C3%A9/a.", "https://keys.example:8/A"] {
+            assert!(canonical(uri).is_ok(), "the control: {uri}");
+        }
+    }
+
     fn opens(pattern: &str, uri_template: &str) -> bool {
         let Ok(Pattern::Glob(glob)) = Pattern::parse(pattern) else { return false };
         glob.matches(steps(&template(uri_template).unwrap()))
@@ -367,7 +396,11 @@ mod tests {
         assert!(!opens("weather://stations/*", "weather://stations/{+path}"));
         assert!(!opens("weather://stations/*", "weather://stations/{path*}"));
         assert!(!opens("weather://stations/*", "weather://{kind}/home"));
-        assert!(opens("https://**", "https://{host}:{port}/{page}"));
+        for uri_template in
+            ["{h}:{port}/{page}", "{h}:{port}{/page}", "h:{port}{?q}", "h:8{/p*}", "{h}:{+rest}", "h{/p}"]
+        {
+            assert!(opens("https://**", &format!("https://{uri_template}")), "{uri_template}");
+        }
         for bad in ["weather://stations/{id", "weather://stations/../{id}", "weather://stations:/{id}", "https:{id}"] {
             assert!(template(bad).is_err(), "{bad}");
         }

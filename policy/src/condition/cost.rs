@@ -14,9 +14,8 @@ use crate::spelling::is_respelled;
 
 /// Steps that an answer may take; each is some nanoseconds.
 const STEPS: u32 = 200_000;
-/// Bytes that one step compares, searches, or copies.
+/// Bytes that one step compares, searches, or copies: a few searches of the largest body are within the budget.
 const COMPARED: usize = 64;
-const SEARCHED: usize = 32;
 /// Bytes of two names that one step holds against each other, whatever their letters.
 const FOLDED: usize = 16;
 /// Steps to make room for a value of one's own.
@@ -52,7 +51,7 @@ impl Budget {
 
     /// Pays for looking for a part of a text.
     pub(super) fn searched(&mut self, text: &str, part: &str) -> Found<()> {
-        self.spend((text.len() + part.len()) / SEARCHED)
+        self.spend((text.len() + part.len()) / COMPARED)
     }
 
     /// A value of one's own.

@@ -41,11 +41,11 @@ fn split(uri: &str) -> Option<(&str, &str, &str)> {
     (!authority.is_empty() && !plain).then_some((scheme, authority, path))
 }
 
-fn without_user(authority: &str) -> &str {
+pub(super) fn without_user(authority: &str) -> &str {
     authority.rsplit_once('@').map_or(authority, |(_, host)| host)
 }
 
-fn without_port(authority: &str) -> &str {
+pub(super) fn without_port(authority: &str) -> &str {
     match authority.rsplit_once(':') {
         Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
         _ => authority,
