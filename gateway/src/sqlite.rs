@@ -35,6 +35,8 @@ impl Reading {
     ///
     /// Returns an error when it cannot be read.
     pub(crate) fn of(path: &Path) -> io::Result<Self> {
+        // The log lies beside the file itself, not beside a link to it.
+        let path = &std::fs::canonicalize(path)?;
         let log = log_of(path);
         let without = (is_in_wal_mode(path)? && !log.exists()).then_some(log);
         let options = SqliteConnectOptions::new().filename(path).read_only(true).immutable(without.is_some());
@@ -152,6 +154,10 @@ mod tests {
         let mut copied = open(&to).await;
         let id: i64 = sqlx::query_scalar("PRAGMA application_id").fetch_one(&mut copied).await.unwrap();
         assert_eq!(id, 7, "it is a database of the same program");
+        // By another name it is the same.
+        let link = directory.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert_eq!((count(&link).await, Reading::of(&link).unwrap().is_without_log()), (2, false));
         // What `cp` would give.
         std::fs::copy(&path, &cp).unwrap();
         assert_eq!((count(&path).await, Reading::of(&path).unwrap().is_without_log()), (2, false), "the control");

@@ -158,7 +158,7 @@ impl Kind {
 }
 
 /// Lines that are not where they should be.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Gap {
     /// The place that did not take them.
     pub sink: &'static str,
@@ -167,6 +167,8 @@ pub struct Gap {
     /// Events that the queue had not taken, as lines said that are among those.
     #[serde(skip_serializing_if = "is_zero")]
     pub queue: u64,
+    /// The hash of the line before it in the chain, which such a place has not got: what the line itself is held against there.
+    pub behind: String,
 }
 
 /// Refusals that have no line of their own because there were too many of them.

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::chain::{Chain, Line};
-use super::tests::{check, check_with, file, options, outcome, signer, start, write};
-use super::verify::{Report, Why};
+use super::tests::{check, check_by, check_with, file, options, outcome, rules, signer, start, write};
+use super::verify::{Report, Rules, Why};
 use super::*;
 use crate::jose::signing_key::SigningKey;
 
@@ -131,7 +131,7 @@ fn forbidden(_at: usize, json: &str) -> String {
 fn a_run_that_the_gateway_never_made_is_not_vouched_for_wherever_it_stands() {
     let trail = Trail::new();
     let honest = trail.check(&trail.lines);
-    assert!(honest.is_intact() && honest.is_vouched_for() && honest.found() == 0, "the control: {honest:?}");
+    assert!(honest.is_intact() && honest.is_vouched_for() && honest.left() == 0, "the control: {honest:?}");
     let (first, second, last) = (trail.around(0).1, trail.around(1).1, trail.around(2).1);
     let forged = [
         [trail.lines.clone(), made_up(Some(&trail.head(trail.lines.len() - 1)))].concat(),
@@ -195,8 +195,8 @@ fn lines_behind_the_last_signature_are_named_and_a_closed_trail_has_none() {
     write(&trail.path(), &trail.key, 1, None);
     let next: Vec<String> = std::fs::read_to_string(trail.path()).unwrap().lines().map(str::to_owned).collect();
     let (honest, edited) = (trail.check(&next), trail.check(&[&forged, &next[forged.len()..]].concat()));
-    assert!(honest.is_intact() && honest.is_vouched_for() && honest.unsigned() == honest.found(), "{honest:?}");
-    assert!(honest.found() == 3 && !honest.is_closed(), "found, and not signed");
+    assert!(honest.is_intact() && honest.is_vouched_for() && honest.unsigned() == honest.left(), "{honest:?}");
+    assert!(honest.left() == 3 && !honest.is_closed(), "found, and not signed");
     assert!(!edited.is_intact());
 }
 
@@ -236,7 +236,7 @@ fn the_next_start_vouches_for_a_killed_run_of_before_and_for_no_made_up_one() {
     assert!(!check(&std::fs::read_to_string(&path).unwrap(), &key).is_vouched_for());
     write(&path, &key, 2, None);
     let report = check(&std::fs::read_to_string(&path).unwrap(), &key);
-    assert!(report.is_intact() && report.is_vouched_for() && report.found() == 2, "{report:?}");
+    assert!(report.is_intact() && report.is_vouched_for() && report.left() == 2, "{report:?}");
     // Put in between two runs that sign at once, it is not believed, though the next one stands behind it.
     let trail = Trail::new();
     std::fs::write(
@@ -267,7 +267,7 @@ fn lines_that_only_a_later_start_has_found_are_no_intact_trail() {
     // In place of its end, it looks like a run that was killed: found, and not signed.
     let killed = restarted(&path, &key, &with_calls(run.len() - 2));
     assert!(killed.is_intact() && killed.is_vouched_for() && !killed.is_closed(), "{killed:?}");
-    assert_eq!((killed.found(), killed.unended), (8, 1), "of the run, what the gateway signed is the first line");
+    assert_eq!((killed.left(), killed.unended), (8, 1), "of the run, what the gateway signed is the first line");
     // A run begins with its start.
     let one = chained("ab12ab12ab12ab12", [call]);
     assert!(!restarted(&path, &key, &[run.as_slice(), &one].concat()).is_intact());
@@ -297,4 +297,91 @@ fn runs_that_are_put_in_another_order_show() {
     // With the one between them gone, nothing but the time shows it.
     let report = check(&[2, 0]);
     assert!(!report.backwards.is_empty() && !report.is_closed(), "{report:?}");
+}
+
+#[test]
+fn no_line_can_be_made_the_word_for_lines_that_were_taken_out() {
+    let trail = Trail::new();
+    let rules = Rules { place: Some("file".to_owned()), ..rules(&trail.key) };
+    assert!(check_by(&text(&trail.lines), &rules).is_intact(), "the control");
+    let forge = |at: usize, from: usize, behind: &str| {
+        let (_, place) = trail.lines[at].rsplit_once(",\"chain\":").unwrap();
+        let word = format!(
+            "{{\"time\":1800000000,\"type\":\"audit.gap\",\"sink\":\"file\",\"lost\":99{behind},\"chain\":{place}"
+        );
+        let lines = [&trail.lines[..from], &[word], &trail.lines[at + 1..]].concat();
+        check_by(&text(&lines), &rules)
+    };
+    for at in 3..trail.lines.len() {
+        for from in 1..at {
+            let stood_on = format!(",\"behind\":\"{}\"", trail.head(at - 1).hash);
+            for behind in ["", &stood_on] {
+                assert!(!forge(at, from, behind).is_intact(), "{from}..{at}");
+            }
+        }
+    }
+}
+
+#[test]
+fn one_line_more_is_no_better_word_for_a_run_that_was_killed() {
+    let trail = Trail::new();
+    std::fs::write(trail.path(), text(&trail.lines)).unwrap();
+    let behind = orderly(&trail.path(), &trail.key, 1, TIME + 3600);
+    let honest = trail.check(&[trail.lines.as_slice(), &behind].concat());
+    assert!(honest.is_intact() && honest.left() == 3, "the control: {honest:?}");
+    let mut killed: Vec<String> = trail.around(2).1.iter().map(|line| Line::parse(line).unwrap().json).collect();
+    let call = "{\"time\":1800000001,\"type\":\"mcp.decision\",\"decision\":\"allow\",\"actor\":{\"subject\":\"ceo\"}}";
+    killed.push(call.to_owned());
+    let instance = trail.head(trail.starts[2]).instance;
+    let more = chained(&instance, killed.iter().map(String::as_str)).pop().unwrap();
+    let forged = trail.check(&[trail.lines.as_slice(), &behind, &[more]].concat());
+    assert!(forged.is_intact() && forged.left() == 4, "{forged:?}");
+}
+
+#[test]
+fn behind_a_start_no_run_of_one_gateway_begins_in_the_middle() {
+    let (directory, key) = (tempfile::tempdir().unwrap(), SigningKey::generate().unwrap());
+    let path = directory.path().join("audit.jsonl");
+    let [one, two, three] = [0, 60, 120].map(|later| orderly(&path, &key, 4, TIME + later));
+    let check_at = |place: &str, lines: &[&[String]]| {
+        check_by(&text(&lines.concat()), &Rules { place: Some(place.to_owned()), ..rules(&key) })
+    };
+    let rotated = check_at("file", &[&one[3..], &two, &three]);
+    assert!(rotated.is_intact() && rotated.is_closed() && rotated.begins_inside == 1, "the control: {rotated:?}");
+    assert!(!check_at("file", &[&one[3..], &two, &three[3..]]).is_intact());
+    assert!(!check_at("file", &[&two, &three[2..]]).is_intact());
+    // Of a fleet nobody can tell, and that is said.
+    let fleet = check_at("postgres", &[&one[3..], &two, &three[3..]]);
+    assert!(fleet.is_intact() && fleet.unheld == 1 && !fleet.is_closed(), "{fleet:?}");
+}
+
+#[test]
+fn what_is_left_goes_on_from_the_ends_of_what_went() {
+    let (directory, key) = (tempfile::tempdir().unwrap(), SigningKey::generate().unwrap());
+    let path = directory.path().join("audit.jsonl");
+    let runs = [0, 60, 120].map(|later| orderly(&path, &key, 4, TIME + later)).concat();
+    let went = check(&text(&runs[..4]), &key);
+    let joined = Rules { before: went.ends.into_iter().collect(), ..rules(&key) };
+    let rest = |from: usize| check_by(&text(&runs[from..]), &joined);
+    assert!(rest(4).is_intact() && rest(4).goes_on_after.is_empty(), "the control: {:?}", rest(4));
+    for from in 5..runs.len() {
+        assert!(!rest(from).is_intact(), "from {from}: {:?}", rest(from));
+    }
+    let ended = Rules { before: check(&text(&runs[..8]), &key).ends.into_iter().collect(), ..rules(&key) };
+    assert!(check_by(&text(&runs[8..]), &ended).goes_on_after.is_empty(), "a start goes on from an end, too");
+}
+
+#[test]
+fn a_trail_may_begin_with_any_line_that_is_signed() {
+    let (directory, key) = (tempfile::tempdir().unwrap(), SigningKey::generate().unwrap());
+    let path = directory.path().join("audit.jsonl");
+    let lines = [0, 60].map(|later| orderly(&path, &key, 3, TIME + later)).concat();
+    for from in 0..lines.len() {
+        let report = check(&text(&lines[from..]), &key);
+        assert!(report.is_intact() && report.is_vouched_for() && report.unsigned() == 0, "{from}: {report:?}");
+    }
+    // A signature of something else is none of what stands before it.
+    let last = Line::parse(lines.last().unwrap()).unwrap();
+    let foreign = chained(&last.head.instance, [last.json.as_str()]).concat().replace("\"number\":1", "\"number\":9");
+    assert!(!check(&(foreign + "\n"), &key).is_intact());
 }

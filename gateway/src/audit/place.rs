@@ -5,7 +5,6 @@
 use std::time::Duration;
 
 use super::OnFailure;
-use super::event::Gap;
 use super::sink::Sink;
 use crate::clock::Stopwatch;
 
@@ -14,6 +13,13 @@ pub(super) const RETRY: Duration = Duration::from_millis(250);
 /// Where lines are lost meanwhile, twice as long after each failure, and no longer than this: each try is a line in the
 /// places that work.
 const LONGEST_RETRY: Duration = Duration::from_secs(8);
+
+/// What a place has missed, as it is to be told.
+pub(super) struct Missed {
+    pub(super) label: &'static str,
+    pub(super) lost: u64,
+    pub(super) unheard: u64,
+}
 
 /// A place, and what it has missed.
 pub(super) struct Place {
@@ -38,10 +44,10 @@ impl Place {
     }
 
     /// Settles whether it is given the next lines, and what it has to be told first.
-    pub(super) fn is_next(&mut self, is_ending: bool) -> Option<Gap> {
+    pub(super) fn is_next(&mut self, is_ending: bool) -> Option<Missed> {
         self.is_tried = is_ending || self.retry.is_none_or(|(since, after)| since.elapsed() >= after);
         let is_told = self.is_tried && self.lost > 0;
-        is_told.then_some(Gap { sink: self.label, lost: self.lost, queue: self.unheard })
+        is_told.then_some(Missed { label: self.label, lost: self.lost, unheard: self.unheard })
     }
 
     /// It was given lines, and has taken them or not.

@@ -46,6 +46,9 @@ fn what_a_place_has_missed_is_told_there_in_full_however_long_it_was_out() {
     let before = text.lines().position(|line| line.contains("audit.gap")).unwrap() - 1;
     let gone = text.lines().nth(before).unwrap();
     assert!(!check(&text.replace(&format!("{gone}\n"), ""), &key, "file").is_intact());
+    // Where it is not said which place it is, the word of any would do.
+    let unplaced = check_by(&text, &rules(&key));
+    assert!(unplaced.faults.iter().any(|fault| fault.what.contains("--place")), "{unplaced:?}");
     // Nor is it another place that says it.
     let elsewhere = check(&text, &key, "postgres");
     assert!(!elsewhere.is_intact(), "{elsewhere:?}");

@@ -502,7 +502,8 @@ fn what_became_of_a_call_is_taken_when_no_call_is() {
     let trail = file(&place.join("audit.jsonl"), Some(Rotation { bytes: 65_536, keep: 3 }));
     let auditor = start(vec![trail], &key, false).unwrap();
     std::fs::rename(&place, directory.path().join("gone")).unwrap();
-    let step = || Event { kind: Kind::Gap(Gap { sink: "queue", lost: 0, queue: 0 }), ..outcome(0) };
+    let step =
+        || Event { kind: Kind::Gap(Gap { sink: "queue", lost: 0, queue: 0, behind: String::new() }), ..outcome(0) };
     while auditor.record(step()).is_ok() {}
     for number in 0..8000 {
         auditor.record(outcome(number)).expect("a call that was let through is told to its end");

@@ -5,6 +5,7 @@
 //! itself is that it was cut off behind a signature: for that a head is held against it that was noted elsewhere. Nor
 //! can it show what came before its first lines, where old ones are deleted: for that the ends of what was verified before.
 
+mod content;
 mod runs;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,9 +14,9 @@ use std::io::{self, BufRead};
 
 use jsonwebtoken::jwk::{Jwk, JwkSet};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode};
-use serde::Deserialize;
 
 use super::chain::{CHECKPOINT, Head, Line, Signed};
+use content::Content;
 use runs::{Broken, Hole, Seen};
 pub use runs::{Unvouched, Why};
 
@@ -40,6 +41,9 @@ pub struct Report {
     /// Runs that begin in the middle, as in a rotated file, or where old rows were deleted: their first line here cannot be
     /// checked, and a signature of theirs has to follow.
     pub begins_inside: u64,
+    /// Those of them that begin behind the start of another, and were not held against what came before: of a fleet, one
+    /// that was quiet for long; or the first lines of a run were taken out.
+    pub unheld: u64,
     /// The lines that the first run goes on after, none of which is there: in an older file, or taken away.
     pub goes_on_after: Vec<Head>,
     /// Runs that have not stopped: they go on, or were killed, and what they wrote last may be missing.
@@ -96,21 +100,22 @@ impl Report {
     /// unsigned.
     #[must_use]
     pub fn is_vouched_for(&self) -> bool {
-        let is_allowed = |lines: &Unvouched| matches!(lines.why, Why::Recent | Why::Found);
+        let is_allowed = |lines: &Unvouched| matches!(lines.why, Why::Recent | Why::Left | Why::Found);
         self.signed > 0 && self.unknown_keys.is_empty() && self.unvouched.iter().all(is_allowed)
     }
 
     /// Whether it is vouched for to the last line, of runs that have all stopped in order.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        let is_whole = self.cut_short == 0 && self.unended == 0 && self.backwards.is_empty();
+        let is_whole = self.cut_short == 0 && self.unended == 0 && self.unheld == 0 && self.backwards.is_empty();
         self.is_vouched_for() && self.unvouched.is_empty() && is_whole
     }
 
-    /// How many lines a later run found there, and nobody signed.
+    /// How many lines runs have left that are over, and nobody signed, whether or not a later run found them there.
     #[must_use]
-    pub fn found(&self) -> u64 {
-        self.unvouched.iter().filter(|lines| lines.why == Why::Found).map(|lines| lines.lines).sum()
+    pub fn left(&self) -> u64 {
+        let is_left = |lines: &&Unvouched| matches!(lines.why, Why::Left | Why::Found);
+        self.unvouched.iter().filter(is_left).map(|lines| lines.lines).sum()
     }
 
     /// How many lines nothing but the chain vouches for.
@@ -137,41 +142,6 @@ pub struct Rules {
 /// Clocks of a fleet differ by less.
 const CLOCKS_DIFFER: f64 = 300.0;
 
-#[derive(Default, Deserialize)]
-struct Content {
-    #[serde(rename = "type", default)]
-    kind: String,
-    /// In seconds, whole or not.
-    #[serde(default)]
-    time: f64,
-    signature: Option<String>,
-    #[serde(default)]
-    after: BTreeMap<String, Head>,
-    sink: Option<String>,
-    lost: Option<u64>,
-}
-
-impl Content {
-    fn of(line: &Line) -> Self {
-        serde_json::from_str(&line.json).unwrap_or_default()
-    }
-
-    /// The lines that a start says to have found in this place, one of which has to be there.
-    fn found(&self, place: Option<&str>) -> Vec<Head> {
-        if self.kind != "audit.started" {
-            return Vec::new();
-        }
-        let is_asked = |label: &str| place.is_none_or(|place| place == label);
-        self.after.iter().filter(|(label, _)| is_asked(label)).map(|(_, head)| head.clone()).collect()
-    }
-
-    /// How many lines are missing before it in this place, at most, when it says so.
-    fn told_lost(&self, place: Option<&str>) -> Option<u64> {
-        let sink = self.sink.as_deref().filter(|sink| self.kind == "audit.gap" && *sink != "queue")?;
-        self.lost.filter(|_| place.is_none_or(|place| place == sink))
-    }
-}
-
 /// Reads a trail and holds it against the rules.
 ///
 /// # Errors
@@ -196,15 +166,15 @@ pub fn verify(mut trail: impl BufRead, rules: &Rules) -> io::Result<Report> {
             report.broken(seen.broken.replace(Broken { line: number, is_ended, is_whole }));
             continue;
         };
-        report.line(number, line, &mut seen, rules);
+        report.line(number, &line, &mut seen, rules);
     }
     match seen.broken.take() {
         // It may be being written at this moment, or be what a kill has left.
         Some(Broken { is_ended: false, is_whole: false, .. }) if seen.newest_goes_on() => report.cut_short += 1,
         broken => report.broken(broken),
     }
-    for line in seen.holes() {
-        report.fault(line, BROKEN);
+    for hole in seen.holes() {
+        report.fault(hole.line, hole.what);
     }
     report.unvouched = seen.unvouched();
     report.unended = seen.unended();
@@ -213,6 +183,8 @@ pub fn verify(mut trail: impl BufRead, rules: &Rules) -> io::Result<Report> {
 }
 
 const BROKEN: &str = "it was changed, or lines before it were taken out or put in";
+const UNPLACED: &str = "lines before it are missing; if this place had lost lines, say which it is with --place";
+const CUT_OUT: &str = "lines are missing before this start";
 
 impl Report {
     fn fault(&mut self, line: u64, what: &'static str) {
@@ -226,24 +198,25 @@ impl Report {
     }
 
     /// Takes one whole line in.
-    fn line(&mut self, number: u64, line: Line, seen: &mut Seen, rules: &Rules) {
+    fn line(&mut self, number: u64, line: &Line, seen: &mut Seen, rules: &Rules) {
         self.missing.remove(&line.head);
         if self.goes_on_after.contains(&line.head) {
             self.fault(number, "a run stands before the one that it goes on after");
         }
-        let content = Content::of(&line);
+        let content = Content::of(line);
         let last = seen.last_of(&line.head.instance).cloned();
-        self.place(number, &line, &content, last.as_ref(), seen, rules);
+        self.place(number, line, &content, last.as_ref(), seen, rules);
         if content.kind.starts_with("audit.") && seen.is_long_after(content.time, CLOCKS_DIFFER) {
             self.backwards.push(number);
         }
         let found = self.joins(number, &content, seen, rules);
-        let head = line.head.clone();
-        seen.add(line.head, &content.kind, content.time, found);
+        seen.add(line.head.clone(), &content.kind, content.time, found);
         if content.kind == "audit.checkpoint" {
             let signature = content.signature.unwrap_or_default();
-            if let Some(signed) = self.checkpoint(number, &signature, last.as_ref(), rules.keys.as_ref()) {
-                seen.sign(&head);
+            // Where it is the first line that is there, it says itself on which it stands.
+            let stands_on = |head: &Head| last.as_ref().map_or_else(|| line.follows(Some(head)), |last| head == last);
+            if let Some(signed) = self.checkpoint(number, &signature, stands_on, rules.keys.as_ref()) {
+                seen.sign(&line.head);
                 if self.newest.as_ref().is_none_or(|newest| newest.at <= signed.iat) {
                     self.newest = Some(Newest { at: signed.iat, head: signed.head });
                 }
@@ -263,11 +236,14 @@ impl Report {
             Some(Broken { is_whole: false, .. }) if is_behind_newest && seen.newest_goes_on() => self.cut_short += 1,
             broken => self.broken(broken),
         }
-        let known = named.iter().find(|head| seen.can_be_found(head)).cloned();
-        if seen.newest().is_none() {
+        let is_known = |head: &&Head| seen.can_be_found(head) || rules.before.contains(head);
+        let known = named.iter().find(is_known).cloned();
+        let is_first = seen.newest().is_none();
+        if known.is_none() && !named.is_empty() && !(is_first && rules.before.is_empty()) {
+            self.fault(number, CUT_OUT);
+        }
+        if is_first && known.is_none() {
             self.goes_on_after = named;
-        } else if known.is_none() && !named.is_empty() {
-            self.fault(number, "lines are missing before this start");
         }
         known
     }
@@ -313,10 +289,17 @@ impl Report {
     ) -> Result<(), &'static str> {
         let missing = last.map_or(0, |last| line.head.number.saturating_sub(last.number + 1));
         let is_gap = content.kind == "audit.gap";
-        if missing > 0 && is_gap {
-            seen.open_hole(&line.head.instance, Hole { line: number, missing });
-        } else if !line.follows(last) {
+        // Behind a hole a line is held against what it says itself to stand on: whoever made it anew would have to find
+        // another of the same hash.
+        let behind = content.behind(line).filter(|_| missing > 0);
+        if !line.follows(behind.as_ref().or(last)) {
             return Err(BROKEN);
+        }
+        if missing > 0 {
+            let what = if rules.place.is_none() { UNPLACED } else { BROKEN };
+            if let Some(open) = seen.open_hole(&line.head.instance, Hole { line: number, missing, what }) {
+                self.fault(open.line, open.what);
+            }
         }
         let told = content.told_lost(rules.place.as_deref());
         match seen.hole(&line.head.instance) {
@@ -326,7 +309,7 @@ impl Report {
             // The gateway says it at once, for each place in a line of its own.
             Some(hole) if !is_gap => {
                 if let Some(hole) = hole.take() {
-                    self.fault(hole.line, BROKEN);
+                    self.fault(hole.line, hole.what);
                 }
             }
             _ => {}
@@ -336,19 +319,29 @@ impl Report {
 
     /// Takes the first line that is there of a run that began before.
     fn inside(&mut self, line: &Line, seen: &Seen, rules: &Rules) -> Result<(), &'static str> {
-        // Behind the very first start of a trail nothing is old enough to be deleted or in another file.
-        if seen.newest().is_some() && self.begins_inside == 0 && self.goes_on_after.is_empty() {
-            return Err(BROKEN);
-        }
-        if !rules.before.is_empty() && !rules.before.iter().any(|end| line.follows(Some(end))) {
-            return Err("its run does not go on from where it ended in what came before");
+        if !rules.before.is_empty() {
+            if !rules.before.iter().any(|end| line.follows(Some(end))) {
+                return Err("its run does not go on from where it ended in what came before");
+            }
+        } else if seen.has_begun() && !self.goes_on_after.iter().any(|head| head.instance == line.head.instance) {
+            // Behind a start, only another gateway that writes there can have been there before, and be heard of so late.
+            if rules.place.as_deref() != Some("postgres") || self.begins_inside == 0 && self.goes_on_after.is_empty() {
+                return Err(BROKEN);
+            }
+            self.unheld += 1;
         }
         self.begins_inside += 1;
         self.lines += 1;
         Ok(())
     }
 
-    fn checkpoint(&mut self, line: u64, signature: &str, last: Option<&Head>, keys: Option<&JwkSet>) -> Option<Signed> {
+    fn checkpoint(
+        &mut self,
+        line: u64,
+        signature: &str,
+        stands_on: impl Fn(&Head) -> bool,
+        keys: Option<&JwkSet>,
+    ) -> Option<Signed> {
         let Some(keys) = keys else {
             self.unchecked += 1;
             return None;
@@ -362,7 +355,7 @@ impl Report {
             return None;
         };
         match signed(signature, key) {
-            Some(signed) if Some(&signed.head) == last => {
+            Some(signed) if stands_on(&signed.head) => {
                 self.signed += 1;
                 return Some(signed);
             }

@@ -21,7 +21,7 @@ use tokio::sync::oneshot;
 use super::chain::{CHECKPOINT, Chain, Head, Signed};
 use super::digest::Digester;
 use super::event::{Checkpoint, Gap, Started};
-use super::place::{Place, RETRY};
+use super::place::{Missed, Place, RETRY};
 use super::sink::{Destination, Entry};
 use super::{Event, Kind, OnFailure, Options, Shared};
 use crate::clock::{Clock, Stopwatch, Timestamp};
@@ -329,9 +329,10 @@ impl Writer {
         let overflowed = self.shared.overflowed.swap(0, Ordering::Relaxed);
         if overflowed > 0 {
             self.count("queue", "lost", overflowed);
-            missed.push(Gap { sink: "queue", lost: overflowed, queue: 0 });
+            missed.push(Missed { label: "queue", lost: overflowed, unheard: 0 });
         }
-        for gap in missed {
+        for Missed { label, lost, unheard } in missed {
+            let gap = Gap { sink: label, lost, queue: unheard, behind: self.chain.head().hash };
             entries.extend(self.own_entry(Kind::Gap(gap)).ok());
         }
         overflowed

@@ -45,7 +45,7 @@ pub(super) struct Question {
     after: Vec<PathBuf>,
     /// Which place's trail it is, where several were written: a start names the last line of each. By default, of a SQLite
     /// database its own, and of anything else any.
-    #[arg(long, value_parser = ["file", "sqlite", "postgres"])]
+    #[arg(long, value_parser = ["file", "sqlite", "postgres", "stdout"])]
     place: Option<String>,
     /// Print the last line of each run, for a later `--after`.
     #[arg(long)]
@@ -58,9 +58,9 @@ pub(super) struct Question {
 /// Verifies the files as one trail.
 pub(super) fn run(question: &Question) -> Result<Answer, String> {
     let mut trail: Box<dyn Read> = Box::new(std::io::empty());
-    let mut differing = Vec::new();
+    let (mut differing, mut notes) = (Vec::new(), String::new());
     for (at, path) in question.files.iter().enumerate() {
-        let part = open(path, &mut differing).map_err(|error| format!("{}: {error}", path.display()))?;
+        let part = open(path, &mut differing, &mut notes).map_err(|error| format!("{}: {error}", path.display()))?;
         // A line that a part was cut in does not go on in the next one; behind the last, what is cut is to be seen.
         let between: &[u8] = if at == 0 { b"" } else { b"\n" };
         trail = Box::new(trail.chain(between).chain(part));
@@ -76,7 +76,7 @@ pub(super) fn run(question: &Question) -> Result<Answer, String> {
     let has_keys = rules.keys.is_some();
     let is_vouched_for = !has_keys || report.is_vouched_for() && (!question.closed || report.is_closed());
     let verdict = verdict(&report, is_intact, is_vouched_for, has_keys);
-    let mut text = told(&report, has_keys, question);
+    let mut text = notes + &told(&report, has_keys, question);
     if differing > 0 {
         let _ = writeln!(
             text,
@@ -103,7 +103,8 @@ fn verdict(report: &Report, is_intact: bool, is_vouched_for: bool, has_keys: boo
         (true, false) if report.is_vouched_for() => "NOT closed, though in order",
         (true, false) => "NOT vouched for, though in order",
         (true, true) if !has_keys => "in order, no signature checked",
-        (true, true) if report.found() > 0 => "in order, but not all of it is signed",
+        (true, true) if report.left() > 0 => "in order, but not all of it is signed",
+        (true, true) if report.unheld > 0 => "in order, but not held against what came before",
         (true, true) => "intact",
     }
     .to_owned();
@@ -196,6 +197,14 @@ fn stands(report: &Report, question: &Question) -> String {
             report.begins_inside
         );
     }
+    if report.unheld > 0 {
+        let _ = writeln!(
+            text,
+            "{} of them begin behind the start of another: a gateway that had been quiet for long, or the first lines of a run \
+             were taken out; --after tells",
+            report.unheld
+        );
+    }
     if !report.goes_on_after.is_empty() {
         let heads: Vec<String> = report.goes_on_after.iter().map(Head::to_string).collect();
         let _ = writeln!(
@@ -234,6 +243,10 @@ fn vouched(report: &Report, question: &Question) -> String {
                 "goes on without a signature for longer than a gateway does, which signs once a minute: these lines \
                  may be anybody's"
             }
+            Why::Left => {
+                "ended without being signed behind that, and no later start has found it: who can write there can have made, \
+                 changed or taken out some"
+            }
             Why::Recent => "is not signed behind that: who can write there can have made or changed these lines",
             Why::Found => {
                 "was not signed behind that, and a later start has found these lines: who can write there can have made, \
@@ -266,7 +279,7 @@ fn vouched(report: &Report, question: &Question) -> String {
 }
 
 /// The lines of a file, of a database, or of standard input; a database counts in `differing` what is not right beside them.
-fn open(path: &Path, differing: &mut Vec<Arc<AtomicU64>>) -> io::Result<Box<dyn Read>> {
+fn open(path: &Path, differing: &mut Vec<Arc<AtomicU64>>, notes: &mut String) -> io::Result<Box<dyn Read>> {
     if path == Path::new("-") {
         return Ok(Box::new(io::stdin()));
     }
@@ -277,6 +290,7 @@ fn open(path: &Path, differing: &mut Vec<Arc<AtomicU64>>) -> io::Result<Box<dyn 
         return Ok(Box::new(Cursor::new(magic).chain(file)));
     }
     let rows = Rows::open(path)?;
+    notes.extend(rows.note(path).map(|note| note + "\n"));
     differing.push(rows.differing());
     Ok(Box::new(rows))
 }

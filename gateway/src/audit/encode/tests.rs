@@ -158,7 +158,7 @@ fn every_event() -> Vec<Value> {
         Kind::Started(Started { version: "0.1.0", after: std::collections::BTreeMap::new() }),
         Kind::Stopped,
         Kind::Checkpoint(Checkpoint { signature: "e".to_owned() }),
-        Kind::Gap(Gap { sink: "queue", lost: 1, queue: 0 }),
+        Kind::Gap(Gap { sink: "queue", lost: 1, queue: 0, behind: String::new() }),
     ];
     kinds.extend(["config_reloaded", "config_refused", "keys_replaced", "lock_reloaded", "lock_refused"].map(reload));
     kinds.extend(["certificate_reloaded", "certificate_refused"].map(certificate));

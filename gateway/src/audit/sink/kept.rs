@@ -54,14 +54,7 @@ impl Kept {
         }
         let rows =
             if *bounds == Bounds::default() { Rows::open(path)? } else { Rows::open_within(path, bounds.clone())? };
-        let note = rows.is_without_log().then(|| {
-            format!(
-                "{} has no {} beside it: if it is a copy of a running gateway's, the newest lines are missing (copy by \
-                 `portcullis backup`)",
-                path.display(),
-                sqlite::log_of(path).display()
-            )
-        });
+        let note = rows.note(path);
         Ok(Self { lines: Box::new(rows), note })
     }
 }
@@ -71,7 +64,7 @@ impl Destination {
     #[must_use]
     pub fn is_kept(&self) -> bool {
         match self {
-            Self::File { format, .. } => *format == Format::Native,
+            Self::File { path, format, .. } => *format == Format::Native && !is_read_by_somebody(path),
             Self::Sqlite { .. } | Self::Postgres { .. } => true,
             Self::Stdout(_) | Self::Otlp(_) => false,
         }
@@ -94,6 +87,11 @@ impl Destination {
             Self::Stdout(_) | Self::Otlp(_) => Ok(Kept::of(io::empty())),
         }
     }
+}
+
+/// Whether it is a pipe or a terminal: what went there is with whoever reads it, and waiting for more would never end.
+fn is_read_by_somebody(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|about| !about.is_file())
 }
 
 /// A file and those that were set aside before it, oldest first.

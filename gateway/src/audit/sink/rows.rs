@@ -64,9 +64,17 @@ impl Rows {
         Ok(Self { runtime, connection, reading, bounds, last: i64::MIN, page, differing })
     }
 
-    /// Whether it lies there without its log: nobody has it open, or it is a copy that lacks the newest lines.
-    pub(super) fn is_without_log(&self) -> bool {
-        self.reading.is_without_log()
+    /// A word for the operator where it lies there without its log: nobody has it open, or it is a copy that lacks the
+    /// newest lines.
+    #[must_use]
+    pub fn note(&self, path: &Path) -> Option<String> {
+        self.reading.is_without_log().then(|| {
+            format!(
+                "{0} has no {0}-wal beside it: if it is a copy of a running gateway's, the newest lines are missing (copy by \
+                 `portcullis backup`)",
+                path.display()
+            )
+        })
     }
 
     /// How many rows, of those read so far, have columns that say something else than their line.

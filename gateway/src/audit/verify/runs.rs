@@ -44,6 +44,8 @@ pub enum Why {
     /// They are the last of their run, no more than a gateway leaves unsigned, and another run found them there when it
     /// began.
     Found,
+    /// As that, and no run found them; but others have begun since, or have gone on for longer than a gateway takes to sign.
+    Left,
 }
 
 /// What is no line.
@@ -64,6 +66,8 @@ pub(super) struct Hole {
     pub(super) line: u64,
     /// How many are not there.
     pub(super) missing: u64,
+    /// What is wrong, if nothing says why.
+    pub(super) what: &'static str,
 }
 
 /// How far a run is from its end.
@@ -148,11 +152,14 @@ impl Seen {
         self.latest > time + seconds
     }
 
-    /// Lines of a run are missing.
-    pub(super) fn open_hole(&mut self, instance: &str, hole: Hole) {
-        if let Some(run) = self.runs.get_mut(instance) {
-            run.hole = Some(hole);
-        }
+    /// Lines of a run are missing; what was missing before, and is not accounted for.
+    pub(super) fn open_hole(&mut self, instance: &str, hole: Hole) -> Option<Hole> {
+        self.runs.get_mut(instance)?.hole.replace(hole)
+    }
+
+    /// Whether a run has begun in what was read.
+    pub(super) fn has_begun(&self) -> bool {
+        self.runs.values().any(|run| run.first == 1)
     }
 
     /// What is missing of a run that was there before, and not accounted for.
@@ -160,9 +167,9 @@ impl Seen {
         self.runs.get_mut(instance).map(|run| &mut run.hole)
     }
 
-    /// The lines behind holes that are left.
-    pub(super) fn holes(&self) -> Vec<u64> {
-        self.runs.values().filter_map(|run| Some(run.hole?.line)).collect()
+    /// The holes that are left.
+    pub(super) fn holes(&self) -> Vec<Hole> {
+        self.runs.values().filter_map(|run| run.hole).collect()
     }
 
     /// How many runs have not stopped.
@@ -221,7 +228,7 @@ impl Seen {
         }
         let of = |name: &String| {
             let run = self.runs.get(name)?;
-            let (from, why) = run.judge(found.get(name.as_str()).copied().unwrap_or(0))?;
+            let (from, why) = run.judge(found.get(name.as_str()).copied().unwrap_or(0), self.latest)?;
             Some(Unvouched { instance: name.clone(), from, lines: run.last.number + 1 - from, why })
         };
         self.order.iter().filter_map(of).collect()
@@ -234,24 +241,29 @@ impl Run {
         Self { first, last: head, signed: 0, behind: None, after: None, signs_at_once, stage, hole: None }
     }
 
-    /// From which line on nothing vouches for it, and why, when a later run found it up to `by_next`.
-    fn judge(&self, by_next: u64) -> Option<(u64, Why)> {
+    /// From which line on nothing vouches for it, and why, when a later run found it up to `by_next`, and `latest` is the
+    /// time of the last line of all that the gateway wrote of itself.
+    fn judge(&self, by_next: u64, latest: f64) -> Option<(u64, Why)> {
         let (unsigned, last) = (self.first.max(self.signed + 1), self.last.number);
         if last < unsigned {
             return None;
         }
         // A start by itself says nothing but that a run began; one that begins inside has been there long enough.
         let is_begun = self.signs_at_once && last > self.first || self.first > 1;
-        let lasted = self.behind.map_or(0.0, |(first, latest)| latest - first);
+        let (begun, ended) = self.behind.unwrap_or_default();
+        let lasted = ended - begun;
+        let is_over = by_next > self.signed || latest - ended > SIGNED_WITHIN.as_secs_f64();
         let is_overdue = last + 1 - unsigned > SIGNED_LINES || lasted > SIGNED_WITHIN.as_secs_f64();
         let why = if self.signed == 0 && (by_next == 0 || is_begun) {
             Why::NoSignature
         } else if is_overdue {
             Why::Overdue
-        } else if by_next < last {
-            Why::Recent
-        } else {
+        } else if by_next >= last {
             Why::Found
+        } else if is_over {
+            Why::Left
+        } else {
+            Why::Recent
         };
         Some((unsigned, why))
     }

@@ -61,7 +61,7 @@ impl Recorded {
     /// From now on nothing can be recorded: the queue is full, also when the writer has taken off it what it can hold.
     async fn break_trail(&self) {
         std::fs::rename(&self.place, self.away()).unwrap();
-        let gap = || Kind::Gap(Gap { sink: "queue", lost: 0, queue: 0 });
+        let gap = || Kind::Gap(Gap { sink: "queue", lost: 0, queue: 0, behind: String::new() });
         let event = || Event { time: NOW.into(), request_id: None, trace_id: None, kind: gap() };
         for _ in 0..4 {
             while self.auditor.record(event()).is_ok() {}
