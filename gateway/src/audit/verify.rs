@@ -184,6 +184,8 @@ pub fn verify(mut trail: impl BufRead, rules: &Rules) -> io::Result<Report> {
 
 const BROKEN: &str = "it was changed, or lines before it were taken out or put in";
 const UNPLACED: &str = "lines before it are missing; if this place had lost lines, say which it is with --place";
+const TORN: &str = "its run begins in the middle, behind the start of another: lines were taken out; or, of a fleet's \
+                    trail, say which place it is with --place";
 const CUT_OUT: &str = "lines are missing before this start";
 
 impl Report {
@@ -325,8 +327,9 @@ impl Report {
             }
         } else if seen.has_begun() && !self.goes_on_after.iter().any(|head| head.instance == line.head.instance) {
             // Behind a start, only another gateway that writes there can have been there before, and be heard of so late.
-            if rules.place.as_deref() != Some("postgres") || self.begins_inside == 0 && self.goes_on_after.is_empty() {
-                return Err(BROKEN);
+            let is_shared = matches!(rules.place.as_deref(), Some("postgres" | "stdout"));
+            if !is_shared || self.begins_inside == 0 && self.goes_on_after.is_empty() {
+                return Err(if rules.place.is_none() { TORN } else { BROKEN });
             }
             self.unheld += 1;
         }
