@@ -237,7 +237,8 @@ impl Catalogues {
             let failure = known.failure.as_ref().map(|why| format!("; it cannot be read now: {why}"));
             let failure = failure.unwrap_or_default();
             notes.push(match (&known.catalogue, age) {
-                (Some(catalogue), Some(age)) => {
+                // Read is not yet taken: it is so once requests are decided by it.
+                (Some(catalogue), Some(age)) if self.current.load().knows_tools_of(name) => {
                     let tools = catalogue.tools().len();
                     format!("backend `{name}`: catalogue of {tools} tools, {age} s old{failure}")
                 }

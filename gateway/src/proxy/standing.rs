@@ -64,6 +64,12 @@ impl Standing {
         Self { policy, kept }
     }
 
+    /// Whether the tools of a backend, of which a catalogue is kept, are known to those that it decides.
+    #[must_use]
+    pub fn knows_tools_of(&self, backend: &BackendName) -> bool {
+        self.kept.get(backend).is_some_and(|kept| kept.surface.is_some())
+    }
+
     /// Decides an act at `now`, in seconds since the Unix epoch.
     pub(super) fn authorize<T: Act>(&self, subject: &Subject, act: T, now: u64) -> Result<Permitted<T>, Refused> {
         self.exists(subject, act.backend(), &act.action())?;
