@@ -35,8 +35,6 @@ impl Reading {
     ///
     /// Returns an error when it cannot be read.
     pub(crate) fn of(path: &Path) -> io::Result<Self> {
-        // The log lies beside the file itself, not beside a link to it.
-        let path = &std::fs::canonicalize(path)?;
         let log = log_of(path);
         let without = (is_in_wal_mode(path)? && !log.exists()).then_some(log);
         let options = SqliteConnectOptions::new().filename(path).read_only(true).immutable(without.is_some());
@@ -70,9 +68,9 @@ pub(crate) fn is_database(path: &Path) -> io::Result<bool> {
     Ok(std::fs::metadata(path)?.is_file() && header(path)?.starts_with(MAGIC))
 }
 
-/// The file beside a database that has what was written to it last.
+/// The file beside a database that has what was written to it last: beside the file itself, not beside a link to it.
 pub(crate) fn log_of(path: &Path) -> PathBuf {
-    let mut name = OsString::from(path);
+    let mut name = std::fs::canonicalize(path).map_or_else(|_missing| OsString::from(path), OsString::from);
     name.push("-wal");
     PathBuf::from(name)
 }

@@ -73,7 +73,7 @@ fn size(copies: &[Copy]) -> io::Result<u64> {
     for Copy { from, .. } in copies {
         let missing = |error| io::Error::new(io::Error::kind(&error), format!("`{}`: {error}", from.display()));
         size += std::fs::metadata(from).map_err(missing)?.len();
-        size += std::fs::metadata(sqlite::log_of(&std::fs::canonicalize(from)?)).map_or(0, |log| log.len());
+        size += std::fs::metadata(sqlite::log_of(from)).map_or(0, |log| log.len());
     }
     Ok(size)
 }

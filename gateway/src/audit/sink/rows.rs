@@ -17,7 +17,7 @@ use super::super::chain::Line;
 use super::kept::Bounds;
 use super::paged::{Page, Paged};
 use super::{runtime, wait};
-use crate::sqlite::Reading;
+use crate::sqlite::{Reading, log_of};
 
 /// Whatever the columns say: every row is read.
 const PAGE: &str =
@@ -70,9 +70,10 @@ impl Rows {
     pub fn note(&self, path: &Path) -> Option<String> {
         self.reading.is_without_log().then(|| {
             format!(
-                "{0} has no {0}-wal beside it: if it is a copy of a running gateway's, the newest lines are missing (copy by \
+                "{} has no {} beside it: if it is a copy of a running gateway's, the newest lines are missing (copy by \
                  `portcullis backup`)",
-                path.display()
+                path.display(),
+                log_of(path).display()
             )
         })
     }
