@@ -60,14 +60,22 @@ impl Kept {
 }
 
 impl Destination {
-    /// Whether lines that went here can be read back as they were written.
+    /// Whether what is written there can be waited for, and found again: a pipe or a device confirms nothing.
     #[must_use]
-    pub fn is_kept(&self) -> bool {
+    pub fn is_on_a_disk(&self) -> bool {
         match self {
-            Self::File { path, format, .. } => *format == Format::Native && !is_read_by_somebody(path),
+            // Standard output is what somebody makes of it, and another thing at the next start.
+            Self::File { path, .. } if path.starts_with("/dev") || path.starts_with("/proc") => false,
+            Self::File { path, .. } => std::fs::metadata(path).is_ok_and(|it| it.is_file()) || !path.exists(),
             Self::Sqlite { .. } | Self::Postgres { .. } => true,
             Self::Stdout(_) | Self::Otlp(_) => false,
         }
+    }
+
+    /// Whether lines that went here can be read back as they were written.
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        self.is_on_a_disk() && !matches!(self, Self::File { format, .. } if *format != Format::Native)
     }
 
     /// The lines that are here; of a place that keeps none, none.
@@ -87,11 +95,6 @@ impl Destination {
             Self::Stdout(_) | Self::Otlp(_) => Ok(Kept::of(io::empty())),
         }
     }
-}
-
-/// Whether it is a pipe or a terminal: what went there is with whoever reads it, and waiting for more would never end.
-fn is_read_by_somebody(path: &Path) -> bool {
-    std::fs::metadata(path).is_ok_and(|about| !about.is_file())
 }
 
 /// A file and those that were set aside before it, oldest first.
@@ -123,6 +126,20 @@ fn files(path: &Path, rotation: Option<Rotation>) -> io::Result<Box<dyn Read>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_somebody_else_reads_is_not_waited_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let to = |path: &Path, format| Destination::File { path: path.to_owned(), rotation: None, format };
+        let file = directory.path().join("a.jsonl");
+        std::fs::write(&file, "").unwrap();
+        assert!(to(&file, Format::Native).is_kept(), "the control");
+        assert!(!to(&file, Format::Ocsf).is_kept(), "in another form it is no trail");
+        for other in ["/dev/stdout", "/dev/null", "/proc/self/fd/1"] {
+            assert!(!to(Path::new(other), Format::Native).is_kept(), "{other}");
+        }
+        assert!(!to(directory.path(), Format::Native).is_kept());
+    }
 
     #[test]
     fn files_are_read_in_the_order_in_which_they_were_written() {

@@ -30,7 +30,7 @@ pub(super) fn resolve(resolver: &mut Resolver<'_>, written: &document::Audit, st
         resolver.fault(written.retention.as_ref(), "`retention` is for `audit.sqlite`; a file has `rotate` and `keep`");
     }
     places::check(resolver, written, &destinations, state);
-    let keeps = destinations.iter().any(places::is_on_a_disk);
+    let keeps = destinations.iter().any(Destination::is_on_a_disk);
     let durable = match one_of(resolver, written.durability.as_ref(), "durability", &["queue", "fsync"]) {
         1 if !keeps => {
             resolver.fault(

@@ -60,17 +60,6 @@ pub(super) fn check_rotation(resolver: &mut Resolver<'_>, written: &document::Au
     }
 }
 
-/// Whether what is written there can be waited for: a pipe or a device confirms nothing.
-pub(super) fn is_on_a_disk(destination: &Destination) -> bool {
-    match destination {
-        // Standard output is what somebody makes of it, and another thing at the next start.
-        Destination::File { path, .. } if path.starts_with("/dev") || path.starts_with("/proc") => false,
-        Destination::File { path, .. } => std::fs::metadata(path).is_ok_and(|it| it.is_file()) || !path.exists(),
-        Destination::Sqlite { .. } | Destination::Postgres { .. } => true,
-        Destination::Stdout(_) | Destination::Otlp(_) => false,
-    }
-}
-
 /// A path without detours, links of its directory followed where it is there.
 fn plain(path: &Path) -> PathBuf {
     let absolute = std::path::absolute(path).unwrap_or_else(|_error| path.to_owned());
